@@ -1,0 +1,4 @@
+//! What a session is and does, as pure functions: no IO, no async, no clock, no randomness.
+#![warn(missing_docs)]
+
+pub mod id;
