@@ -1,4 +1,8 @@
 //! What a session is and does, as pure functions: no IO, no async, no clock, no randomness.
 #![warn(missing_docs)]
 
+pub mod agent;
+pub mod content;
 pub mod id;
+pub mod model;
+pub mod time;

@@ -1,0 +1,142 @@
+//! Agents and environments as a session pins them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{AgentId, EnvironmentId};
+use crate::model::ModelConfig;
+
+/// The tools of the built-in toolset that this build runs. `tools` has one implementation for each.
+pub const BUILTIN_TOOLS: &[&str] = &["bash", "read", "write", "edit", "glob", "grep"];
+
+/// An agent as it is at one version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Which agent.
+    pub id: AgentId,
+    /// Its version, from 1.
+    pub version: u32,
+    /// Its name, 1 to 256 characters.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Which model it thinks with.
+    pub model: ModelConfig,
+    /// Its system prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// What it can do.
+    #[serde(default)]
+    pub tools: Vec<ToolConfig>,
+}
+
+/// One entry of an agent's tools.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToolConfig {
+    /// The built-in tools, run in the session's sandbox.
+    Builtin {
+        /// What holds for a tool that `configs` doesn't name.
+        default: ToolPolicy,
+        /// Exceptions by tool name.
+        #[serde(default)]
+        configs: Vec<NamedPolicy>,
+    },
+    /// A tool the client runs: the session waits for its result.
+    Custom {
+        /// The name the model calls it by.
+        name: String,
+        /// What it does, for the model.
+        description: String,
+        /// JSON Schema of its input.
+        input_schema: Value,
+    },
+}
+
+/// Whether a tool may be used, and whether a person is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolPolicy {
+    /// Whether the model is offered the tool.
+    pub enabled: bool,
+    /// Whether a call runs at once.
+    pub permission: Permission,
+}
+
+/// A policy for one tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPolicy {
+    /// The tool's name.
+    pub name: String,
+    /// Its policy.
+    pub policy: ToolPolicy,
+}
+
+/// What happens when the model calls a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// It runs.
+    AlwaysAllow,
+    /// It waits for a person's answer.
+    AlwaysAsk,
+}
+
+/// What a tool name means to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolved {
+    /// Runs in the sandbox, perhaps after a question.
+    Sandboxed(Permission),
+    /// Runs at the client.
+    Client,
+    /// Named in a toolset, switched off.
+    Disabled,
+    /// Nothing of that name.
+    Unknown,
+}
+
+impl Agent {
+    /// What the agent does when its model calls `name`.
+    pub fn resolve(&self, name: &str) -> Resolved {
+        let mut found = Resolved::Unknown;
+        for tool in &self.tools {
+            match tool {
+                ToolConfig::Custom { name: custom, .. } if custom == name => return Resolved::Client,
+                ToolConfig::Builtin { default, configs } if BUILTIN_TOOLS.contains(&name) => {
+                    let named = configs.iter().find(|config| config.name == name);
+                    let policy = named.map_or(*default, |config| config.policy);
+                    if policy.enabled {
+                        return Resolved::Sandboxed(policy.permission);
+                    }
+                    found = Resolved::Disabled;
+                }
+                ToolConfig::Custom { .. } | ToolConfig::Builtin { .. } => {}
+            }
+        }
+        found
+    }
+}
+
+/// An environment as a session pins it: how its sandbox is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Which environment.
+    pub id: EnvironmentId,
+    /// Limits its creator set; these must be enforced. `None` leaves the operator's default.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Limits of a sandbox. Absent ones are the operator's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of all processes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u32>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
