@@ -3,6 +3,11 @@
 
 pub mod agent;
 pub mod content;
+pub mod fact;
 pub mod id;
 pub mod model;
+pub mod phase;
+pub mod resource;
+pub mod session;
+pub mod summary;
 pub mod time;

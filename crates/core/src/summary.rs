@@ -1,0 +1,95 @@
+//! What a list of sessions shows: a small pure projection of the state, stored in the same transaction as its facts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AgentId, EnvironmentId, SessionId, TenantId, ThreadId};
+use crate::model::TokenUsage;
+use crate::phase::{Fold, Phase};
+use crate::session::{Lifecycle, Metadata, Sandbox, StopReason};
+use crate::time::Timestamp;
+
+/// A session's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Which session.
+    pub session: SessionId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Its agent.
+    pub agent: AgentId,
+    /// The agent's version.
+    pub agent_version: u32,
+    /// The agent's name.
+    pub agent_name: String,
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// Its primary thread.
+    pub thread: ThreadId,
+    /// The label a client gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The first line of its first message, at most 120 characters: what is shown without a title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_line: Option<String>,
+    /// Names and values of the client's.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// Open, closing or over.
+    pub lifecycle: Lifecycle,
+    /// The state of its sandbox.
+    pub sandbox: Sandbox,
+    /// What its threads do, taken together.
+    pub fold: Fold,
+    /// Why the last turn stopped; meaningful while idle or waiting.
+    pub stop: StopReason,
+    /// All tokens.
+    pub tokens: TokenUsage,
+    /// Milliseconds it has worked, up to `working_since`.
+    pub active_ms: u64,
+    /// Since when it has been working, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_since: Option<Timestamp>,
+    /// Messages of people and of the agent.
+    pub messages: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its last fact happened.
+    pub updated_at: Timestamp,
+    /// When a person or the agent last did something.
+    pub last_active_at: Timestamp,
+    /// The place of its last fact.
+    pub seq: u64,
+    /// The places of the input facts that are queued now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued: Vec<u64>,
+    /// When something is due by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Timestamp>,
+    /// Whether effects are outstanding that a restart must take up.
+    pub unsettled: bool,
+}
+
+impl Summary {
+    /// Its line of the status table.
+    pub fn phase(&self) -> Phase {
+        Phase::of(&self.lifecycle, &self.sandbox, self.fold)
+    }
+
+    /// When it was archived, if it was or is about to be.
+    pub fn archived_at(&self) -> Option<Timestamp> {
+        match (self.phase(), &self.lifecycle) {
+            (Phase::Archived | Phase::ClosingToArchive, Lifecycle::Closing { at, .. } | Lifecycle::Ended { at, .. }) => {
+                Some(*at)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a sandbox may be alive.
+    pub fn has_sandbox(&self) -> bool {
+        match self.sandbox {
+            Sandbox::Absent { .. } => false,
+            Sandbox::Starting { .. } | Sandbox::Running { .. } | Sandbox::Stopping { .. } => true,
+        }
+    }
+}
