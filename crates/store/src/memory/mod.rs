@@ -1,0 +1,44 @@
+//! Everything in memory: for tests, and the plainest statement of what a store does.
+
+mod facts;
+mod resources;
+mod sessions;
+mod settings;
+mod state;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_core::future::BoxFuture;
+
+use crate::tails::Hub;
+use state::State;
+
+/// A store that forgets everything when the last clone is dropped.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    hub: Arc<Hub>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something to the state in one step, when the future is polled.
+    fn step<T: Send + 'static>(&self, step: impl FnOnce(&mut State) -> T + Send + 'static) -> BoxFuture<'_, T> {
+        Box::pin(async move { step(&mut self.lock()) })
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! One SQLite database and a folder of blobs.
