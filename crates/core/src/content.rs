@@ -59,9 +59,8 @@ impl Block {
     /// The blob this block's bytes are in, if they are in one.
     pub fn blob(&self) -> Option<&BlobId> {
         match self {
-            Self::Image { source: Source::Blob { blob, .. } } | Self::Document { source: Source::Blob { blob, .. }, .. } => {
-                Some(blob)
-            }
+            Self::Image { source: Source::Blob { blob, .. } }
+            | Self::Document { source: Source::Blob { blob, .. }, .. } => Some(blob),
             Self::Text { .. } | Self::Image { .. } | Self::Document { .. } | Self::SearchResult { .. } => None,
         }
     }

@@ -376,7 +376,11 @@ pub enum AfterError {
 mod cleared {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::ref_option, clippy::option_option, reason = "the signature is serde's; the two levels mean unchanged and cleared")]
+    #[expect(
+        clippy::ref_option,
+        clippy::option_option,
+        reason = "the signature is serde's; the two levels mean unchanged and cleared"
+    )]
     pub(super) fn serialize<S: Serializer>(value: &Option<Option<String>>, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_ref().and_then(Option::as_ref).serialize(serializer)
     }

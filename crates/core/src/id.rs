@@ -239,7 +239,14 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["", "sesn_", "agent_1111111111111111111111", "sesn_zzzzzzzzzzzzzzzzzzzzzz", "sesn_0000", "../../etc/passwd"] {
+        for text in [
+            "",
+            "sesn_",
+            "agent_1111111111111111111111",
+            "sesn_zzzzzzzzzzzzzzzzzzzzzz",
+            "sesn_0000",
+            "../../etc/passwd",
+        ] {
             let expected = InvalidId { prefix: "sesn", given: text.to_owned() };
             assert_eq!(SessionId::parse(text), Err(expected), "{text}");
         }

@@ -2,12 +2,20 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod command;
 pub mod content;
+pub mod context;
+pub mod decide;
+pub mod effect;
+mod evolve;
 pub mod fact;
 pub mod id;
+pub mod lifetime;
 pub mod model;
 pub mod phase;
 pub mod resource;
 pub mod session;
+pub mod state;
 pub mod summary;
 pub mod time;
+pub mod transcript;

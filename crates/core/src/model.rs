@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::content::{Block, BlobId};
+use crate::content::{BlobId, Block};
 use crate::id::ItemId;
 
 /// One request to a model. Its provider turns it into that provider's wire form.
@@ -50,7 +50,14 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// The model of that name with its own defaults.
     pub fn named(id: impl Into<String>) -> Self {
-        Self { id: id.into(), effort: None, speed: Speed::Standard, inference_geo: None, temperature: None, max_tokens: None }
+        Self {
+            id: id.into(),
+            effort: None,
+            speed: Speed::Standard,
+            inference_geo: None,
+            temperature: None,
+            max_tokens: None,
+        }
     }
 }
 

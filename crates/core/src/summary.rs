@@ -78,9 +78,10 @@ impl Summary {
     /// When it was archived, if it was or is about to be.
     pub fn archived_at(&self) -> Option<Timestamp> {
         match (self.phase(), &self.lifecycle) {
-            (Phase::Archived | Phase::ClosingToArchive, Lifecycle::Closing { at, .. } | Lifecycle::Ended { at, .. }) => {
-                Some(*at)
-            }
+            (
+                Phase::Archived | Phase::ClosingToArchive,
+                Lifecycle::Closing { at, .. } | Lifecycle::Ended { at, .. },
+            ) => Some(*at),
             _ => None,
         }
     }

@@ -1,0 +1,29 @@
+//! Creating a session: the only decision without a state.
+
+use std::sync::Arc;
+
+use crate::decide::Moment;
+use crate::fact::{Fact, StoredFact};
+use crate::id::{SessionId, ThreadId};
+use crate::session::{Definition, Metadata};
+
+/// What a new session is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Create {
+    /// Its id.
+    pub session: SessionId,
+    /// Its agent, environment and lifetimes.
+    pub definition: Arc<Definition>,
+    /// A label for people.
+    pub title: Option<String>,
+    /// Names and values of the client's.
+    pub metadata: Metadata,
+}
+
+/// The first fact of a session. Input that comes with it is sent afterwards, in the same append.
+pub fn create(command: Create, mut moment: Moment) -> StoredFact {
+    let Create { session, definition, title, metadata } = command;
+    let thread = ThreadId::from_bits(moment.ids.bits());
+    let fact = Fact::SessionCreated { definition, thread, title, metadata };
+    StoredFact { session, seq: 1, at: moment.at, fact: Arc::new(fact) }
+}

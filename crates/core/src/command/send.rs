@@ -1,0 +1,107 @@
+//! Somebody says something to the session.
+
+use crate::content::Block;
+use crate::decide::{Blockers, Draft, MAX_QUEUED, Refusal};
+use crate::fact::{CallEnding, Fact};
+use crate::id::ItemId;
+use crate::session::{Activity, Answer, CallProgress, Input, Lifecycle};
+
+/// One or more inputs, in order. Either all are accepted or none.
+///
+/// A message starts a turn if the session is idle, and otherwise waits until the turn is over or its blockers are
+/// answered. An interrupt takes effect at once, before anything that waits. An answer goes to its call at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Send {
+    /// The inputs, each with the id it is shown under.
+    pub inputs: Vec<(ItemId, Input)>,
+}
+
+impl Send {
+    pub(super) fn decide(self, draft: &mut Draft) -> Result<(), Refusal> {
+        if let Lifecycle::Closing { outcome, .. } | Lifecycle::Ended { outcome, .. } = draft.state.lifecycle {
+            return Err(Refusal::Ended { outcome });
+        }
+        for (item, input) in self.inputs {
+            match input {
+                Input::Message { .. } => say(draft, item, input)?,
+                Input::Interrupt { .. } => interrupt(draft, item, input),
+                Input::Confirmation { call, ref answer } => {
+                    let answer = answer.clone();
+                    confirm(draft, item, input, call, &answer)?;
+                }
+                Input::ClientResult { call, .. } => {
+                    expect(draft, call, CallProgress::AtClient)?;
+                    accept_answer(draft, item, input);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn say(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
+    wake(draft);
+    match draft.state.thread.activity {
+        Activity::Idle { .. } => draft.fresh.push((item, input)),
+        Activity::Asking { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+            if draft.state.queue.len() >= MAX_QUEUED {
+                return Err(Refusal::QueueFull);
+            }
+            draft.push(Fact::InputQueued { item, thread: draft.state.thread.id, input });
+        }
+    }
+    Ok(())
+}
+
+fn interrupt(draft: &mut Draft, item: ItemId, input: Input) {
+    // A message earlier in the same request has begun by the time the interrupt after it takes effect.
+    if !draft.fresh.is_empty() {
+        draft.start_turn();
+    }
+    draft.push(Fact::InputProcessed { item, thread: draft.state.thread.id, input });
+    draft.interrupt(Blockers::End);
+}
+
+fn confirm(draft: &mut Draft, item: ItemId, input: Input, call: ItemId, answer: &Answer) -> Result<(), Refusal> {
+    expect(draft, call, CallProgress::NeedsApproval)?;
+    accept_answer(draft, item, input);
+    match answer {
+        Answer::Allow => {}
+        Answer::Deny { message } => {
+            let text = match message {
+                Some(message) => format!("the user did not allow this call: {message}"),
+                None => "the user did not allow this call".to_owned(),
+            };
+            draft.end_call(call, CallEnding::Denied, vec![Block::text(text)], true);
+        }
+    }
+    Ok(())
+}
+
+fn accept_answer(draft: &mut Draft, item: ItemId, input: Input) {
+    wake(draft);
+    draft.push(Fact::InputProcessed { item, thread: draft.state.thread.id, input });
+    draft.answered = true;
+}
+
+fn wake(draft: &mut Draft) {
+    if draft.state.held {
+        draft.push(Fact::SessionResumed {});
+    }
+}
+
+fn expect(draft: &Draft, call: ItemId, given: CallProgress) -> Result<(), Refusal> {
+    let open = draft.state.call(call).ok_or(Refusal::NoSuchCall { call })?;
+    if open.progress == given {
+        return Ok(());
+    }
+    Err(Refusal::WrongAnswer { call, wanted: awaited(open.progress), given: awaited(given) })
+}
+
+fn awaited(progress: CallProgress) -> &'static str {
+    match progress {
+        CallProgress::NeedsApproval => "a confirmation",
+        CallProgress::AtClient => "a result from the client",
+        CallProgress::Ready | CallProgress::Started => "its own end",
+    }
+}

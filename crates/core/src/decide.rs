@@ -1,0 +1,142 @@
+//! Deciding: a state, a command and a moment give the facts that follow.
+
+use std::sync::Arc;
+
+use crate::command::Command;
+use crate::fact::{Fact, StoredFact};
+use crate::id::{Ids, ItemId};
+use crate::lifetime;
+use crate::session::{Input, Outcome};
+use crate::state::State;
+use crate::time::Timestamp;
+
+mod turn;
+mod wind_down;
+
+pub(crate) use wind_down::Blockers;
+
+/// The most inputs that may wait in a session.
+pub const MAX_QUEUED: usize = 1_000;
+
+/// The most model requests of one turn.
+pub const MAX_ATTEMPTS_PER_TURN: u32 = 500;
+
+/// The outside world as deciding sees it.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The time. It is moved up to the session's last fact if a clock went backwards.
+    pub at: Timestamp,
+    /// Fresh ids.
+    pub ids: Ids,
+}
+
+/// What follows from a command.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Decision {
+    /// What has happened, in order. There may be facts beside a refusal: what was due by itself.
+    pub facts: Vec<StoredFact>,
+    /// Why the command itself had no effect, if it was refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a command is refused. Each answers what the caller can do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing: it is over, or about to be.
+    #[error("the session has ended ({}); it takes no more input", outcome_word(*.outcome))]
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+    /// Interrupt it first, and wait until it is idle.
+    #[error("the session is running; send a `user.interrupt` event and wait until it is idle")]
+    Busy,
+    /// Wait: its sandbox is just being stopped.
+    #[error("the session is stopping; try again when it has stopped")]
+    Stopping,
+    /// Name an open call.
+    #[error("no open tool call `{}`: it doesn't exist, or already has its result", .call.prefixed())]
+    NoSuchCall {
+        /// The call.
+        call: ItemId,
+    },
+    /// Send what this call waits for.
+    #[error("tool call `{}` waits for {wanted}, not for {given}", .call.prefixed())]
+    WrongAnswer {
+        /// The call.
+        call: ItemId,
+        /// What it waits for.
+        wanted: &'static str,
+        /// What came.
+        given: &'static str,
+    },
+    /// Name queued input.
+    #[error("no queued input `{}`: it doesn't exist, or was already taken up", .item.prefixed())]
+    NotQueued {
+        /// The item.
+        item: ItemId,
+    },
+    /// Try again later.
+    #[error("{MAX_QUEUED} inputs already wait in this session; try again when it has taken some up")]
+    QueueFull,
+}
+
+/// What follows from `command`. What was due by itself at `moment` is applied first.
+pub fn decide(state: &State, command: Command, moment: Moment) -> Decision {
+    let mut draft = Draft::new(state, moment);
+    lifetime::apply_due(&mut draft);
+    draft.settle();
+    let due = draft.facts.len();
+    match command.decide(&mut draft) {
+        Ok(()) => {
+            draft.settle();
+            Decision { facts: draft.facts, refusal: None }
+        }
+        Err(refusal) => {
+            draft.facts.truncate(due);
+            Decision { facts: draft.facts, refusal: Some(refusal) }
+        }
+    }
+}
+
+/// A decision in the making: the facts so far and the state they lead to.
+pub(crate) struct Draft {
+    pub(crate) state: State,
+    pub(crate) facts: Vec<StoredFact>,
+    pub(crate) at: Timestamp,
+    pub(crate) ids: Ids,
+    /// Messages that start a turn in this very decision and so were never queued.
+    pub(crate) fresh: Vec<(ItemId, Input)>,
+    /// Whether this decision took in an answer that a waiting call asked for.
+    pub(crate) answered: bool,
+}
+
+impl Draft {
+    fn new(state: &State, moment: Moment) -> Self {
+        let at = moment.at.max(state.at);
+        Self { state: state.clone(), facts: Vec::new(), at, ids: moment.ids, fresh: Vec::new(), answered: false }
+    }
+
+    /// Records a fact.
+    pub(crate) fn push(&mut self, fact: Fact) {
+        let stored =
+            StoredFact { session: self.state.session, seq: self.state.seq + 1, at: self.at, fact: Arc::new(fact) };
+        self.state.evolve(&stored);
+        self.facts.push(stored);
+    }
+
+    pub(crate) fn agent_name(&self) -> String {
+        self.state.definition.agent.name.clone()
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::EndedByUser => "ended by its user",
+        Outcome::TimedOut => "timed out",
+        Outcome::Archived => "archived",
+        Outcome::Failed => "failed",
+    }
+}

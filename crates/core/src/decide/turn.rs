@@ -1,0 +1,137 @@
+//! How work goes on: turns start, calls run one after another, the model is asked again.
+
+use super::{Draft, MAX_ATTEMPTS_PER_TURN};
+use crate::fact::{AfterError, Fact, Problem};
+use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Sandbox, StopReason};
+
+impl Draft {
+    /// Takes every step that follows by itself, until there is none.
+    pub(crate) fn settle(&mut self) {
+        match self.state.lifecycle {
+            Lifecycle::Open => {}
+            Lifecycle::Closing { outcome, keep: Keep::Everything, .. } => return self.finish_closing(outcome),
+            Lifecycle::Closing { keep: Keep::Log, .. } | Lifecycle::Ended { .. } => return,
+        }
+        match self.state.thread.activity {
+            Activity::Idle { .. } => self.start_turn(),
+            Activity::Calling => self.go_on(),
+            Activity::Waiting { .. } => self.leave_waiting(),
+            Activity::Asking { .. } | Activity::Rescheduling { .. } => {}
+        }
+    }
+
+    /// Starts a turn on all input that waits, if there is any.
+    pub(crate) fn start_turn(&mut self) {
+        let mut inputs: Vec<_> = if self.state.held {
+            Vec::new()
+        } else {
+            self.state.queue.iter().map(|queued| (queued.item, queued.input.clone())).collect()
+        };
+        inputs.append(&mut self.fresh);
+        if inputs.is_empty() {
+            return;
+        }
+        let turn = self.ids.turn();
+        self.run_thread(turn);
+        for (item, input) in inputs {
+            self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
+        }
+        self.ask(0);
+    }
+
+    /// Makes the failed request again.
+    pub(crate) fn retry(&mut self, failures: u32) {
+        self.resume_thread();
+        self.ask(failures);
+    }
+
+    /// The thread stops, for this reason.
+    pub(crate) fn rest(&mut self, stop: StopReason) {
+        let thread = self.state.thread.id;
+        let turn = self.state.thread.turn.unwrap_or_else(|| self.ids.turn());
+        let (item, agent_name) = (self.ids.item(), self.agent_name());
+        self.push(Fact::ThreadIdle { item, thread, turn, agent_name, stop: stop.clone() });
+        let (item, tokens, active_ms) = (self.ids.item(), self.state.tokens, self.state.active_ms(self.at));
+        self.push(Fact::UsageRecorded { item, tokens, active_ms });
+        let item = self.ids.item();
+        let done = stop == StopReason::EndTurn;
+        self.push(Fact::SessionIdle { item, stop });
+        let nothing_waits = self.state.queue.is_empty() && self.fresh.is_empty();
+        if done && nothing_waits && self.state.definition.lifetimes.end_when_agent_exits && !self.state.held {
+            self.close(Outcome::Completed, Keep::Everything);
+        }
+    }
+
+    /// The turn ends because it can't go on. What was queued joins the conversation, so that nothing accepted is lost.
+    pub(crate) fn give_up(&mut self, problem: Problem) {
+        let item = self.ids.item();
+        self.push(Fact::ErrorRaised { item, problem, next: AfterError::TurnOver });
+        let queued: Vec<_> = self.state.queue.iter().map(|queued| (queued.item, queued.input.clone())).collect();
+        for (item, input) in queued {
+            self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
+        }
+        self.rest(StopReason::RetriesExhausted);
+    }
+
+    /// Asks the model.
+    pub(crate) fn ask(&mut self, failures: u32) {
+        if self.state.thread.attempts >= MAX_ATTEMPTS_PER_TURN {
+            return self.give_up(Problem::TooManyAttempts { limit: MAX_ATTEMPTS_PER_TURN });
+        }
+        let (item, attempt) = (self.ids.item(), self.ids.attempt());
+        self.push(Fact::AttemptStarted { item, thread: self.state.thread.id, attempt, failures });
+    }
+
+    /// Between a reply and the next request: runs the next call, waits, or asks.
+    fn go_on(&mut self) {
+        let calls = &self.state.thread.calls;
+        if calls.is_empty() {
+            return self.ask(0);
+        }
+        if calls.iter().all(crate::session::OpenCall::is_blocked) {
+            return self.rest(StopReason::RequiresAction { calls: self.state.blockers() });
+        }
+        self.advance_calls();
+    }
+
+    /// Calls run one after another, in the order the model made them: a script is written before it is run.
+    fn advance_calls(&mut self) {
+        let calls = &self.state.thread.calls;
+        let started = calls.iter().any(|open| open.progress == CallProgress::Started);
+        let next = calls.iter().find(|open| open.progress == CallProgress::Ready).map(|open| open.call);
+        match (self.state.sandbox, started, next) {
+            (Sandbox::Absent { why: Absent::NotYet | Absent::Stopped | Absent::Lost }, _, _) => {
+                let sandbox = self.ids.sandbox();
+                self.push(Fact::SandboxStarting { sandbox });
+            }
+            (Sandbox::Running { .. }, false, Some(call)) => self.push(Fact::CallStarted { call }),
+            (Sandbox::Running { .. }, true, _) | (Sandbox::Running { .. }, false, None) => {}
+            (Sandbox::Absent { why: Absent::Queued } | Sandbox::Starting { .. } | Sandbox::Stopping { .. }, _, _) => {}
+        }
+    }
+
+    /// After an answer came: goes back to work, or tells what is still waited for.
+    fn leave_waiting(&mut self) {
+        let blockers = self.state.blockers();
+        if blockers.len() < self.state.thread.calls.len() || blockers.is_empty() {
+            self.resume_thread();
+            return self.go_on();
+        }
+        if self.answered {
+            self.rest(StopReason::RequiresAction { calls: blockers });
+        }
+    }
+
+    /// The thread goes on with its turn after waiting.
+    pub(crate) fn resume_thread(&mut self) {
+        let turn = self.state.thread.turn.unwrap_or_else(|| self.ids.turn());
+        self.run_thread(turn);
+    }
+
+    fn run_thread(&mut self, turn: crate::id::TurnId) {
+        let item = self.ids.item();
+        self.push(Fact::SessionRunning { item });
+        let (item, thread, agent_name) = (self.ids.item(), self.state.thread.id, self.agent_name());
+        self.push(Fact::ThreadRunning { item, thread, turn, agent_name });
+    }
+}

@@ -1,0 +1,120 @@
+//! What a session wants done in the world.
+//!
+//! An effect is carried out only after the fact that asks for it is stored; its outcome comes back as a command. Each
+//! names what it is for, so that a repeated effect is the same piece of work and a stale outcome is told apart.
+
+use std::time::Duration;
+
+use crate::fact::{AttemptEnding, CallEnding, Fact};
+use crate::id::{AttemptId, ItemId, SandboxId};
+use crate::session::{Activity, CallProgress, Keep, Lifecycle, Sandbox};
+use crate::state::State;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the model; answered by `FinishAttempt` or `FailAttempt`.
+    CallModel {
+        /// The token the answer carries.
+        attempt: AttemptId,
+    },
+    /// Stop asking the model; not answered.
+    CancelModel {
+        /// Which request.
+        attempt: AttemptId,
+    },
+    /// Run a call in the sandbox, or take up one that is already there; answered by `FinishCall`.
+    RunCall {
+        /// Which.
+        call: ItemId,
+    },
+    /// End a call and everything it started; not answered.
+    CancelCall {
+        /// Which.
+        call: ItemId,
+    },
+    /// Make the sandbox, or attach to it; answered by `ReportSandbox`.
+    StartSandbox {
+        /// Which.
+        sandbox: SandboxId,
+    },
+    /// End the sandbox's processes; answered by `ReportSandbox`.
+    StopSandbox {
+        /// Which.
+        sandbox: SandboxId,
+        /// Time between asking the processes to end and ending them.
+        grace: Duration,
+    },
+    /// Remove the session's files; answered by `ReportSandbox`.
+    RemoveFiles,
+}
+
+/// What a fact, once stored, asks for. `state` already holds it.
+pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
+    match fact {
+        Fact::AttemptStarted { attempt, .. } => vec![Effect::CallModel { attempt: *attempt }],
+        Fact::AttemptEnded { attempt, ending: AttemptEnding::Interrupted, .. } => {
+            vec![Effect::CancelModel { attempt: *attempt }]
+        }
+        Fact::CallStarted { call } => vec![Effect::RunCall { call: *call }],
+        Fact::CallEnded { call, ending: CallEnding::Cancelled, .. } => vec![Effect::CancelCall { call: *call }],
+        Fact::SandboxStarting { sandbox } => vec![Effect::StartSandbox { sandbox: *sandbox }],
+        // A call that had started when the last sandbox died is judged by its journal in the new one.
+        Fact::SandboxRunning { .. } => started_calls(state),
+        Fact::SandboxStopping { sandbox, .. } => vec![stop(state, *sandbox)],
+        Fact::SessionClosing { .. } | Fact::SandboxAbsent { .. } => removal(state),
+        Fact::AttemptEnded { .. }
+        | Fact::CallEnded { .. }
+        | Fact::SessionCreated { .. }
+        | Fact::SessionUpdated { .. }
+        | Fact::InputQueued { .. }
+        | Fact::InputProcessed { .. }
+        | Fact::InputWithdrawn { .. }
+        | Fact::ThreadRunning { .. }
+        | Fact::ThreadIdle { .. }
+        | Fact::ThreadRescheduled { .. }
+        | Fact::SessionRunning { .. }
+        | Fact::SessionIdle { .. }
+        | Fact::SessionRescheduled { .. }
+        | Fact::UsageRecorded { .. }
+        | Fact::ThinkingSaid { .. }
+        | Fact::MessageSaid { .. }
+        | Fact::CallRequested { .. }
+        | Fact::ErrorRaised { .. }
+        | Fact::SessionHeld {}
+        | Fact::SessionResumed {}
+        | Fact::SessionEnded { .. } => Vec::new(),
+    }
+}
+
+/// What a restart must take up again: every effect whose outcome isn't in the log.
+pub fn outstanding(state: &State) -> Vec<Effect> {
+    let mut wanted = Vec::new();
+    if let Activity::Asking { attempt } = state.thread.activity {
+        wanted.push(Effect::CallModel { attempt: attempt.id });
+    }
+    match state.sandbox {
+        Sandbox::Absent { .. } => wanted.extend(removal(state)),
+        Sandbox::Starting { sandbox } => wanted.push(Effect::StartSandbox { sandbox }),
+        Sandbox::Running { .. } => wanted.extend(started_calls(state)),
+        Sandbox::Stopping { sandbox, .. } => wanted.push(stop(state, sandbox)),
+    }
+    wanted
+}
+
+fn started_calls(state: &State) -> Vec<Effect> {
+    let started = state.thread.calls.iter().filter(|open| open.progress == CallProgress::Started);
+    started.map(|open| Effect::RunCall { call: open.call }).collect()
+}
+
+/// A session that closes without keeping its files loses them once no process can write to them.
+fn removal(state: &State) -> Vec<Effect> {
+    match (&state.lifecycle, &state.sandbox) {
+        (Lifecycle::Closing { keep: Keep::Log, .. }, Sandbox::Absent { .. }) => vec![Effect::RemoveFiles],
+        _ => Vec::new(),
+    }
+}
+
+fn stop(state: &State, sandbox: SandboxId) -> Effect {
+    Effect::StopSandbox { sandbox, grace: state.definition.lifetimes.stop_grace }
+}

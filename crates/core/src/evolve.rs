@@ -1,0 +1,175 @@
+//! How each fact changes the state. Evolving never refuses and never decides: what a fact says has happened.
+
+use std::sync::Arc;
+
+use crate::content::Block;
+use crate::fact::{AttemptEnding, Fact, Gate, StoredFact, Thinking};
+use crate::id::ItemId;
+use crate::model::{Part, Role};
+use crate::session::{
+    Absent, Activity, Answer, Attempt, CallProgress, Input, Lifecycle, OpenCall, Sandbox, StopReason,
+};
+use crate::state::{Queued, State};
+use crate::time::Timestamp;
+
+/// The longest first line a list shows, in characters.
+const FIRST_LINE_CHARS: usize = 120;
+
+impl State {
+    /// Takes in the next fact.
+    pub fn evolve(&mut self, stored: &StoredFact) {
+        let at = stored.at;
+        self.seq = stored.seq;
+        self.at = at;
+        match &*stored.fact {
+            Fact::SessionCreated { .. } => {}
+            Fact::SessionUpdated { title, metadata, tools, .. } => {
+                if let Some(title) = title {
+                    self.title.clone_from(title);
+                }
+                if let Some(metadata) = metadata {
+                    self.metadata.clone_from(metadata);
+                }
+                if let Some(tools) = tools {
+                    let definition = Arc::make_mut(&mut self.definition);
+                    Arc::make_mut(&mut definition.agent).tools.clone_from(tools);
+                }
+            }
+            Fact::InputQueued { item, input, .. } => {
+                self.queue.push_back(Queued { item: *item, seq: stored.seq, input: input.clone() });
+                self.last_active_at = at;
+            }
+            Fact::InputProcessed { item, input, .. } => self.take_in(*item, input, at),
+            Fact::InputWithdrawn { item } => self.queue.retain(|queued| queued.item != *item),
+            Fact::ThreadRunning { turn, .. } => {
+                if self.thread.turn != Some(*turn) {
+                    self.thread.turn = Some(*turn);
+                    self.thread.attempts = 0;
+                }
+                self.thread.activity = Activity::Calling;
+            }
+            Fact::ThreadIdle { stop, .. } => {
+                self.last_active_at = at;
+                self.thread.activity = match stop {
+                    StopReason::RequiresAction { .. } => Activity::Waiting { since: at },
+                    StopReason::EndTurn | StopReason::RetriesExhausted | StopReason::Refusal { .. } => {
+                        Activity::Idle { stop: stop.clone(), since: at }
+                    }
+                };
+            }
+            Fact::ThreadRescheduled { failures, until, .. } => {
+                self.thread.activity = Activity::Rescheduling { failures: *failures, until: *until };
+            }
+            Fact::SessionRunning { .. } => self.working_since = self.working_since.or(Some(at)),
+            Fact::SessionIdle { .. } | Fact::SessionRescheduled { .. } => {
+                self.active_ms = self.active_ms(at);
+                self.working_since = None;
+            }
+            Fact::UsageRecorded { .. } | Fact::ErrorRaised { .. } => {}
+            Fact::AttemptStarted { item, attempt, failures, .. } => {
+                self.thread.attempts += 1;
+                let attempt = Attempt { id: *attempt, item: *item, failures: *failures };
+                self.thread.activity = Activity::Asking { attempt };
+            }
+            Fact::AttemptEnded { usage, ending, .. } => {
+                self.tokens.add(*usage);
+                self.thread.activity = match ending {
+                    AttemptEnding::Replied
+                    | AttemptEnding::Failed
+                    | AttemptEnding::Interrupted
+                    | AttemptEnding::Lost => Activity::Calling,
+                };
+            }
+            Fact::ThinkingSaid { thinking, .. } => {
+                let part = match thinking {
+                    Thinking::Plain { text, signature } => {
+                        Part::Thinking { text: text.clone(), signature: signature.clone() }
+                    }
+                    Thinking::Redacted { data } => Part::RedactedThinking { data: data.clone() },
+                };
+                self.thread.transcript.push(Role::Assistant, part);
+            }
+            Fact::MessageSaid { text, .. } => {
+                self.messages += 1;
+                self.last_active_at = at;
+                self.thread.transcript.push(Role::Assistant, Part::Content { block: Block::text(text) });
+            }
+            Fact::CallRequested { item, name, input, gate, .. } => {
+                let part = Part::ToolUse { call: *item, name: name.clone(), input: input.clone() };
+                self.thread.transcript.push(Role::Assistant, part);
+                let progress = match gate {
+                    Gate::Allowed | Gate::Refused => CallProgress::Ready,
+                    Gate::NeedsApproval => CallProgress::NeedsApproval,
+                    Gate::AtClient => CallProgress::AtClient,
+                };
+                let open = OpenCall { call: *item, name: name.clone(), input: input.clone(), progress };
+                self.thread.calls.push(open);
+            }
+            Fact::CallStarted { call } => self.set_progress(*call, CallProgress::Started),
+            Fact::CallEnded { call, content, is_error, .. } => self.close_call(*call, content, *is_error),
+            Fact::SandboxStarting { sandbox } => self.sandbox = Sandbox::Starting { sandbox: *sandbox },
+            Fact::SandboxRunning { sandbox } => self.sandbox = Sandbox::Running { sandbox: *sandbox, since: at },
+            Fact::SandboxStopping { sandbox, why } => self.sandbox = Sandbox::Stopping { sandbox: *sandbox, why: *why },
+            Fact::SandboxAbsent { why, .. } => self.sandbox = Sandbox::Absent { why: *why },
+            Fact::SessionHeld {} => self.held = true,
+            Fact::SessionResumed {} => {
+                self.held = false;
+                self.last_active_at = at;
+                if self.sandbox == (Sandbox::Absent { why: Absent::Stopped }) {
+                    self.sandbox = Sandbox::Absent { why: Absent::NotYet };
+                }
+            }
+            Fact::SessionClosing { outcome, keep } => {
+                self.lifecycle = Lifecycle::Closing { outcome: *outcome, keep: *keep, at };
+            }
+            Fact::SessionEnded { outcome, .. } => {
+                let began = match self.lifecycle {
+                    Lifecycle::Closing { at: began, .. } => began,
+                    Lifecycle::Open | Lifecycle::Ended { .. } => at,
+                };
+                self.lifecycle = Lifecycle::Ended { outcome: *outcome, at: began };
+                self.working_since = None;
+            }
+        }
+    }
+
+    fn take_in(&mut self, item: ItemId, input: &Input, at: Timestamp) {
+        self.queue.retain(|queued| queued.item != item);
+        self.last_active_at = at;
+        match input {
+            Input::Message { content } => {
+                self.messages += 1;
+                if self.first_line.is_none() {
+                    self.first_line = first_line(content);
+                }
+                for block in content {
+                    self.thread.transcript.push(Role::User, Part::Content { block: block.clone() });
+                }
+            }
+            Input::Interrupt { .. } => {}
+            Input::Confirmation { call, answer } => match answer {
+                Answer::Allow => self.set_progress(*call, CallProgress::Ready),
+                Answer::Deny { .. } => {}
+            },
+            Input::ClientResult { call, content, is_error } => self.close_call(*call, content, *is_error),
+        }
+    }
+
+    fn set_progress(&mut self, call: ItemId, progress: CallProgress) {
+        if let Some(open) = self.thread.calls.iter_mut().find(|open| open.call == call) {
+            open.progress = progress;
+        }
+    }
+
+    fn close_call(&mut self, call: ItemId, content: &[Block], is_error: bool) {
+        self.thread.calls.retain(|open| open.call != call);
+        let part = Part::ToolResult { call, content: content.to_vec(), is_error };
+        self.thread.transcript.push(Role::User, part);
+    }
+}
+
+fn first_line(content: &[Block]) -> Option<String> {
+    let line =
+        content.iter().filter_map(Block::as_text).flat_map(str::lines).map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().take(FIRST_LINE_CHARS).collect())
+}

@@ -1,0 +1,74 @@
+//! What is due by itself. Deadlines are functions of the state, so they are as durable as the facts they follow from.
+
+use crate::decide::Draft;
+use crate::phase::Fold;
+use crate::session::{Activity, IdleThen, Lifecycle, Sandbox, StopCause};
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// The next moment at which something is due, if nothing else happens before.
+pub fn next_due(state: &State) -> Option<Timestamp> {
+    all_due(state).into_iter().flatten().map(|(at, _)| at).min()
+}
+
+/// Applies everything that is due by the draft's time, the earliest first.
+pub(crate) fn apply_due(draft: &mut Draft) {
+    loop {
+        let due = all_due(&draft.state).into_iter().flatten().filter(|(at, _)| *at <= draft.at);
+        match due.min_by_key(|(at, _)| *at) {
+            None => return,
+            Some((_, Due::Retry { failures })) => draft.retry(failures),
+            Some((_, Due::SandboxIdle)) => draft.stop_sandbox(StopCause::IdleTooLong),
+            Some((_, Due::Idle { then: IdleThen::Stop } | Due::TooLong)) => draft.hold(),
+            Some((_, Due::Idle { then: IdleThen::End { outcome, keep } })) => draft.close(outcome, keep),
+        }
+    }
+}
+
+/// Something that happens by itself.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Retry { failures: u32 },
+    SandboxIdle,
+    Idle { then: IdleThen },
+    TooLong,
+}
+
+fn all_due(state: &State) -> [Option<(Timestamp, Due)>; 4] {
+    match state.lifecycle {
+        Lifecycle::Open => [retry(state), sandbox_idle(state), idle(state), too_long(state)],
+        Lifecycle::Closing { .. } | Lifecycle::Ended { .. } => [None; 4],
+    }
+}
+
+fn retry(state: &State) -> Option<(Timestamp, Due)> {
+    match state.thread.activity {
+        Activity::Rescheduling { failures, until } => Some((until, Due::Retry { failures })),
+        Activity::Idle { .. } | Activity::Asking { .. } | Activity::Calling | Activity::Waiting { .. } => None,
+    }
+}
+
+fn sandbox_idle(state: &State) -> Option<(Timestamp, Due)> {
+    let after = state.definition.lifetimes.sandbox_idle?;
+    let Sandbox::Running { since: started, .. } = state.sandbox else { return None };
+    let since = match state.thread.activity {
+        Activity::Idle { since, .. } | Activity::Waiting { since } => since,
+        Activity::Asking { .. } | Activity::Calling | Activity::Rescheduling { .. } => return None,
+    };
+    Some((since.max(started).max(state.last_active_at).after(after), Due::SandboxIdle))
+}
+
+fn idle(state: &State) -> Option<(Timestamp, Due)> {
+    let rule = state.definition.lifetimes.idle?;
+    let stopped_already = state.held && rule.then == IdleThen::Stop;
+    (state.fold() == Fold::Idle && !stopped_already)
+        .then(|| (state.last_active_at.after(rule.after), Due::Idle { then: rule.then }))
+}
+
+fn too_long(state: &State) -> Option<(Timestamp, Due)> {
+    let most = state.definition.lifetimes.max_duration?;
+    match state.sandbox {
+        Sandbox::Running { since, .. } => Some((since.after(most), Due::TooLong)),
+        Sandbox::Absent { .. } | Sandbox::Starting { .. } | Sandbox::Stopping { .. } => None,
+    }
+}

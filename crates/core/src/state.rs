@@ -1,0 +1,217 @@
+//! What a session is now: the fold of its facts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fact::{Fact, StoredFact};
+use crate::id::{ItemId, SessionId, ThreadId, TurnId};
+use crate::model::TokenUsage;
+use crate::phase::{Fold, Phase};
+use crate::session::{
+    Absent, Activity, CallProgress, Definition, Input, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,
+};
+use crate::summary::Summary;
+use crate::time::Timestamp;
+use crate::transcript::Transcript;
+
+/// A session's state. It changes only through [`evolve`](State::evolve).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Which session.
+    pub session: SessionId,
+    /// What it was created with, and its agent's tools as they are now.
+    pub definition: Arc<Definition>,
+    /// The label a client gave it.
+    pub title: Option<String>,
+    /// The first line of its first message.
+    pub first_line: Option<String>,
+    /// Names and values of the client's.
+    pub metadata: Metadata,
+    /// Open, closing or over.
+    pub lifecycle: Lifecycle,
+    /// Its sandbox.
+    pub sandbox: Sandbox,
+    /// Whether somebody stopped it: it does nothing until resumed or spoken to.
+    pub held: bool,
+    /// Its conversation.
+    pub thread: Thread,
+    /// Input that waits for its turn, oldest first.
+    pub queue: VecDeque<Queued>,
+    /// All tokens.
+    pub tokens: TokenUsage,
+    /// Milliseconds worked, up to `working_since`.
+    pub active_ms: u64,
+    /// Since when it works, if it does.
+    pub working_since: Option<Timestamp>,
+    /// Messages of people and of the agent.
+    pub messages: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When a person or the agent last did something: what the idle clock counts from.
+    pub last_active_at: Timestamp,
+    /// When its last fact happened.
+    pub at: Timestamp,
+    /// The place of its last fact.
+    pub seq: u64,
+}
+
+/// One conversation of a session, and the work on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Which thread.
+    pub id: ThreadId,
+    /// What it is doing.
+    pub activity: Activity,
+    /// The turn it is on, or was on last.
+    pub turn: Option<TurnId>,
+    /// Model requests made in this turn.
+    pub attempts: u32,
+    /// Calls without a result, in the order the model made them.
+    pub calls: Vec<OpenCall>,
+    /// What its model is sent.
+    pub transcript: Transcript,
+}
+
+/// Input that waits for its turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queued {
+    /// Shown under this id.
+    pub item: ItemId,
+    /// The place of the fact that queued it.
+    pub seq: u64,
+    /// What it says.
+    pub input: Input,
+}
+
+impl State {
+    /// The state after a log's first fact; `None` if that fact doesn't create a session.
+    pub fn open(first: &StoredFact) -> Option<Self> {
+        let Fact::SessionCreated { definition, thread, title, metadata } = &*first.fact else { return None };
+        Some(Self {
+            session: first.session,
+            definition: definition.clone(),
+            title: title.clone(),
+            first_line: None,
+            metadata: metadata.clone(),
+            lifecycle: Lifecycle::Open,
+            sandbox: Sandbox::Absent { why: Absent::NotYet },
+            held: false,
+            thread: Thread {
+                id: *thread,
+                activity: Activity::Idle { stop: StopReason::EndTurn, since: first.at },
+                turn: None,
+                attempts: 0,
+                calls: Vec::new(),
+                transcript: Transcript::default(),
+            },
+            queue: VecDeque::new(),
+            tokens: TokenUsage::default(),
+            active_ms: 0,
+            working_since: None,
+            messages: 0,
+            created_at: first.at,
+            last_active_at: first.at,
+            at: first.at,
+            seq: first.seq,
+        })
+    }
+
+    /// The state after a whole log; `None` if it is empty or doesn't start with a session's creation.
+    pub fn replay<'f>(facts: impl IntoIterator<Item = &'f StoredFact>) -> Option<Self> {
+        let mut facts = facts.into_iter();
+        let mut state = Self::open(facts.next()?)?;
+        facts.for_each(|fact| state.evolve(fact));
+        Some(state)
+    }
+
+    /// What its threads do, taken together.
+    pub fn fold(&self) -> Fold {
+        match self.thread.activity {
+            Activity::Idle { .. } => Fold::Idle,
+            Activity::Waiting { .. } => Fold::Waiting,
+            Activity::Rescheduling { .. } => Fold::Rescheduling,
+            Activity::Asking { .. } | Activity::Calling => Fold::Working,
+        }
+    }
+
+    /// Its line of the status table.
+    pub fn phase(&self) -> Phase {
+        Phase::of(&self.lifecycle, &self.sandbox, self.fold())
+    }
+
+    /// The open call of that name.
+    pub fn call(&self, call: ItemId) -> Option<&OpenCall> {
+        self.thread.calls.iter().find(|open| open.call == call)
+    }
+
+    /// Calls that wait for somebody outside.
+    pub fn blockers(&self) -> Vec<ItemId> {
+        let blocked = self.thread.calls.iter().filter(|open| open.is_blocked());
+        blocked.map(|open| open.call).collect()
+    }
+
+    /// Why the session has nothing to do now.
+    pub fn stop_reason(&self) -> StopReason {
+        match &self.thread.activity {
+            Activity::Idle { stop, .. } => stop.clone(),
+            Activity::Waiting { .. } => StopReason::RequiresAction { calls: self.blockers() },
+            Activity::Asking { .. } | Activity::Calling | Activity::Rescheduling { .. } => StopReason::EndTurn,
+        }
+    }
+
+    /// Milliseconds worked until `now`.
+    pub fn active_ms(&self, now: Timestamp) -> u64 {
+        let current = self.working_since.map_or(0, |since| now.since(since).as_millis());
+        self.active_ms + u64::try_from(current).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a restart must look at it: it works, waits for room, or is closing.
+    fn is_unsettled(&self) -> bool {
+        let waits_for_room = self.sandbox == Sandbox::Absent { why: Absent::Queued };
+        let closing = matches!(self.lifecycle, Lifecycle::Closing { .. });
+        self.fold() == Fold::Working || waits_for_room || closing
+    }
+
+    /// The row that lists show.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            session: self.session,
+            tenant: self.definition.tenant,
+            agent: self.definition.agent.id,
+            agent_version: self.definition.agent.version,
+            agent_name: self.definition.agent.name.clone(),
+            environment: self.definition.environment.id,
+            thread: self.thread.id,
+            title: self.title.clone(),
+            first_line: self.first_line.clone(),
+            metadata: self.metadata.clone(),
+            lifecycle: self.lifecycle.clone(),
+            sandbox: self.sandbox,
+            fold: self.fold(),
+            stop: self.stop_reason(),
+            tokens: self.tokens,
+            active_ms: self.active_ms,
+            working_since: self.working_since,
+            messages: self.messages,
+            created_at: self.created_at,
+            updated_at: self.at,
+            last_active_at: self.last_active_at,
+            seq: self.seq,
+            queued: self.queue.iter().map(|queued| queued.seq).collect(),
+            wake_at: crate::lifetime::next_due(self),
+            unsettled: self.is_unsettled(),
+        }
+    }
+}
+
+impl OpenCall {
+    /// Whether it waits for somebody outside.
+    pub fn is_blocked(&self) -> bool {
+        match self.progress {
+            CallProgress::NeedsApproval | CallProgress::AtClient => true,
+            CallProgress::Ready | CallProgress::Started => false,
+        }
+    }
+}

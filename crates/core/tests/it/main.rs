@@ -1,0 +1,5 @@
+//! The core, tested by text: given a state, when a command comes, then these facts and effects.
+
+mod cells;
+mod scene;
+mod walk;

@@ -1,0 +1,328 @@
+//! The named states that fixtures start from, the named commands they try, and a printer for what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tenure_core::agent::{Agent, Environment, Limits, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+use tenure_core::command::create::{Create, create};
+use tenure_core::command::{
+    CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
+    SandboxReport, Send, Tick, Update, Withdraw,
+};
+use tenure_core::content::Block;
+use tenure_core::decide::{Decision, Moment, decide};
+use tenure_core::effect::{Effect, effects};
+use tenure_core::fact::StoredFact;
+use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, TenantId};
+use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
+use tenure_core::session::{
+    Activity, Answer, CallProgress, Definition, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata, Outcome,
+    RetryPolicy, Sandbox,
+};
+use tenure_core::state::State;
+use tenure_core::time::Timestamp;
+
+/// A session played by hand.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    pub(crate) state: State,
+    pub(crate) log: Vec<StoredFact>,
+    pub(crate) at: Timestamp,
+    pub(crate) next_id: u128,
+}
+
+impl Scene {
+    pub(crate) fn open(lifetimes: Lifetimes) -> Self {
+        let agent = Agent {
+            id: AgentId::from_bits(0xa),
+            version: 1,
+            name: "helper".into(),
+            description: None,
+            model: ModelConfig::named("script/demo"),
+            system: None,
+            tools: vec![
+                ToolConfig::Builtin {
+                    default: ToolPolicy { enabled: true, permission: Permission::AlwaysAllow },
+                    configs: vec![
+                        NamedPolicy {
+                            name: "write".into(),
+                            policy: ToolPolicy { enabled: true, permission: Permission::AlwaysAsk },
+                        },
+                        NamedPolicy {
+                            name: "grep".into(),
+                            policy: ToolPolicy { enabled: false, permission: Permission::AlwaysAllow },
+                        },
+                    ],
+                },
+                ToolConfig::Custom {
+                    name: "weather".into(),
+                    description: "tells the weather".into(),
+                    input_schema: json!({"type": "object"}),
+                },
+            ],
+        };
+        let definition = Definition {
+            tenant: TenantId::from_bits(0x7),
+            agent: Arc::new(agent),
+            environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default() },
+            lifetimes,
+            retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
+        };
+        let at = Timestamp::from_micros(1_000_000);
+        let command = Create {
+            session: SessionId::from_bits(0x5),
+            definition: Arc::new(definition),
+            title: None,
+            metadata: Metadata::new(),
+        };
+        let first = create(command, Moment { at, ids: Ids::Counting(0x100) });
+        let state = State::open(&first).expect("the first fact creates the session");
+        Self { state, log: vec![first], at, next_id: 0x100 }
+    }
+
+    /// Decides and takes in what follows. Time moves on by a second first.
+    pub(crate) fn play(&mut self, command: impl Into<Command>) -> (Decision, Vec<Effect>) {
+        self.at = self.at.after(Duration::from_secs(1));
+        self.next_id += 0x100;
+        let moment = Moment { at: self.at, ids: Ids::Counting(self.next_id) };
+        let decision = decide(&self.state, command.into(), moment);
+        let mut wanted = Vec::new();
+        for stored in &decision.facts {
+            self.state.evolve(stored);
+            wanted.extend(effects(&self.state, &stored.fact));
+            self.log.push(stored.clone());
+        }
+        (decision, wanted)
+    }
+
+    pub(crate) fn attempt(&self) -> AttemptId {
+        match self.state.thread.activity {
+            Activity::Asking { attempt } => attempt.id,
+            _ => AttemptId::from_bits(0xdead),
+        }
+    }
+
+    pub(crate) fn sandbox(&self) -> SandboxId {
+        match self.state.sandbox {
+            Sandbox::Starting { sandbox } | Sandbox::Running { sandbox, .. } | Sandbox::Stopping { sandbox, .. } => {
+                sandbox
+            }
+            Sandbox::Absent { .. } => SandboxId::from_bits(0xdead),
+        }
+    }
+
+    fn call(&self, progress: CallProgress) -> ItemId {
+        let found = self.state.thread.calls.iter().find(|open| open.progress == progress);
+        found.map_or(ItemId::from_bits(0xdead), |open| open.call)
+    }
+
+    pub(crate) fn reply(&self, parts: Vec<ReplyPart>, stop: ModelStop) -> Command {
+        let usage = TokenUsage { input: 10, output: 5, ..TokenUsage::default() };
+        FinishAttempt { attempt: self.attempt(), reply: Reply { parts, stop, usage }, previewed: Vec::new() }.into()
+    }
+
+    fn calls(&self, names: &[&str]) -> Command {
+        let parts = names.iter().map(|name| ReplyPart::ToolUse { name: (*name).into(), input: Ok(json!({})) });
+        self.reply(parts.collect(), ModelStop::ToolUse)
+    }
+
+    fn report(&self, report: SandboxReport) -> Command {
+        ReportSandbox { sandbox: self.sandbox(), report }.into()
+    }
+
+    fn step(mut self, command: impl FnOnce(&Self) -> Command) -> Self {
+        let command = command(&self);
+        let (decision, _) = self.play(command);
+        assert_eq!(decision.refusal, None, "a scene is set by commands that are accepted");
+        self
+    }
+}
+
+pub(crate) fn message(text: &str) -> Input {
+    Input::Message { content: vec![Block::text(text)] }
+}
+
+fn send(input: Input) -> Command {
+    Send { inputs: vec![(ItemId::from_bits(0xf00), input)] }.into()
+}
+
+pub(crate) fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, message: "the model server said no".into(), retry_after: None }
+}
+
+type Scenes = Vec<(&'static str, Scene)>;
+
+/// Every state that a fixture may start from.
+pub(crate) fn scenes() -> Scenes {
+    let plain = Lifetimes { sandbox_idle: Some(Duration::from_secs(3600)), ..Lifetimes::default() };
+    let fresh = Scene::open(plain);
+    let asking = fresh.clone().step(|_| send(message("hello")));
+    let queued = asking.clone().step(|_| Send { inputs: vec![(ItemId::from_bits(0xf01), message("and then"))] }.into());
+    let starting = asking.clone().step(|scene| scene.calls(&["bash", "bash"]));
+    let room_queued = starting.clone().step(|scene| scene.report(SandboxReport::Queued));
+    let calling = starting.clone().step(|scene| scene.report(SandboxReport::Started));
+    let approving = asking.clone().step(|scene| scene.calls(&["write", "write"]));
+    let at_client = asking.clone().step(|scene| scene.calls(&["weather"]));
+    let rescheduling = queued
+        .clone()
+        .step(|scene| FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Overloaded) }.into());
+    let mut rescheduling_due = rescheduling.clone();
+    rescheduling_due.at = rescheduling_due.at.after(Duration::from_secs(60));
+    let finish = |scene: &Scene| {
+        let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };
+        FinishCall { call: scene.call(CallProgress::Started), result }.into()
+    };
+    let done = |scene: &Scene| scene.reply(vec![ReplyPart::Text("done".into())], ModelStop::EndTurn);
+    let idle_running = calling.clone().step(finish).step(finish).step(done);
+    let stopping = idle_running.clone().step(|_| Hold {}.into());
+    let stopped = stopping.clone().step(|scene| scene.report(SandboxReport::Stopped));
+    let approving_stopped = approving.clone().step(|_| Hold {}.into());
+    let lost = idle_running.clone().step(|scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
+    let closing = calling.clone().step(|_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
+    let archiving = idle_running.clone().step(|_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
+    let archived = archiving.clone().step(|scene| scene.report(SandboxReport::Stopped));
+    let mut sandbox_unused = idle_running.clone();
+    sandbox_unused.at = sandbox_unused.at.after(Duration::from_secs(3600));
+    let mut idle_long = Scene::open(Lifetimes {
+        idle: Some(IdleRule {
+            after: Duration::from_secs(600),
+            then: IdleThen::End { outcome: Outcome::TimedOut, keep: Keep::Everything },
+        }),
+        ..Lifetimes::default()
+    });
+    idle_long.at = idle_long.at.after(Duration::from_secs(3600));
+    vec![
+        ("fresh", fresh),
+        ("asking", asking),
+        ("asking_with_queue", queued),
+        ("starting", starting),
+        ("room_queued", room_queued),
+        ("calling", calling),
+        ("approving", approving),
+        ("at_client", at_client),
+        ("rescheduling", rescheduling),
+        ("rescheduling_due", rescheduling_due),
+        ("idle_running", idle_running),
+        ("sandbox_unused", sandbox_unused),
+        ("stopping", stopping),
+        ("stopped", stopped),
+        ("approving_stopped", approving_stopped),
+        ("lost", lost),
+        ("closing", closing),
+        ("archiving", archiving),
+        ("archived", archived),
+        ("idle_long_overdue", idle_long),
+    ]
+}
+
+type Builder = Box<dyn Fn(&Scene) -> Command>;
+
+/// Every command a fixture tries, by the command's name and a variant.
+pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
+    let mut all: Vec<(&'static str, &'static str, Builder)> = Vec::new();
+    let mut add = |name, variant, build: fn(&Scene) -> Command| all.push((name, variant, Box::new(build)));
+    add("send", "message", |_| send(message("next")));
+    add("send", "interrupt", |_| send(Input::Interrupt { thread: None }));
+    add("send", "interrupt_then_message", |_| {
+        let inputs = [Input::Interrupt { thread: None }, message("instead")];
+        let items = [0xf00, 0xf02].map(ItemId::from_bits);
+        Send { inputs: items.into_iter().zip(inputs).collect() }.into()
+    });
+    add("send", "allow", |scene| {
+        send(Input::Confirmation { call: scene.call(CallProgress::NeedsApproval), answer: Answer::Allow })
+    });
+    add("send", "deny", |scene| {
+        let answer = Answer::Deny { message: Some("too risky".into()) };
+        send(Input::Confirmation { call: scene.call(CallProgress::NeedsApproval), answer })
+    });
+    add("send", "client_result", |scene| {
+        let call = scene.call(CallProgress::AtClient);
+        send(Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false })
+    });
+    add("withdraw", "queued", |_| Withdraw { item: ItemId::from_bits(0xf01) }.into());
+    add("update", "labels", |_| {
+        Update { title: Some(Some("a title".into())), metadata: vec![("k".into(), Some("v".into()))], tools: None }
+            .into()
+    });
+    add("update", "tools", |_| Update { tools: Some(Vec::new()), ..Update::default() }.into());
+    add("hold", "hold", |_| Hold {}.into());
+    add("resume", "resume", |_| Resume {}.into());
+    add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
+    add("end", "by_user", |_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
+    add("finish_attempt", "text", |scene| scene.reply(vec![ReplyPart::Text("hi".into())], ModelStop::EndTurn));
+    add("finish_attempt", "calls", |scene| scene.calls(&["bash", "weather"]));
+    add("finish_attempt", "calls_that_cannot_run", |scene| scene.calls(&["grep", "nonsense"]));
+    add("finish_attempt", "refusal", |scene| {
+        scene.reply(Vec::new(), ModelStop::Refusal { category: Some("cyber".into()), explanation: None })
+    });
+    add("finish_attempt", "pause", |scene| scene.reply(vec![ReplyPart::Text("so far".into())], ModelStop::Pause));
+    add("finish_attempt", "stale", |_| {
+        let reply = Reply { parts: Vec::new(), stop: ModelStop::EndTurn, usage: TokenUsage::default() };
+        FinishAttempt { attempt: AttemptId::from_bits(0xbad), reply, previewed: Vec::new() }.into()
+    });
+    add("fail_attempt", "transient", |scene| {
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Unavailable) }.into()
+    });
+    add("fail_attempt", "for_good", |scene| {
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Authentication) }.into()
+    });
+    add("finish_call", "finished", |scene| {
+        let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };
+        FinishCall { call: scene.call(CallProgress::Started), result }.into()
+    });
+    add("finish_call", "lost", |scene| {
+        let result = CallResult::Lost { reason: "the machine was restarted".into() };
+        FinishCall { call: scene.call(CallProgress::Started), result }.into()
+    });
+    add("report_sandbox", "started", |scene| scene.report(SandboxReport::Started));
+    add("report_sandbox", "queued", |scene| scene.report(SandboxReport::Queued));
+    add("report_sandbox", "room", |scene| scene.report(SandboxReport::Room));
+    add("report_sandbox", "failed", |scene| scene.report(SandboxReport::Failed { reason: "no namespaces".into() }));
+    add("report_sandbox", "stopped", |scene| scene.report(SandboxReport::Stopped));
+    add("report_sandbox", "lost", |scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
+    add("report_sandbox", "files_removed", |scene| scene.report(SandboxReport::FilesRemoved));
+    add("tick", "soon", |_| Tick {}.into());
+    add("recover", "sandbox_alive", |_| Recover { sandbox_alive: true }.into());
+    add("recover", "sandbox_gone", |_| Recover { sandbox_alive: false }.into());
+    all
+}
+
+/// What followed, as text a person can check.
+pub(crate) fn print(decision: &Decision, wanted: &[Effect], state: &State) -> String {
+    let mut text = String::new();
+    for stored in &decision.facts {
+        let mut body = serde_json::to_value(&*stored.fact).expect("facts are JSON");
+        let kind = body["kind"].take();
+        let fields = body.as_object_mut().expect("facts are objects");
+        fields.remove("kind");
+        fields.remove("thread");
+        fields.remove("agent_name");
+        text += &format!("  {} {}\n", kind.as_str().expect("a kind is a word"), body);
+    }
+    for effect in wanted {
+        text += &format!("  => {effect:?}\n");
+    }
+    if let Some(refusal) = &decision.refusal {
+        text += &format!("  refused: {refusal}\n");
+    }
+    if text.is_empty() {
+        text += "  nothing\n";
+    }
+    text += &format!("  is {}\n", state.phase().name());
+    shorten(&text)
+}
+
+/// Small ids print as `#` and their digits.
+fn shorten(text: &str) -> String {
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\"0000000000") {
+        let (before, id) = rest.split_at(at);
+        short += before;
+        short += "#";
+        short += id[1..33].trim_start_matches('0');
+        rest = &id[34..];
+    }
+    short + rest
+}
