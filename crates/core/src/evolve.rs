@@ -40,7 +40,7 @@ impl State {
                 self.last_active_at = at;
             }
             Fact::InputProcessed { item, input, .. } => self.take_in(*item, input, at),
-            Fact::InputWithdrawn { item } => self.queue.retain(|queued| queued.item != *item),
+            Fact::InputWithdrawn { item, .. } => self.queue.retain(|queued| queued.item != *item),
             Fact::ThreadRunning { turn, .. } => {
                 if self.thread.turn != Some(*turn) {
                     self.thread.turn = Some(*turn);
@@ -102,10 +102,15 @@ impl State {
                     Gate::NeedsApproval => CallProgress::NeedsApproval,
                     Gate::AtClient => CallProgress::AtClient,
                 };
-                let open = OpenCall { call: *item, name: name.clone(), input: input.clone(), progress };
-                self.thread.calls.push(open);
+                let (name, input) = (name.clone(), input.clone());
+                self.thread.calls.push(OpenCall { call: *item, name, input, progress, asked_at: at });
             }
-            Fact::CallStarted { call } => self.set_progress(*call, CallProgress::Started),
+            Fact::CallStarted { call } => {
+                self.set_progress(*call, CallProgress::Started);
+                if let Some(open) = self.thread.calls.iter_mut().find(|open| open.call == *call) {
+                    open.asked_at = at;
+                }
+            }
             Fact::CallEnded { call, content, is_error, .. } => self.close_call(*call, content, *is_error),
             Fact::SandboxStarting { sandbox } => self.sandbox = Sandbox::Starting { sandbox: *sandbox },
             Fact::SandboxRunning { sandbox } => self.sandbox = Sandbox::Running { sandbox: *sandbox, since: at },

@@ -79,8 +79,12 @@ pub enum Fact {
     },
     /// Queued input was taken back before it took effect.
     InputWithdrawn {
-        /// Which.
+        /// Shown under this id, the same as when it was queued.
         item: ItemId,
+        /// For which thread it was.
+        thread: ThreadId,
+        /// What it said.
+        input: Input,
     },
     /// A turn began, or went on after waiting.
     ThreadRunning {
@@ -432,7 +436,7 @@ impl Fact {
             Self::SessionUpdated { item, .. }
             | Self::InputQueued { item, .. }
             | Self::InputProcessed { item, .. }
-            | Self::InputWithdrawn { item }
+            | Self::InputWithdrawn { item, .. }
             | Self::ThreadRunning { item, .. }
             | Self::ThreadIdle { item, .. }
             | Self::ThreadRescheduled { item, .. }

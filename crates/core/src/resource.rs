@@ -7,6 +7,9 @@ use crate::id::{EnvironmentId, KeyId, TenantId};
 use crate::session::Metadata;
 use crate::time::Timestamp;
 
+/// The tenant that exists from the first start, and that the root keys belong to.
+pub const DEFAULT_TENANT: TenantId = TenantId::from_bits(1);
+
 /// An agent at one version, with what isn't part of the version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRecord {

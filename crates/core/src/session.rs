@@ -286,6 +286,8 @@ pub struct OpenCall {
     pub input: serde_json::Value,
     /// How far it is.
     pub progress: CallProgress,
+    /// When the model made it, or when it was handed to the sandbox.
+    pub asked_at: Timestamp,
 }
 
 /// How far an open call is.

@@ -14,10 +14,9 @@ pub struct Withdraw {
 impl Withdraw {
     pub(super) fn decide(self, draft: &mut Draft) -> Result<(), Refusal> {
         let Self { item } = self;
-        if !draft.state.queue.iter().any(|queued| queued.item == item) {
-            return Err(Refusal::NotQueued { item });
-        }
-        draft.push(Fact::InputWithdrawn { item });
+        let queued = draft.state.queue.iter().find(|queued| queued.item == item);
+        let input = queued.ok_or(Refusal::NotQueued { item })?.input.clone();
+        draft.push(Fact::InputWithdrawn { item, thread: draft.state.thread.id, input });
         Ok(())
     }
 }
