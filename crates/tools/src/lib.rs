@@ -1,1 +1,22 @@
+//! The tools a model can call.
+//!
+//! The port is [`Tool`]; [`registry`] lists the built-in ones. `bash` is a line for the sandbox's persistent shell; the
+//! others are functions of this binary that the sandbox runs inside ([`guest_ops`]).
+//!
+//! Invariant: a tool sees a workspace handle, a cancellation token, an output sink and limits; never a session, a store
+//! or HTTP.
 #![warn(missing_docs)]
+
+mod tool;
+
+mod registry;
+
+mod builtin;
+mod call;
+mod input;
+mod terminal;
+
+pub mod guest;
+
+pub use registry::{guest_ops, registry};
+pub use tool::{Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult};
