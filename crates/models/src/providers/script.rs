@@ -90,7 +90,7 @@ impl ModelProvider for Script {
             lock(&scripts).insert(name, read);
             Ok(scene)
         };
-        scene.map(play::perform).flatten_stream().boxed()
+        scene.map(play::perform).flatten_stream().fuse().boxed()
     }
 
     fn models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, Failure>> {

@@ -12,7 +12,7 @@ use super::file::{Rule, Step};
 use crate::provider::Event;
 
 /// Text is told in pieces of at least this many bytes, cut at spaces.
-const PIECE_BYTES: usize = 16;
+const PIECE_BYTES: usize = 12;
 
 /// A reply and the time it takes.
 pub(super) struct Scene {
