@@ -114,14 +114,17 @@ fn report(exit: &Exit, timeout: Duration, cap_bytes: usize) -> ToolResult {
     if exit.out_of_memory {
         notes.push("[the sandbox ran out of memory, and something in it was killed]".to_owned());
     }
+    // The sandbox ends what the command started, and the shell only if that isn't enough.
+    let shell = if exit.code.is_some() {
+        "the shell lives on"
+    } else {
+        "the shell with it; the next command starts in a fresh one"
+    };
     if exit.timed_out {
-        notes.push(format!(
-            "[timed out after {} and was killed, the shell with it; the next command starts in a fresh one. `timeout_ms` \
-             allows more time]",
-            seconds(timeout)
-        ));
+        let after = seconds(timeout);
+        notes.push(format!("[timed out after {after} and was killed, {shell}. `timeout_ms` allows more time]"));
     } else if exit.cancelled {
-        notes.push("[cancelled before it ended; whatever it had started was killed, the shell with it]".to_owned());
+        notes.push(format!("[cancelled before it ended; what it had started was killed, {shell}]"));
     } else {
         match (exit.code, exit.signal) {
             (Some(0), _) => {}

@@ -96,6 +96,10 @@ async fn a_time_out_is_said_after_the_output_so_far() {
     let message = fake.call("bash", json!({ "command": "make", "timeout_ms": 1500 })).await.expect_err("a time-out");
     assert!(message.starts_with("compiling…\n[timed out after 1500 ms and was killed"), "{message}");
     assert!(!message.contains("signal"), "{message}");
+    assert!(message.contains("the shell with it; the next command starts in a fresh one"), "{message}");
+    fake.plays_exit(Exit { code: Some(137), timed_out: true, ..printed("") });
+    let message = fake.call("bash", json!({ "command": "make", "timeout_ms": 1000 })).await.expect_err("a time-out");
+    assert_eq!(message, "[timed out after 1 s and was killed, the shell lives on. `timeout_ms` allows more time]");
 }
 
 #[tokio::test]
