@@ -67,6 +67,11 @@ impl Hub {
         }))
     }
 
+    /// Ends all follows with an error: the store is closed.
+    pub(crate) fn close(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, broadcast::Sender<Tail>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }

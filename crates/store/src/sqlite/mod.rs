@@ -1,1 +1,106 @@
 //! One SQLite database and a folder of blobs.
+//!
+//! All writes go through one thread, which commits many together; reads go over a few read-only connections. A write
+//! that was answered is on the disk.
+
+mod append;
+mod blobs;
+mod database;
+mod facts;
+mod list;
+mod readers;
+mod resources;
+mod schema;
+mod sessions;
+mod settings;
+mod writer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::error::Error;
+use crate::seal::MasterKey;
+use crate::tails::Hub;
+use blobs::BlobFiles;
+use readers::Readers;
+use writer::Writer;
+
+/// Where the data is.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The folder; made if it isn't there. Only one process may have it open: that is for the server to see to.
+    pub dir: PathBuf,
+    /// The key that seals secrets; `None` is the one in `master.key` of the folder, made on first use.
+    pub master_key: Option<MasterKey>,
+}
+
+/// A store in a folder.
+pub struct SqliteStore {
+    // In the order in which they are closed; the writer's connection is the last, and empties the write-ahead log.
+    tails: ClosingHub,
+    readers: Arc<Readers>,
+    blobs: Arc<BlobFiles>,
+    key: MasterKey,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the store of a folder, and brings its schema up to date. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`] when a newer version of Tenure wrote it, or its secrets need another master key.
+    pub fn open(options: SqliteOptions) -> Result<Self, Error> {
+        let SqliteOptions { dir, master_key } = options;
+        let blobs = BlobFiles::open(dir.join("blobs"))?;
+        let path = dir.join("tenure.db");
+        let mut connection = database::open_writable(&path)?;
+        schema::bring_up_to_date(&mut connection, &path)?;
+        let key = database::master_key(&connection, &dir, master_key)?;
+        let hub = Arc::new(Hub::default());
+        Ok(Self {
+            readers: Arc::new(Readers::open(&path)?),
+            writer: Writer::start(connection, Arc::clone(&hub))?,
+            tails: ClosingHub(hub),
+            blobs: Arc::new(blobs),
+            key,
+        })
+    }
+
+    /// Reads on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.readers.read(read).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// Followers outlive the store; when it closes, they are told.
+struct ClosingHub(Arc<Hub>);
+
+impl Drop for ClosingHub {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Says what was being done when the database failed.
+trait During<T> {
+    fn during(self, operation: &'static str) -> Result<T, Error>;
+}
+
+impl<T, E: std::error::Error + Send + Sync + 'static> During<T> for Result<T, E> {
+    fn during(self, operation: &'static str) -> Result<T, Error> {
+        self.map_err(|error| Error::internal(operation, error))
+    }
+}

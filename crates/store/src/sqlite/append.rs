@@ -1,0 +1,222 @@
+//! Adding facts, prepared by whoever asks and carried out by the writer.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use tenure_core::content::BlobId;
+use tenure_core::fact::StoredFact;
+use tenure_core::id::SessionId;
+use tenure_core::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::writer::Write;
+use super::{During as _, facts};
+use crate::append::{Append, AppendError, LogEnd};
+use crate::blobs::named_in;
+use crate::error::Error;
+use crate::feed::FeedKind;
+use crate::formats::{Stored as _, encode};
+use crate::sessions::is_unsettled;
+use crate::tails::Hub;
+use tenure_core::fact::Fact;
+use tenure_core::session::Definition;
+use tenure_core::summary::Summary;
+
+/// Where a fact's body goes.
+pub(super) enum Body {
+    /// Into its row.
+    Inline(Vec<u8>),
+    /// Into a blob that is on the disk already.
+    Spilled(BlobId),
+}
+
+/// An append whose parts are in their stored form.
+pub(super) struct PreparedAppend {
+    append: Append,
+    bodies: Vec<Body>,
+    summary: Vec<u8>,
+    definition: Option<Vec<u8>>,
+    refused: Option<AppendError>,
+    reply: oneshot::Sender<Result<(), AppendError>>,
+}
+
+impl PreparedAppend {
+    /// Serialises what isn't yet; `bodies` are those of the facts, in their order.
+    pub(super) fn new(append: Append, bodies: Vec<Body>, reply: oneshot::Sender<Result<(), AppendError>>) -> Self {
+        let summary = encode(&append.summary);
+        let definition = append.definition.as_deref().map(encode);
+        Self { append, bodies, summary, definition, refused: None, reply }
+    }
+
+    fn write(&self, db: &Connection) -> Result<(), AppendError> {
+        let append = &self.append;
+        let row = find(db, append.session).during("finding a session")?;
+        if row.is_none() && append.expected_seq == 0 && is_purged(db, append.session).during("finding a session")? {
+            return Err(AppendError::Gone);
+        }
+        append.check_against(row.as_ref().map(|row| row.end))?;
+        let key = self.write_row(db, row).during("writing a session's row")?;
+        if let Some(answer) = &append.answer {
+            facts::keep_answer(db, answer, Some(key)).during("keeping an answer")?.map_err(AppendError::KeyTaken)?;
+        }
+        self.write_facts(db, key).during("writing facts")?;
+        self.write_feed(db, key).during("writing the feed")?;
+        Ok(())
+    }
+
+    fn write_row(&self, db: &Connection, row: Option<Row>) -> rusqlite::Result<i64> {
+        let row_now = &self.append.summary;
+        let (phase, archived) = (row_now.phase().name(), row_now.archived_at().is_some());
+        let (unsettled, wake_at) = (is_unsettled(row_now), row_now.wake_at.map(Timestamp::as_micros));
+        let at = self.append.facts.last().map_or(row_now.updated_at, |last| last.at).as_micros();
+        let key = match row {
+            Some(row) => {
+                // Columns with an index are named only when they change: SQLite would rewrite the index's entries.
+                if row.unsettled == unsettled && row.wake_at == wake_at {
+                    db.prepare_cached(
+                        "UPDATE sessions SET seq = ?2, last_at = ?3, phase = ?4, archived = ?5, format = ?6, summary = ?7
+                         WHERE key = ?1",
+                    )?
+                    .execute(params![row.key, row_now.seq, at, phase, archived, Summary::FORMAT, self.summary])?;
+                } else {
+                    db.prepare_cached(
+                        "UPDATE sessions SET seq = ?2, last_at = ?3, phase = ?4, archived = ?5, format = ?6, summary = ?7,
+                         unsettled = ?8, wake_at = ?9 WHERE key = ?1",
+                    )?
+                    .execute(params![
+                        row.key, row_now.seq, at, phase, archived, Summary::FORMAT, self.summary, unsettled, wake_at
+                    ])?;
+                }
+                row.key
+            }
+            None => {
+                db.prepare_cached(
+                    "INSERT INTO sessions (id, tenant, created_at, agent, agent_version, environment, seq, last_at, phase,
+                     archived, unsettled, wake_at, format, summary)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                )?
+                .execute(params![
+                    blob(row_now.session.bits()),
+                    blob(row_now.tenant.bits()),
+                    row_now.created_at.as_micros(),
+                    blob(row_now.agent.bits()),
+                    row_now.agent_version,
+                    blob(row_now.environment.bits()),
+                    row_now.seq,
+                    at,
+                    phase,
+                    archived,
+                    unsettled,
+                    wake_at,
+                    Summary::FORMAT,
+                    self.summary
+                ])?;
+                db.last_insert_rowid()
+            }
+        };
+        if let Some(definition) = &self.definition {
+            db.prepare_cached("INSERT OR REPLACE INTO definitions (session, format, body) VALUES (?1, ?2, ?3)")?
+                .execute(params![key, Definition::FORMAT, definition])?;
+        }
+        Ok(key)
+    }
+
+    fn write_facts(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
+        let mut insert = db.prepare_cached(
+            "INSERT INTO facts (session, seq, at, format, kind, item_id, body, blob)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        for (stored, body) in self.append.facts.iter().zip(&self.bodies) {
+            let StoredFact { seq, at, fact, .. } = stored;
+            let (inline, spilled) = match body {
+                Body::Inline(bytes) => (Some(bytes), None),
+                Body::Spilled(blob) => (None, Some(blob)),
+            };
+            insert.execute(params![
+                key,
+                seq,
+                at.as_micros(),
+                Fact::FORMAT,
+                fact.kind(),
+                fact.item().map(|item| blob(item.bits())),
+                inline,
+                spilled.map(BlobId::as_str)
+            ])?;
+            for named in named_in(fact).chain(spilled) {
+                db.prepare_cached("INSERT OR IGNORE INTO named_blobs (blob, session) VALUES (?1, ?2)")?
+                    .execute(params![named.as_str(), key])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_feed(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
+        let Append { summary, facts, feed, .. } = &self.append;
+        let at = facts.last().map_or(summary.updated_at, |last| last.at);
+        for kind in feed {
+            db.prepare_cached(
+                "INSERT INTO feed (tenant, session, seq, at, format, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                blob(summary.tenant.bits()),
+                key,
+                summary.seq,
+                at.as_micros(),
+                FeedKind::FORMAT,
+                encode(kind)
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for PreparedAppend {
+    fn size(&self) -> usize {
+        let inline = |body: &Body| match body {
+            Body::Inline(bytes) => bytes.len(),
+            Body::Spilled(_) => 0,
+        };
+        self.summary.len() + self.bodies.iter().map(inline).sum::<usize>()
+    }
+
+    fn run(&mut self, db: &Connection) -> bool {
+        self.refused = self.write(db).err();
+        self.refused.is_none()
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {
+        let result = match (committed, self.refused) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Some(refused)) => Err(refused),
+            (Ok(()), None) => {
+                hub.publish(self.append.session, self.append.facts);
+                Ok(())
+            }
+        };
+        // Whoever asked may have stopped waiting.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// An id's bits as they are stored: in the order of the ids.
+pub(super) fn blob(bits: u128) -> [u8; 16] {
+    bits.to_be_bytes()
+}
+
+struct Row {
+    key: i64,
+    end: LogEnd,
+    unsettled: bool,
+    wake_at: Option<i64>,
+}
+
+fn find(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Row>> {
+    db.prepare_cached("SELECT key, seq, last_at, unsettled, wake_at FROM sessions WHERE id = ?1")?
+        .query_row([blob(session.bits())], |row| {
+            let end = LogEnd { seq: row.get(1)?, at: Timestamp::from_micros(row.get(2)?) };
+            Ok(Row { key: row.get(0)?, end, unsettled: row.get(3)?, wake_at: row.get(4)? })
+        })
+        .optional()
+}
+
+fn is_purged(db: &Connection, session: SessionId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM purges WHERE id = ?1")?.exists([blob(session.bits())])
+}

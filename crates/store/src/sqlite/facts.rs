@@ -1,0 +1,292 @@
+//! Logs in the database.
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
+use tenure_core::content::BlobId;
+use tenure_core::fact::StoredFact;
+use tenure_core::id::{SessionId, TenantId};
+use tenure_core::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::append::{Body, PreparedAppend, blob};
+use super::blobs::{BlobFiles, blocking};
+use super::list::{range_conditions, sql_order};
+use super::{During as _, SqliteStore, database};
+use crate::append::{Append, AppendError};
+use crate::error::Error;
+use crate::facts::{CachedState, FactQuery, FactStore, Tail};
+use crate::formats::encode;
+use crate::idempotency::IdempotencyRecord;
+use crate::tails::{LOG_PAGE, ReadLog};
+
+/// A body of more bytes goes to a blob.
+const INLINE_BYTES: usize = 32 * 1024;
+
+impl FactStore for SqliteStore {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(async move {
+            append.check()?;
+            let mut bodies: Vec<Body> = append.facts.iter().map(|stored| Body::Inline(encode(&*stored.fact))).collect();
+            for body in &mut bodies {
+                if let Body::Inline(bytes) = body
+                    && bytes.len() > INLINE_BYTES
+                {
+                    let (blobs, bytes) = (Arc::clone(&self.blobs), std::mem::take(bytes));
+                    *body = Body::Spilled(blocking(move || blobs.put(&bytes)).await?);
+                }
+            }
+            let (reply, answer) = oneshot::channel();
+            self.writer.submit(Box::new(PreparedAppend::new(append, bodies, reply)))?;
+            answer.await.during("waiting for an append")?
+        })
+    }
+
+    fn read_facts(
+        &self,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
+        let blobs = Arc::clone(&self.blobs);
+        Box::pin(self.read(move |db| Ok(facts_after(db, &blobs, session, after, limit)?.unwrap_or_default())))
+    }
+
+    fn query_facts(&self, query: FactQuery) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
+        let blobs = Arc::clone(&self.blobs);
+        Box::pin(self.read(move |db| {
+            let Some(key) = key_of(db, query.session)? else { return Ok(Vec::new()) };
+            let mut conditions = String::from("session = ? AND seq > ?");
+            let mut values = vec![Value::Integer(key), integer(query.after)];
+            if let Some(before) = query.before {
+                conditions.push_str(" AND seq < ?");
+                values.push(integer(before));
+            }
+            if let Some(only) = &query.only {
+                conditions.push_str(&format!(" AND kind IN ({})", marks(only.len())));
+                values.extend(only.iter().map(|kind| Value::Text((*kind).to_owned())));
+            }
+            if !query.except.is_empty() {
+                conditions.push_str(&format!(" AND kind NOT IN ({})", marks(query.except.len())));
+                values.extend(query.except.iter().map(|kind| Value::Text((*kind).to_owned())));
+            }
+            range_conditions("at", query.at, &mut conditions, &mut values);
+            values.push(integer(query.limit as u64));
+            let order = sql_order(query.order);
+            let sql = format!("SELECT {COLUMNS} FROM facts WHERE {conditions} ORDER BY seq {order} LIMIT ?");
+            read_rows(db, &blobs, query.session, &sql, params_from_iter(values))
+        }))
+    }
+
+    fn read_facts_at(&self, session: SessionId, mut seqs: Vec<u64>) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
+        let blobs = Arc::clone(&self.blobs);
+        Box::pin(self.read(move |db| {
+            let Some(key) = key_of(db, session)? else { return Ok(Vec::new()) };
+            seqs.sort_unstable();
+            seqs.dedup();
+            let sql = format!("SELECT {COLUMNS} FROM facts WHERE session = ?1 AND seq = ?2");
+            let mut found = Vec::with_capacity(seqs.len());
+            for seq in seqs {
+                found.extend(read_rows(db, &blobs, session, &sql, params![key, integer(seq)])?);
+            }
+            Ok(found)
+        }))
+    }
+
+    fn head(&self, session: SessionId) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        Box::pin(self.read(move |db| {
+            let mut head = db.prepare_cached("SELECT seq FROM sessions WHERE id = ?1").during("reading a head")?;
+            head.query_row([blob(session.bits())], |row| row.get(0)).optional().during("reading a head")
+        }))
+    }
+
+    fn tail(&self, session: SessionId, after: u64) -> BoxStream<'static, Result<Tail, Error>> {
+        let (readers, blobs) = (Arc::clone(&self.readers), Arc::clone(&self.blobs));
+        let read: ReadLog = Arc::new(move |session, after| {
+            let (readers, blobs) = (Arc::clone(&readers), Arc::clone(&blobs));
+            Box::pin(async move { readers.read(move |db| facts_after(db, &blobs, session, after, LOG_PAGE)).await })
+        });
+        self.tails.0.follow(session, after, read)
+    }
+
+    fn save_state(&self, session: SessionId, state: CachedState) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.writer.write(move |db| {
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO states (session, seq, format, blob)
+                 SELECT key, ?2, ?3, ?4 FROM sessions WHERE id = ?1",
+            )
+            .and_then(|mut save| save.execute(params![blob(session.bits()), state.seq, state.format, state.blob]))
+            .during("saving a state")
+            .map(|_| ())
+        }))
+    }
+
+    fn load_state(&self, session: SessionId) -> BoxFuture<'_, Result<Option<CachedState>, Error>> {
+        Box::pin(self.read(move |db| {
+            db.prepare_cached(
+                "SELECT states.seq, states.format, states.blob FROM sessions JOIN states ON session = key WHERE id = ?1",
+            )
+            .and_then(|mut load| {
+                load.query_row([blob(session.bits())], |row| {
+                    Ok(CachedState { seq: row.get(0)?, format: row.get(1)?, blob: row.get(2)? })
+                })
+                .optional()
+            })
+            .during("loading a state")
+        }))
+    }
+
+    fn answer(
+        &self,
+        tenant: TenantId,
+        key: String,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<IdempotencyRecord>, Error>> {
+        Box::pin(self.read(move |db| kept_answer(db, tenant, &key, now).during("looking for an answer")))
+    }
+
+    fn forget_answer(&self, tenant: TenantId, key: String) -> BoxFuture<'_, Result<(), Error>> {
+        let forgotten = self.writer.write(move |db| {
+            db.prepare_cached("DELETE FROM answers WHERE tenant = ?1 AND key = ?2")
+                .and_then(|mut forget| forget.execute(params![blob(tenant.bits()), key]))
+                .during("forgetting an answer")
+                .map(|_| ())
+        });
+        Box::pin(forgotten)
+    }
+
+    fn sweep_answers(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, Error>> {
+        Box::pin(self.writer.write(move |db| {
+            db.prepare_cached(
+                "DELETE FROM answers WHERE rowid IN
+                 (SELECT rowid FROM answers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+            )
+            .and_then(|mut sweep| sweep.execute(params![now.as_micros(), integer(limit as u64)]))
+            .during("sweeping answers")
+        }))
+    }
+}
+
+/// Keeps an answer in the transaction under way; the inner `Err` is one that is in the way.
+pub(super) fn keep_answer(
+    db: &Connection,
+    answer: &IdempotencyRecord,
+    session: Option<i64>,
+) -> rusqlite::Result<Result<(), Box<IdempotencyRecord>>> {
+    if let Some(kept) = kept_answer(db, answer.tenant, &answer.key, answer.created_at)? {
+        return Ok(Err(Box::new(kept)));
+    }
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO answers (tenant, key, session, fingerprint, status, body, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        blob(answer.tenant.bits()),
+        answer.key,
+        session,
+        answer.fingerprint,
+        answer.status,
+        answer.body,
+        answer.created_at.as_micros(),
+        answer.expires_at.as_micros()
+    ])?;
+    Ok(Ok(()))
+}
+
+fn kept_answer(
+    db: &Connection,
+    tenant: TenantId,
+    key: &str,
+    now: Timestamp,
+) -> rusqlite::Result<Option<IdempotencyRecord>> {
+    db.prepare_cached(
+        "SELECT fingerprint, status, body, created_at, expires_at FROM answers
+         WHERE tenant = ?1 AND key = ?2 AND expires_at > ?3",
+    )?
+    .query_row(params![blob(tenant.bits()), key, now.as_micros()], |row| {
+        Ok(IdempotencyRecord {
+            tenant,
+            key: key.to_owned(),
+            fingerprint: row.get(0)?,
+            status: row.get(1)?,
+            body: row.get(2)?,
+            created_at: Timestamp::from_micros(row.get(3)?),
+            expires_at: Timestamp::from_micros(row.get(4)?),
+        })
+    })
+    .optional()
+}
+
+/// The key of a session's row, if there is one.
+pub(super) fn key_of(db: &Connection, session: SessionId) -> Result<Option<i64>, Error> {
+    let operation = "finding a session";
+    let mut find = db.prepare_cached("SELECT key FROM sessions WHERE id = ?1").during(operation)?;
+    find.query_row([blob(session.bits())], |row| row.get(0)).optional().during(operation)
+}
+
+/// A place or a limit as SQLite takes it; what is too big for it is as good as its biggest.
+pub(super) fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// Question marks for so many values.
+pub(super) fn marks(values: usize) -> String {
+    vec!["?"; values].join(", ")
+}
+
+const COLUMNS: &str = "seq, at, format, kind, body, blob";
+
+/// `None` when there is no such session.
+fn facts_after(
+    db: &Connection,
+    blobs: &BlobFiles,
+    session: SessionId,
+    after: u64,
+    limit: usize,
+) -> Result<Option<Vec<StoredFact>>, Error> {
+    let Some(key) = key_of(db, session)? else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM facts WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+    read_rows(db, blobs, session, &sql, params![key, integer(after), integer(limit as u64)]).map(Some)
+}
+
+fn read_rows(
+    db: &Connection,
+    blobs: &BlobFiles,
+    session: SessionId,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<StoredFact>, Error> {
+    let operation = "reading facts";
+    let mut select = db.prepare_cached(sql).during(operation)?;
+    let mut rows = select.query(values).during(operation)?;
+    let mut facts = Vec::new();
+    while let Some(row) = rows.next().during(operation)? {
+        facts.push(read_row(row, blobs, session)?);
+    }
+    Ok(facts)
+}
+
+fn read_row(row: &Row<'_>, blobs: &BlobFiles, session: SessionId) -> Result<StoredFact, Error> {
+    let operation = "reading a fact";
+    let seq: u64 = row.get(0).during(operation)?;
+    let at = Timestamp::from_micros(row.get(1).during(operation)?);
+    let format = row.get(2).during(operation)?;
+    let kind = row.get_ref(3).during(operation)?.as_str().during(operation)?;
+    let inline = row.get_ref(4).during(operation)?.as_blob_or_null().during(operation)?;
+    let fact = match inline {
+        Some(bytes) => database::decode_fact(format, kind, seq, bytes)?,
+        None => {
+            let blob: Option<String> = row.get(5).during(operation)?;
+            let bytes = match blob.as_deref().and_then(BlobId::from_hex) {
+                Some(blob) => blobs.get(&blob)?,
+                None => None,
+            };
+            let missing = || Error::unreadable(format_args!("fact {seq} (`{kind}`)"), "the blob it is in is missing");
+            database::decode_fact(format, kind, seq, &bytes.ok_or_else(missing)?)?
+        }
+    };
+    Ok(StoredFact { session, seq, at, fact: Arc::new(fact) })
+}
