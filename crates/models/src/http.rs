@@ -84,8 +84,9 @@ impl Server {
         extra: &[(&'static str, &'static str)],
         body: &impl Serialize,
     ) -> Result<Frames, Failure> {
-        let body = serde_json::to_vec(body)
-            .map_err(|error| failure(FailureKind::Rejected, format!("the request can't be written as JSON: {error}")))?;
+        let body = serde_json::to_vec(body).map_err(|error| {
+            failure(FailureKind::Rejected, format!("the request can't be written as JSON: {error}"))
+        })?;
         let mut request = self.client.post(self.at(path)).headers(self.headers.clone()).body(body);
         request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, "text/event-stream");
         for (name, value) in extra {

@@ -150,7 +150,10 @@ impl Models {
         let routes = self.routes();
         let no_key = |provider: &str, variable: &str| {
             let advice = format!("set {variable} or run `tenure models add {provider}`");
-            failure(FailureKind::Authentication, format!("no key or address for {provider}, which `{model}` needs: {advice}"))
+            failure(
+                FailureKind::Authentication,
+                format!("no key or address for {provider}, which `{model}` needs: {advice}"),
+            )
         };
         match Route::of(model) {
             Some(Route::Anthropic) => {
@@ -158,7 +161,8 @@ impl Models {
                 Ok((provider, model.to_owned()))
             }
             Some(Route::OpenAi(name)) => {
-                let provider = routes.openai.clone().ok_or_else(|| no_key("openai", "OPENAI_API_KEY or OPENAI_BASE_URL"))?;
+                let provider =
+                    routes.openai.clone().ok_or_else(|| no_key("openai", "OPENAI_API_KEY or OPENAI_BASE_URL"))?;
                 Ok((provider, name.to_owned()))
             }
             Some(Route::Script(name)) => Ok((routes.script.clone(), name.to_owned())),
@@ -177,7 +181,8 @@ impl Models {
     /// What each configured provider offers, or why it can't be asked.
     pub async fn list(&self) -> Vec<(&'static str, Result<Vec<ModelInfo>, Failure>)> {
         let routes = self.routes();
-        let asked = routes.providers().into_iter().map(|provider| async move { (provider.name(), provider.models().await) });
+        let asked =
+            routes.providers().into_iter().map(|provider| async move { (provider.name(), provider.models().await) });
         futures_util::future::join_all(asked).await
     }
 
@@ -210,7 +215,8 @@ struct Routes {
 
 impl Routes {
     fn new(settings: Settings) -> Result<Self, Failure> {
-        let named = |name: &str, failure: Failure| Failure { message: format!("{name}: {}", failure.message), ..failure };
+        let named =
+            |name: &str, failure: Failure| Failure { message: format!("{name}: {}", failure.message), ..failure };
         let anthropic = settings.anthropic.as_ref().map(|endpoint| Anthropic::new(endpoint, &settings));
         let openai = settings.openai.as_ref().map(|endpoint| OpenAi::new(endpoint, &settings));
         Ok(Self {

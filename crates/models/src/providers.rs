@@ -33,7 +33,9 @@ fn is_text(media_type: &str) -> bool {
 /// What the model reads in place of a block it can't be shown, so that it can say so instead of guessing.
 fn cannot_show(what: &str, source: &Source) -> String {
     match source {
-        Source::Blob { media_type, .. } => format!("[A {what} of type {media_type} was given here; it can't be shown to this model.]"),
+        Source::Blob { media_type, .. } => {
+            format!("[A {what} of type {media_type} was given here; it can't be shown to this model.]")
+        }
         Source::Url { url } => format!("[A {what} at {url} was given here; it can't be shown to this model.]"),
         Source::Text { .. } => format!("[A {what} was given here; it can't be shown to this model.]"),
     }

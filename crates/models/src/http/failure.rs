@@ -66,12 +66,17 @@ impl ErrorBody {
         if let Some(message) = error.as_str() {
             return Some(Self { message: message.to_owned(), ..Self::default() });
         }
-        let words = ["type", "code", "status"].into_iter().filter_map(|key| error.get(key)?.as_str().map(str::to_owned));
+        let words =
+            ["type", "code", "status"].into_iter().filter_map(|key| error.get(key)?.as_str().map(str::to_owned));
         let message = error.get("message").and_then(Value::as_str).map(str::to_owned);
         let code = error.get("code").or_else(|| error.get("status"));
         let status = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
         let status = status.filter(|status| (400..600).contains(status));
-        Some(Self { message: message.unwrap_or_else(|| excerpt(error.to_string().as_bytes())), words: words.collect(), status })
+        Some(Self {
+            message: message.unwrap_or_else(|| excerpt(error.to_string().as_bytes())),
+            words: words.collect(),
+            status,
+        })
     }
 
     /// What a caller can do about it. The words come before the status: OpenAI says 429 for an empty account, Anthropic
@@ -93,7 +98,8 @@ impl ErrorBody {
         if let Some(status) = status.filter(|status| *status >= 300).or(self.status) {
             return by_status(status);
         }
-        let rejected = ["invalid_request_error", "not_found_error", "request_too_large", "BadRequestError", "NotFoundError"];
+        let rejected =
+            ["invalid_request_error", "not_found_error", "request_too_large", "BadRequestError", "NotFoundError"];
         if self.words.iter().any(|word| rejected.contains(&word.as_str())) {
             return FailureKind::Rejected;
         }
@@ -143,7 +149,11 @@ mod tests {
             (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded),
             (503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, Overloaded),
             (429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#, RateLimited),
-            (429, r#"{"error":{"message":"no money","type":"insufficient_quota","code":"insufficient_quota"}}"#, Billing),
+            (
+                429,
+                r#"{"error":{"message":"no money","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                Billing,
+            ),
             (400, r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#, Billing),
             (400, r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#, Rejected),
             (404, r#"{"error":"model 'x' not found"}"#, Rejected),

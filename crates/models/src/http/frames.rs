@@ -107,7 +107,9 @@ where
     D: FnMut(Option<Frame>) -> Result<Vec<Event>, Failure> + Send + 'static,
 {
     let opening = Reading { decode, ready: VecDeque::new(), at: Place::Opening(Box::pin(open)) };
-    stream::unfold(opening, |mut reading| async move { reading.next().await.map(|item| (item, reading)) }).fuse().boxed()
+    stream::unfold(opening, |mut reading| async move { reading.next().await.map(|item| (item, reading)) })
+        .fuse()
+        .boxed()
 }
 
 struct Reading<O, D> {

@@ -91,7 +91,8 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), InvalidSetting> {
 
 /// Whether a model talks. Lists hold everything a server has, without saying what it is for.
 fn chats(id: &str) -> bool {
-    let others = ["embed", "whisper", "tts", "dall-e", "moderation", "transcribe", "realtime", "gpt-image", "sora", "rerank"];
+    let others =
+        ["embed", "whisper", "tts", "dall-e", "moderation", "transcribe", "realtime", "gpt-image", "sora", "rerank"];
     let id = id.to_ascii_lowercase();
     !others.iter().any(|other| id.contains(other))
 }
@@ -103,6 +104,10 @@ mod tests {
     #[test]
     fn models_that_do_not_talk_are_left_out() {
         assert!(["gpt-5.2", "llama3.2:latest", "Qwen/Qwen3-8B", "openai/gpt-oss-20b"].into_iter().all(chats));
-        assert!(!["text-embedding-3-small", "nomic-embed-text:latest", "whisper-1", "gpt-4o-mini-tts"].into_iter().any(chats));
+        assert!(
+            !["text-embedding-3-small", "nomic-embed-text:latest", "whisper-1", "gpt-4o-mini-tts"]
+                .into_iter()
+                .any(chats)
+        );
     }
 }

@@ -181,7 +181,9 @@ async fn models_on_offer_lead_back_to_their_provider() {
         if let Some(fake) = &subject.fake {
             // The answer that was meant for a stream is used up first.
             collect(subject.provider().stream(subject.request())).await;
-            fake.answer(Answer::json(r#"{"data":[{"id":"claude-a","display_name":"A"},{"id":"claude-b"}],"has_more":false}"#));
+            fake.answer(Answer::json(
+                r#"{"data":[{"id":"claude-a","display_name":"A"},{"id":"claude-b"}],"has_more":false}"#,
+            ));
         }
         let provider = subject.provider();
         let offered = provider.models().await.expect("a list");

@@ -22,25 +22,84 @@ const BEGUN: [&str; 2] = [
 async fn refusals_say_what_a_caller_can_do() {
     let page = "<html><head><title>502</title></head>\n<body>Bad Gateway</body></html>";
     let cases = [
-        (Answer::error(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#), FailureKind::Overloaded, None, "Overloaded (HTTP 529)"),
-        (Answer::error(429, r#"{"error":{"message":"slow down"}}"#).header("retry-after", "7"), FailureKind::RateLimited, Some(7), "slow down (HTTP 429)"),
-        (Answer::error(429, "").header("retry-after", "Fri, 01 Jan 2010 00:00:00 GMT"), FailureKind::RateLimited, Some(0), "Too Many Requests: an empty answer (HTTP 429)"),
-        (Answer::error(401, &format!(r#"{{"error":{{"message":"no such key: {KEY}"}}}}"#)), FailureKind::Authentication, None, "no such key: [key] (HTTP 401)"),
-        (Answer::error(400, r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#), FailureKind::Rejected, None, "prompt is too long (HTTP 400)"),
-        (Answer { status: 502, ..Answer::with("text/html", page) }, FailureKind::Unavailable, None, "Bad Gateway: `<html><head><title>502</title></head> <body>Bad Gateway</body></html>` (HTTP 502)"),
-        (Answer::error(500, "{").end(End::Cut), FailureKind::Unavailable, None, "Internal Server Error: an empty answer (HTTP 500)"),
-        (Answer { status: 302, ..Answer::stream("") }.header("location", "http://127.0.0.1:1/elsewhere"), FailureKind::Rejected, None, "Found: an empty answer (HTTP 302)"),
-        (Answer::with("text/html", "<html>Log in</html>"), FailureKind::Unavailable, None, "expected an event stream, got a web page: `<html>Log in</html>`"),
-        (Answer::with("text/plain", "it works!"), FailureKind::Unavailable, None, "expected an event stream, got `it works!`"),
+        (
+            Answer::error(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
+            FailureKind::Overloaded,
+            None,
+            "Overloaded (HTTP 529)",
+        ),
+        (
+            Answer::error(429, r#"{"error":{"message":"slow down"}}"#).header("retry-after", "7"),
+            FailureKind::RateLimited,
+            Some(7),
+            "slow down (HTTP 429)",
+        ),
+        (
+            Answer::error(429, "").header("retry-after", "Fri, 01 Jan 2010 00:00:00 GMT"),
+            FailureKind::RateLimited,
+            Some(0),
+            "Too Many Requests: an empty answer (HTTP 429)",
+        ),
+        (
+            Answer::error(401, &format!(r#"{{"error":{{"message":"no such key: {KEY}"}}}}"#)),
+            FailureKind::Authentication,
+            None,
+            "no such key: [key] (HTTP 401)",
+        ),
+        (
+            Answer::error(400, r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#),
+            FailureKind::Rejected,
+            None,
+            "prompt is too long (HTTP 400)",
+        ),
+        (
+            Answer { status: 502, ..Answer::with("text/html", page) },
+            FailureKind::Unavailable,
+            None,
+            "Bad Gateway: `<html><head><title>502</title></head> <body>Bad Gateway</body></html>` (HTTP 502)",
+        ),
+        (
+            Answer::error(500, "{").end(End::Cut),
+            FailureKind::Unavailable,
+            None,
+            "Internal Server Error: an empty answer (HTTP 500)",
+        ),
+        (
+            Answer { status: 302, ..Answer::stream("") }.header("location", "http://127.0.0.1:1/elsewhere"),
+            FailureKind::Rejected,
+            None,
+            "Found: an empty answer (HTTP 302)",
+        ),
+        (
+            Answer::with("text/html", "<html>Log in</html>"),
+            FailureKind::Unavailable,
+            None,
+            "expected an event stream, got a web page: `<html>Log in</html>`",
+        ),
+        (
+            Answer::with("text/plain", "it works!"),
+            FailureKind::Unavailable,
+            None,
+            "expected an event stream, got `it works!`",
+        ),
         (Answer::stream(""), FailureKind::Unavailable, None, "expected an event stream, got an empty answer"),
-        (Answer::stream(b"\xff\xfe\x00\x01\n\n"), FailureKind::Unavailable, None, "expected an event stream, got `\u{fffd}\u{fffd}\0\u{1}`"),
+        (
+            Answer::stream(b"\xff\xfe\x00\x01\n\n"),
+            FailureKind::Unavailable,
+            None,
+            "expected an event stream, got `\u{fffd}\u{fffd}\0\u{1}`",
+        ),
     ];
     for model in MODELS {
         for (answer, kind, retry_after, message) in &cases {
             let fake = Fake::start([answer.clone()]).await;
             let events = collect(fake.models().stream(hello(model))).await;
             let failure = failed(&events);
-            assert_eq!((failure.kind, failure.retry_after), (*kind, retry_after.map(Duration::from_secs)), "{model}: {failure}");
+            assert_eq!(
+                (failure.kind, failure.retry_after),
+                (*kind, retry_after.map(Duration::from_secs)),
+                "{model}: {failure}"
+            );
             assert_eq!(without_port(&failure.message), format!("http://server: {message}"), "{model}");
         }
     }

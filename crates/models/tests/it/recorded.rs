@@ -55,7 +55,9 @@ fn is_cut_off(cut: &Events, whole: &Events, what: &str) {
     let (last, before) = cut.split_last().expect("a last word");
     assert!(whole.starts_with(before), "{what}: {cut:?}");
     match last {
-        Err(failure) if whole.last() != Some(last) => assert_eq!(failure.kind, FailureKind::Unavailable, "{what}: {failure}"),
+        Err(failure) if whole.last() != Some(last) => {
+            assert_eq!(failure.kind, FailureKind::Unavailable, "{what}: {failure}")
+        }
         Err(_) => {}
         Ok(Event::Finished(_)) => assert_eq!(whole.last(), Some(last), "{what}"),
         Ok(other) => panic!("{what}: {other:?}"),

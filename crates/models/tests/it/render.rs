@@ -17,7 +17,10 @@ pub(crate) async fn collect(mut stream: BoxStream<'static, Result<Event, Failure
             assert_eq!(stream.next().await, None, "something came after the last word");
         }
     }
-    assert!(events.last().is_some_and(|last| matches!(last, Ok(Event::Finished(_)) | Err(_))), "no last word: {events:?}");
+    assert!(
+        events.last().is_some_and(|last| matches!(last, Ok(Event::Finished(_)) | Err(_))),
+        "no last word: {events:?}"
+    );
     events
 }
 
@@ -47,7 +50,12 @@ fn line(event: &Result<Event, Failure>) -> String {
         Ok(Event::TextDelta { index, text }) => format!("{index} text += {text:?}\n"),
         Ok(Event::ThinkingDelta { index, text }) => format!("{index} thinking += {text:?}\n"),
         Ok(Event::Finished(reply)) => {
-            let parts: String = reply.parts.iter().enumerate().map(|(index, part)| format!("  {index} {}\n", self::part(part))).collect();
+            let parts: String = reply
+                .parts
+                .iter()
+                .enumerate()
+                .map(|(index, part)| format!("  {index} {}\n", self::part(part)))
+                .collect();
             format!("finished: {:?}\n  {:?}\n{parts}", reply.stop, reply.usage)
         }
         Err(failure) => {

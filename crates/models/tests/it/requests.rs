@@ -76,8 +76,18 @@ fn cases() -> Vec<(&'static str, Request)> {
     ];
     let tools = vec![
         message(User, vec![text("List both.")]),
-        message(Assistant, vec![text("I look."), call(1, "bash", json!({"command": "ls"})), call(2, "bash", json!({}))]),
-        message(User, vec![text("And hurry."), result(1, vec![Block::text("a.txt"), Block::text("b.txt")], false), result(2, vec![Block::text("no command")], true)]),
+        message(
+            Assistant,
+            vec![text("I look."), call(1, "bash", json!({"command": "ls"})), call(2, "bash", json!({}))],
+        ),
+        message(
+            User,
+            vec![
+                text("And hurry."),
+                result(1, vec![Block::text("a.txt"), Block::text("b.txt")], false),
+                result(2, vec![Block::text("no command")], true),
+            ],
+        ),
         message(Assistant, vec![call(3, "bash", json!({"command": "true"}))]),
         message(User, vec![result(3, vec![], false)]),
     ];
@@ -97,7 +107,14 @@ fn cases() -> Vec<(&'static str, Request)> {
         message(User, vec![result(1, vec![Block::text("a.txt")], false)]),
     ];
     let pictures = vec![
-        message(User, vec![text("What is this?"), Part::Content { block: image(stored("image/png", 'a')) }, Part::Content { block: image(at("https://example.com/a.png")) }]),
+        message(
+            User,
+            vec![
+                text("What is this?"),
+                Part::Content { block: image(stored("image/png", 'a')) },
+                Part::Content { block: image(at("https://example.com/a.png")) },
+            ],
+        ),
         message(Assistant, vec![call(1, "read", json!({"file_path": "a.png"}))]),
         message(User, vec![result(1, vec![Block::text("Here:"), image(stored("image/png", 'a'))], false)]),
     ];

@@ -44,7 +44,8 @@ async fn a_missing_key_says_how_to_give_one_and_works_once_given() {
 
 #[tokio::test]
 async fn unusable_addresses_are_refused_and_the_old_settings_stay() {
-    let models = Models::new(Settings { openai: Some(endpoint("http://localhost:11434")), ..Settings::default() }).expect("settings");
+    let models = Models::new(Settings { openai: Some(endpoint("http://localhost:11434")), ..Settings::default() })
+        .expect("settings");
     for (base_url, expected) in [
         ("localhost:11434", "must begin with http:// or https://"),
         ("ftp://example.com", "must begin with http:// or https://"),
@@ -52,7 +53,8 @@ async fn unusable_addresses_are_refused_and_the_old_settings_stay() {
         ("http://user:secret@example.com", "must not hold a user name or password"),
         ("http://example.com/?a=b", "must not have a query"),
     ] {
-        let failure = models.set(Settings { openai: Some(endpoint(base_url)), ..Settings::default() }).expect_err(base_url);
+        let failure =
+            models.set(Settings { openai: Some(endpoint(base_url)), ..Settings::default() }).expect_err(base_url);
         assert_eq!(failure.kind, FailureKind::Rejected);
         assert!(failure.message.contains(expected) && !failure.message.contains("secret"), "{failure}");
     }

@@ -51,7 +51,10 @@ async fn fibonacci_writes_runs_and_tells_what_was_printed() {
     assert_eq!(calls[1], ("bash".to_owned(), serde_json::json!({"command": "python3 fib.py"})));
     let last = collect(models.stream(asked("script/fibonacci", messages.clone()))).await;
     let text = "I wrote `fib.py` and ran it in the sandbox. Asked for the 20th Fibonacci number, it printed:\n\n6765";
-    assert_eq!((&reply(&last).stop, reply(&last).parts.as_slice()), (&ModelStop::EndTurn, &[ReplyPart::Text(text.to_owned())][..]));
+    assert_eq!(
+        (&reply(&last).stop, reply(&last).parts.as_slice()),
+        (&ModelStop::EndTurn, &[ReplyPart::Text(text.to_owned())][..])
+    );
 
     messages.push(said(Role::Assistant, text));
     messages.push(said(Role::User, "again"));
@@ -64,7 +67,10 @@ async fn demo_says_what_it_is_and_how_to_set_a_key() {
     let models = Models::new(Settings::default()).expect("settings");
     let events = collect(models.stream(hello("script/demo"))).await;
     let text = render(&events);
-    assert!(text.contains("scripted model") && text.contains("ANTHROPIC_API_KEY") && text.contains("tenure models add"), "{text}");
+    assert!(
+        text.contains("scripted model") && text.contains("ANTHROPIC_API_KEY") && text.contains("tenure models add"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -73,7 +79,8 @@ async fn rules_steps_and_placeholders() {
     let file = dir.path().join("s.yaml");
     let script = "- when: ^say (?i)HI\n  steps:\n    - text: '{{last_user_text}}: {{last_tool_result}}!'\n- when: list\n  steps: []\n";
     std::fs::write(&file, script).expect("write");
-    let models = Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
+    let models =
+        Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
     let answer = async |messages| {
         let events = collect(models.stream(asked("script/s", messages))).await;
         match reply(&events).parts.as_slice() {
@@ -96,7 +103,8 @@ async fn rules_steps_and_placeholders() {
 async fn mistakes_name_the_file_and_the_line() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("bad.yaml"), "- when: a\n  steps:\n    - txt: b\n").expect("write");
-    let models = Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
+    let models =
+        Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
     let told = async |model: &str| {
         let events = collect(models.stream(hello(model))).await;
         let failure = failed(&events).clone();
@@ -106,7 +114,11 @@ async fn mistakes_name_the_file_and_the_line() {
     let bad = told("script/bad").await;
     assert!(bad.starts_with(&format!("{}:3: expected a list", dir.path().join("bad.yaml").display())), "{bad}");
     let missing = told("script/missing").await;
-    assert!(missing.contains("`demo` and `fibonacci` come with Tenure and") && missing.contains("missing.yaml doesn't exist"), "{missing}");
+    assert!(
+        missing.contains("`demo` and `fibonacci` come with Tenure and")
+            && missing.contains("missing.yaml doesn't exist"),
+        "{missing}"
+    );
     for outside in ["script/../../etc/passwd", "script/..", "script/a/b", "script/.hidden"] {
         assert!(told(outside).await.contains("expected letters, digits"), "{outside}");
     }
@@ -116,7 +128,8 @@ async fn mistakes_name_the_file_and_the_line() {
 async fn a_step_waits_its_delay() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("slow.yaml"), "- steps: [{text: 'At last.', delay_ms: 30000}]").expect("write");
-    let models = Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
+    let models =
+        Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
     let before = tokio::time::Instant::now();
     reply(&collect(models.stream(hello("script/slow"))).await);
     assert!(before.elapsed() >= std::time::Duration::from_secs(30), "the paused clock was not moved by the delay");

@@ -125,7 +125,11 @@ mod tests {
         ];
         for (name, expected, thinking, max_tokens) in cases {
             let traits = Traits::of(name);
-            assert_eq!((version(name), traits.thinking, traits.default_max_tokens()), (expected, thinking, max_tokens), "{name}");
+            assert_eq!(
+                (version(name), traits.thinking, traits.default_max_tokens()),
+                (expected, thinking, max_tokens),
+                "{name}"
+            );
         }
     }
 

@@ -226,7 +226,8 @@ fn content<'r>(request: &'r Request, message: &'r Message) -> Result<Vec<Marked<
                 rest.push(WireBlock::ToolUse { id: call.prefixed(), name, input }.into());
             }
             Part::ToolResult { call, content, is_error } => {
-                let blocks: Result<Vec<_>, _> = content.iter().filter_map(|block| self::block(request, block).transpose()).collect();
+                let blocks: Result<Vec<_>, _> =
+                    content.iter().filter_map(|block| self::block(request, block).transpose()).collect();
                 let tool_use_id = call.prefixed();
                 results.push(WireBlock::ToolResult { tool_use_id, content: blocks?, is_error: *is_error }.into());
             }
@@ -247,9 +248,13 @@ fn block<'r>(request: &'r Request, block: &'r Block) -> Result<Option<WireBlock<
         },
         Block::Document { source, title, context } => {
             let wire_source = match (document_text(request, source)?, source) {
-                (Some(data), _) if data.trim().is_empty() => return Ok(Some(WireBlock::Text { text: "[An empty document.]".into() })),
+                (Some(data), _) if data.trim().is_empty() => {
+                    return Ok(Some(WireBlock::Text { text: "[An empty document.]".into() }));
+                }
                 (Some(data), _) => WireSource::Text { media_type: "text/plain", data },
-                (None, Source::Blob { media_type, blob }) if media_type == "application/pdf" => base64(request, media_type, blob)?,
+                (None, Source::Blob { media_type, blob }) if media_type == "application/pdf" => {
+                    base64(request, media_type, blob)?
+                }
                 (None, Source::Url { url }) => WireSource::Url { url },
                 (None, _) => return Ok(Some(WireBlock::Text { text: cannot_show("document", source).into() })),
             };

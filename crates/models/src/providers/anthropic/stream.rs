@@ -102,7 +102,9 @@ impl Decoder {
                 self.draft.redacted_thinking(data);
                 WireKind::Other
             }
-            WireBlock::ToolUse { name, input } => WireKind::ToolUse(self.draft.tool_use(name), input.unwrap_or_default()),
+            WireBlock::ToolUse { name, input } => {
+                WireKind::ToolUse(self.draft.tool_use(name), input.unwrap_or_default())
+            }
             WireBlock::Unknown => WireKind::Other,
         };
         self.blocks.insert(index, kind);

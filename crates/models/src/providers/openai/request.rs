@@ -260,7 +260,9 @@ fn piece<'r>(request: &'r Request, block: &'r Block, dialect: Dialect) -> Result
         },
         Block::Document { source, title, context } => match (document_text(request, source)?, source) {
             (Some(text), _) => Piece::Text { text: document(title.as_deref(), context.as_deref(), &text).into() },
-            (None, Source::Blob { media_type, blob }) if media_type == "application/pdf" && dialect == Dialect::OpenAi => {
+            (None, Source::Blob { media_type, blob })
+                if media_type == "application/pdf" && dialect == Dialect::OpenAi =>
+            {
                 let file_data = data_url(media_type, attachment(request, blob)?);
                 Piece::File { file: File { filename: title.as_deref().unwrap_or("document.pdf"), file_data } }
             }

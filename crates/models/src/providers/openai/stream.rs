@@ -55,14 +55,19 @@ impl Decoder {
     pub(super) fn decode(&mut self, frame: Option<Frame>) -> Result<Vec<Event>, Failure> {
         let Some(frame) = frame else {
             let finished = self.finish_reason.is_some();
-            return if finished { self.finish() } else { Err(self.unavailable("the stream was cut off before the reply's end")) };
+            return if finished {
+                self.finish()
+            } else {
+                Err(self.unavailable("the stream was cut off before the reply's end"))
+            };
         };
         if frame.data.trim() == "[DONE]" {
             let empty = self.finish_reason.is_none() && self.draft.is_empty();
             return if empty { Err(self.unavailable("the reply is empty")) } else { self.finish() };
         }
         let value = serde_json::from_str::<Value>(&frame.data).map_err(|error| self.not_a_chunk(&frame, &error))?;
-        let error = ErrorBody::find(&value).or_else(|| if frame.event == "error" { ErrorBody::of(&value) } else { None });
+        let error =
+            ErrorBody::find(&value).or_else(|| if frame.event == "error" { ErrorBody::of(&value) } else { None });
         if let Some(error) = error {
             return Err(self.server.refused(&error, None, None));
         }
@@ -146,7 +151,9 @@ impl Decoder {
                 ModelStop::Refusal { category: None, explanation: Some(std::mem::take(&mut self.refusal)) }
             }
             Some("length") => ModelStop::MaxTokens,
-            Some("content_filter") => ModelStop::Refusal { category: Some("content_filter".to_owned()), explanation: None },
+            Some("content_filter") => {
+                ModelStop::Refusal { category: Some("content_filter".to_owned()), explanation: None }
+            }
             Some(reason @ ("error" | "abort")) => {
                 return Err(self.unavailable(&format!("the server gave up: finish reason `{reason}`")));
             }

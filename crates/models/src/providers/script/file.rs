@@ -90,10 +90,14 @@ fn rule(file: RuleFile) -> Result<Rule, String> {
         let line = step.referenced.line();
         let texts = [&step.value.thinking, &step.value.text];
         let unknown = texts.into_iter().flatten().find_map(|text| unknown_placeholder(text));
-        let unknown = unknown.or_else(|| step.value.tools.iter().flat_map(|tool| tool.input.values()).find_map(unknown_in));
+        let unknown =
+            unknown.or_else(|| step.value.tools.iter().flat_map(|tool| tool.input.values()).find_map(unknown_in));
         match unknown {
             None => Ok(step.value),
-            Some(name) => Err(format!("{line}: unknown placeholder `{{{{{name}}}}}`: expected one of {}", PLACEHOLDERS.join(", "))),
+            Some(name) => Err(format!(
+                "{line}: unknown placeholder `{{{{{name}}}}}`: expected one of {}",
+                PLACEHOLDERS.join(", ")
+            )),
         }
     });
     Ok(Rule { when: when.transpose()?, steps: steps.collect::<Result<_, _>>()? })
@@ -123,8 +127,16 @@ mod tests {
     fn mistakes_are_told_with_their_line() {
         let cases = [
             ("- when: a\n  steps:\n    - txt: hello\n", "3: expected a list", "txt"),
-            ("- when: a\n  steps:\n    - text: hello\n- when: 'x['\n  steps: []\n", "4: `when` is no regular expression", "unclosed"),
-            ("- steps:\n    - text: a\n    - text: '{{last_result}}'\n", "3: unknown placeholder `{{last_result}}`", "last_tool_result"),
+            (
+                "- when: a\n  steps:\n    - text: hello\n- when: 'x['\n  steps: []\n",
+                "4: `when` is no regular expression",
+                "unclosed",
+            ),
+            (
+                "- steps:\n    - text: a\n    - text: '{{last_result}}'\n",
+                "3: unknown placeholder `{{last_result}}`",
+                "last_tool_result",
+            ),
             ("when: a\n", "1: expected a list", ""),
             ("- steps:\n    - tools: [{name: a, input: 3}]\n", "2: expected a list", ""),
         ];

@@ -29,8 +29,12 @@ pub(super) fn scene(name: &str, rules: &[Rule], request: &Request) -> Scene {
     let replies = since.iter().filter(|message| message.role == Role::Assistant).count();
     let matches = |rule: &&Rule| rule.when.as_ref().is_none_or(|when| when.is_match(&text));
     let Some(rule) = rules.iter().find(matches) else {
-        let known: Vec<_> = rules.iter().filter_map(|rule| rule.when.as_ref()).map(|when| format!("`{when}`")).collect();
-        return say(format!("I am script/{name}, which plays a file instead of thinking. It has no answer to this; it knows {}.", known.join(", ")));
+        let known: Vec<_> =
+            rules.iter().filter_map(|rule| rule.when.as_ref()).map(|when| format!("`{when}`")).collect();
+        return say(format!(
+            "I am script/{name}, which plays a file instead of thinking. It has no answer to this; it knows {}.",
+            known.join(", ")
+        ));
     };
     match rule.steps.get(replies) {
         Some(step) => Scene { delay: step.delay(), reply: reply(step, &Values { last_user_text: &text, request }) },
@@ -60,7 +64,9 @@ fn events(reply: Reply) -> Vec<Result<Event, Failure>> {
     for (index, part) in (0..).zip(&reply.parts) {
         let deltas: Vec<_> = match part {
             ReplyPart::Text(text) => pieces(text).into_iter().map(|text| Event::TextDelta { index, text }).collect(),
-            ReplyPart::Thinking { text, .. } => pieces(text).into_iter().map(|text| Event::ThinkingDelta { index, text }).collect(),
+            ReplyPart::Thinking { text, .. } => {
+                pieces(text).into_iter().map(|text| Event::ThinkingDelta { index, text }).collect()
+            }
             ReplyPart::RedactedThinking(_) | ReplyPart::ToolUse { .. } => Vec::new(),
         };
         events.extend(deltas.into_iter().map(Ok));
@@ -128,7 +134,9 @@ impl Values<'_> {
         match value {
             Value::String(text) => Value::String(self.fill(&text)),
             Value::Array(items) => Value::Array(items.into_iter().map(|item| self.fill_in(item)).collect()),
-            Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, value)| (key, self.fill_in(value))).collect()),
+            Value::Object(fields) => {
+                Value::Object(fields.into_iter().map(|(key, value)| (key, self.fill_in(value))).collect())
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => value,
         }
     }
