@@ -185,14 +185,21 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// An error with its causes, which reqwest keeps out of its own text.
+/// Why a request failed: the causes, without the layers that only say that it did.
 fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
+    let mut texts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        texts.push(cause.to_string());
         source = cause.source();
     }
-    text
+    let says_little =
+        ["error sending request", "client error (", "error decoding response body", "request or response body"];
+    let last = texts.len() - 1;
+    let mut at = 0;
+    texts.retain(|text| {
+        at += 1;
+        at > last || !says_little.iter().any(|little| text.starts_with(little))
+    });
+    texts.join(": ")
 }

@@ -294,3 +294,58 @@ impl Piece<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Dialect};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use tenure_core::content::Block;
+    use tenure_core::id::ItemId;
+    use tenure_core::model::{Effort, Message, ModelConfig, Part, Request, Role, Speed};
+
+    #[test]
+    fn hosts_tell_dialects() {
+        assert_eq!(Dialect::of("api.openai.com"), Dialect::OpenAi);
+        assert_eq!(Dialect::of("mine.openai.azure.com"), Dialect::OpenAi);
+        assert_eq!(Dialect::of("api.groq.com"), Dialect::Strict);
+        assert_eq!(Dialect::of("localhost"), Dialect::Open);
+    }
+
+    #[test]
+    fn dialects_differ_in_the_limits_name_the_hardest_effort_and_reasoning() {
+        let call = ItemId::from_bits(1);
+        let thinking = Part::Thinking { text: "Hm.".to_owned(), signature: None };
+        let tool_use = Part::ToolUse { call, name: "ls".to_owned(), input: json!({}) };
+        let messages = vec![
+            Message { role: Role::User, parts: vec![Part::Content { block: Block::text("Hi") }] },
+            Message { role: Role::Assistant, parts: vec![thinking, tool_use] },
+        ];
+        let request = Request {
+            model: ModelConfig {
+                max_tokens: Some(10),
+                effort: Some(Effort::Max),
+                speed: Speed::Fast,
+                ..ModelConfig::named("openai/gpt-5.2")
+            },
+            system: None,
+            messages: messages.into_iter().map(Arc::new).collect(),
+            tools: Vec::new(),
+            attachments: Default::default(),
+        };
+        let told = |dialect| {
+            let body = serde_json::to_value(Body::new(&request, dialect).expect("a body")).expect("JSON");
+            let reasoning = body["messages"][1].get("reasoning_content").is_some();
+            assert_eq!((&body["model"], &body["service_tier"]), (&json!("gpt-5.2"), &json!("priority")));
+            (
+                body["max_tokens"].clone(),
+                body["max_completion_tokens"].clone(),
+                body["reasoning_effort"].clone(),
+                reasoning,
+            )
+        };
+        assert_eq!(told(Dialect::OpenAi), (Value::Null, json!(10), json!("xhigh"), false));
+        assert_eq!(told(Dialect::Strict), (json!(10), Value::Null, json!("high"), false));
+        assert_eq!(told(Dialect::Open), (json!(10), Value::Null, json!("high"), true));
+    }
+}
