@@ -41,14 +41,15 @@ pub(crate) fn name_of(bytes: &[u8]) -> BlobId {
 /// The blobs that a fact's contents name. A kind left out here would lose its blobs to a sweep.
 pub(crate) fn named_in(fact: &Fact) -> impl Iterator<Item = &BlobId> {
     let content: &[Block] = match fact {
-        Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => match input {
-            Input::Message { content } | Input::ClientResult { content, .. } => content,
-            Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
-        },
+        Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } | Fact::InputWithdrawn { input, .. } => {
+            match input {
+                Input::Message { content } | Input::ClientResult { content, .. } => content,
+                Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
+            }
+        }
         Fact::CallEnded { content, .. } => content,
         Fact::SessionCreated { .. }
         | Fact::SessionUpdated { .. }
-        | Fact::InputWithdrawn { .. }
         | Fact::ThreadRunning { .. }
         | Fact::ThreadIdle { .. }
         | Fact::ThreadRescheduled { .. }

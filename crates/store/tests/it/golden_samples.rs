@@ -1,0 +1,366 @@
+//! One sample or more of everything that is stored.
+
+use serde_json::json;
+use tenure_core::agent::{Environment, Limits, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+use tenure_core::content::{BlobId, Block, Source};
+use tenure_core::fact::{AfterError, AttemptEnding, CallEnding, Fact, Gate, Problem, Thinking};
+use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, ThreadId, TurnId};
+use tenure_core::model::{Effort, FailureKind, ModelConfig, Speed, TokenUsage};
+use tenure_core::phase::{Fold, Phase};
+use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
+use tenure_core::session::{
+    Absent, Answer, Definition, IdleRule, IdleThen, Input, Keep, Lifecycle, Lifetimes, Metadata, Outcome, Sandbox,
+    StopCause, StopReason,
+};
+use tenure_core::summary::Summary;
+use tenure_core::time::Timestamp;
+use tenure_store::FeedKind;
+
+use crate::fixture;
+
+const ITEM: ItemId = ItemId::from_bits(0x11);
+const CALL: ItemId = ItemId::from_bits(0x22);
+const THREAD: ThreadId = ThreadId::from_bits(0x33);
+const TURN: TurnId = TurnId::from_bits(0x44);
+const ATTEMPT: AttemptId = AttemptId::from_bits(0x55);
+const SANDBOX: SandboxId = SandboxId::from_bits(0x66);
+const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
+
+/// The kinds of facts, in the order of [`position`].
+pub(super) const KINDS: [&str; 28] = [
+    "session_created",
+    "session_updated",
+    "input_queued",
+    "input_processed",
+    "input_withdrawn",
+    "thread_running",
+    "thread_idle",
+    "thread_rescheduled",
+    "session_running",
+    "session_idle",
+    "session_rescheduled",
+    "usage_recorded",
+    "attempt_started",
+    "attempt_ended",
+    "thinking_said",
+    "message_said",
+    "call_requested",
+    "call_started",
+    "call_ended",
+    "error_raised",
+    "sandbox_starting",
+    "sandbox_running",
+    "sandbox_stopping",
+    "sandbox_absent",
+    "session_held",
+    "session_resumed",
+    "session_closing",
+    "session_ended",
+];
+
+/// Where a fact's kind stands in [`KINDS`]. Without a line here a new kind doesn't compile; its samples are next.
+pub(super) fn position(fact: &Fact) -> usize {
+    match fact {
+        Fact::SessionCreated { .. } => 0,
+        Fact::SessionUpdated { .. } => 1,
+        Fact::InputQueued { .. } => 2,
+        Fact::InputProcessed { .. } => 3,
+        Fact::InputWithdrawn { .. } => 4,
+        Fact::ThreadRunning { .. } => 5,
+        Fact::ThreadIdle { .. } => 6,
+        Fact::ThreadRescheduled { .. } => 7,
+        Fact::SessionRunning { .. } => 8,
+        Fact::SessionIdle { .. } => 9,
+        Fact::SessionRescheduled { .. } => 10,
+        Fact::UsageRecorded { .. } => 11,
+        Fact::AttemptStarted { .. } => 12,
+        Fact::AttemptEnded { .. } => 13,
+        Fact::ThinkingSaid { .. } => 14,
+        Fact::MessageSaid { .. } => 15,
+        Fact::CallRequested { .. } => 16,
+        Fact::CallStarted { .. } => 17,
+        Fact::CallEnded { .. } => 18,
+        Fact::ErrorRaised { .. } => 19,
+        Fact::SandboxStarting { .. } => 20,
+        Fact::SandboxRunning { .. } => 21,
+        Fact::SandboxStopping { .. } => 22,
+        Fact::SandboxAbsent { .. } => 23,
+        Fact::SessionHeld {} => 24,
+        Fact::SessionResumed {} => 25,
+        Fact::SessionClosing { .. } => 26,
+        Fact::SessionEnded { .. } => 27,
+    }
+}
+
+pub(super) fn facts() -> Vec<Fact> {
+    let mut facts = session_facts();
+    facts.extend(input_facts());
+    facts.extend(work_facts());
+    facts.extend(sandbox_facts());
+    facts
+}
+
+fn session_facts() -> Vec<Fact> {
+    let [definition, full] = definitions().try_into().unwrap();
+    vec![
+        Fact::SessionCreated {
+            definition: definition.into(),
+            thread: THREAD,
+            title: None,
+            metadata: Metadata::default(),
+        },
+        Fact::SessionCreated {
+            definition: full.into(),
+            thread: THREAD,
+            title: Some("A title".to_owned()),
+            metadata: metadata(),
+        },
+        Fact::SessionUpdated { item: ITEM, title: None, metadata: None, tools: None },
+        Fact::SessionUpdated { item: ITEM, title: Some(None), metadata: Some(metadata()), tools: Some(tools()) },
+        Fact::SessionUpdated { item: ITEM, title: Some(Some("B".to_owned())), metadata: None, tools: Some(Vec::new()) },
+        Fact::SessionRunning { item: ITEM },
+        Fact::SessionIdle { item: ITEM, stop: StopReason::EndTurn },
+        Fact::SessionRescheduled { item: ITEM },
+        Fact::UsageRecorded { item: ITEM, tokens: tokens(), active_ms: 1234 },
+        Fact::SessionHeld {},
+        Fact::SessionResumed {},
+        Fact::SessionClosing { outcome: Outcome::Archived, keep: Keep::Everything },
+        Fact::SessionClosing { outcome: Outcome::TimedOut, keep: Keep::Log },
+        Fact::SessionEnded { item: ITEM, outcome: Outcome::Completed },
+        Fact::SessionEnded { item: ITEM, outcome: Outcome::EndedByUser },
+        Fact::SessionEnded { item: ITEM, outcome: Outcome::TimedOut },
+        Fact::SessionEnded { item: ITEM, outcome: Outcome::Archived },
+        Fact::SessionEnded { item: ITEM, outcome: Outcome::Failed },
+    ]
+}
+
+fn input_facts() -> Vec<Fact> {
+    let inputs = [
+        Input::Message { content: blocks() },
+        Input::Interrupt { thread: None },
+        Input::Interrupt { thread: Some(THREAD) },
+        Input::Confirmation { call: CALL, answer: Answer::Allow },
+        Input::Confirmation { call: CALL, answer: Answer::Deny { message: Some("no".to_owned()) } },
+        Input::ClientResult { call: CALL, content: vec![Block::text("42")], is_error: true },
+    ];
+    let queued = |input: &Input| Fact::InputQueued { item: ITEM, thread: THREAD, input: input.clone() };
+    let processed = |input: &Input| Fact::InputProcessed { item: ITEM, thread: THREAD, input: input.clone() };
+    let withdrawn = |input: &Input| Fact::InputWithdrawn { item: ITEM, thread: THREAD, input: input.clone() };
+    let mut facts: Vec<Fact> = inputs.iter().map(queued).collect();
+    facts.extend(inputs.iter().map(processed));
+    facts.extend(inputs.iter().map(withdrawn));
+    facts
+}
+
+fn work_facts() -> Vec<Fact> {
+    let agent_name = || "assistant".to_owned();
+    let mut facts = vec![
+        Fact::ThreadRunning { item: ITEM, thread: THREAD, turn: TURN, agent_name: agent_name() },
+        Fact::ThreadRescheduled { item: ITEM, thread: THREAD, agent_name: agent_name(), failures: 2, until: AT },
+        Fact::AttemptStarted { item: ITEM, thread: THREAD, attempt: ATTEMPT, failures: 1 },
+        Fact::ThinkingSaid {
+            item: ITEM,
+            thread: THREAD,
+            thinking: Thinking::Plain { text: "hm".to_owned(), signature: Some("sig".to_owned()) },
+        },
+        Fact::ThinkingSaid { item: ITEM, thread: THREAD, thinking: Thinking::Redacted { data: "xyz".to_owned() } },
+        Fact::MessageSaid { item: ITEM, thread: THREAD, text: "hello\n\"world\" – ä".to_owned() },
+        Fact::CallStarted { call: CALL },
+    ];
+    let stops = [
+        StopReason::EndTurn,
+        StopReason::RequiresAction { calls: vec![CALL] },
+        StopReason::RetriesExhausted,
+        StopReason::Refusal { category: None, explanation: None },
+        StopReason::Refusal { category: Some("cyber".to_owned()), explanation: Some("no".to_owned()) },
+    ];
+    let idle = |stop| Fact::ThreadIdle { item: ITEM, thread: THREAD, turn: TURN, agent_name: agent_name(), stop };
+    facts.extend(stops.map(idle));
+    let endings = [AttemptEnding::Replied, AttemptEnding::Failed, AttemptEnding::Interrupted, AttemptEnding::Lost];
+    facts.extend(endings.map(|ending| Fact::AttemptEnded {
+        item: ITEM,
+        thread: THREAD,
+        attempt: ATTEMPT,
+        start: CALL,
+        ending,
+        usage: tokens(),
+    }));
+    let gates = [Gate::Allowed, Gate::NeedsApproval, Gate::AtClient, Gate::Refused];
+    facts.extend(gates.map(|gate| Fact::CallRequested {
+        item: CALL,
+        thread: THREAD,
+        name: "bash".to_owned(),
+        input: json!({ "command": "ls", "count": 3, "nested": [null, 1.5] }),
+        gate,
+    }));
+    let endings =
+        [CallEnding::Finished, CallEnding::Cancelled, CallEnding::Skipped, CallEnding::Denied, CallEnding::Lost];
+    facts.extend(endings.map(|ending| Fact::CallEnded {
+        item: ITEM,
+        thread: THREAD,
+        call: CALL,
+        ending,
+        content: blocks(),
+        is_error: false,
+    }));
+    let problems = [
+        Problem::Model { failure: FailureKind::Overloaded, message: "busy".to_owned() },
+        Problem::Sandbox { message: "no namespaces".to_owned() },
+        Problem::TooManyAttempts { limit: 200 },
+    ];
+    facts.extend(problems.map(|problem| Fact::ErrorRaised { item: ITEM, problem, next: AfterError::Retrying }));
+    let problem = Problem::TooManyAttempts { limit: 1 };
+    facts.push(Fact::ErrorRaised { item: ITEM, problem, next: AfterError::TurnOver });
+    facts
+}
+
+fn sandbox_facts() -> Vec<Fact> {
+    let mut facts = vec![
+        Fact::SandboxStarting { sandbox: SANDBOX },
+        Fact::SandboxRunning { sandbox: SANDBOX },
+        Fact::SandboxStopping { sandbox: SANDBOX, why: StopCause::Asked },
+        Fact::SandboxStopping { sandbox: SANDBOX, why: StopCause::IdleTooLong },
+        Fact::SandboxAbsent { why: Absent::Lost, reason: Some("it died".to_owned()) },
+    ];
+    let absences = [Absent::NotYet, Absent::Queued, Absent::Stopped];
+    facts.extend(absences.map(|why| Fact::SandboxAbsent { why, reason: None }));
+    facts
+}
+
+pub(super) fn summaries() -> Vec<Summary> {
+    let plain = fixture::summary(1, 1_000);
+    let full = Summary {
+        title: Some("A title".to_owned()),
+        first_line: Some("Hello there".to_owned()),
+        metadata: metadata(),
+        lifecycle: Lifecycle::Closing { outcome: Outcome::Archived, keep: Keep::Log, at: AT },
+        sandbox: Sandbox::Running { sandbox: SANDBOX, since: AT },
+        fold: Fold::Waiting,
+        stop: StopReason::RequiresAction { calls: vec![CALL] },
+        tokens: tokens(),
+        active_ms: 5,
+        working_since: Some(AT),
+        messages: 3,
+        seq: 17,
+        queued: vec![15, 16],
+        wake_at: Some(AT),
+        unsettled: true,
+        ..fixture::summary(2, 2_000)
+    };
+    let mut summaries = vec![plain.clone(), full];
+    let sandboxes = [
+        Sandbox::Absent { why: Absent::Queued },
+        Sandbox::Starting { sandbox: SANDBOX },
+        Sandbox::Stopping { sandbox: SANDBOX, why: StopCause::Asked },
+    ];
+    summaries.extend(sandboxes.map(|sandbox| Summary { sandbox, ..plain.clone() }));
+    let folds = [Fold::Rescheduling, Fold::Working];
+    summaries.extend(folds.map(|fold| Summary { fold, ..plain.clone() }));
+    let lifecycle = Lifecycle::Ended { outcome: Outcome::Failed, at: AT };
+    summaries.push(Summary { lifecycle, ..plain });
+    summaries
+}
+
+pub(super) fn definitions() -> Vec<Definition> {
+    let plain = (*fixture::definition()).clone();
+    let mut agent = (*plain.agent).clone();
+    agent.description = Some("helps".to_owned());
+    agent.tools = tools();
+    agent.model = ModelConfig {
+        id: "claude-sonnet-5".to_owned(),
+        effort: Some(Effort::High),
+        speed: Speed::Fast,
+        inference_geo: Some("eu".to_owned()),
+        temperature: Some(0.5),
+        max_tokens: Some(1000),
+    };
+    let limits = Limits { memory_bytes: Some(1 << 30), cpu_millis: Some(1500), pids: Some(100) };
+    let millis = std::time::Duration::from_millis;
+    let full = Definition {
+        agent: agent.into(),
+        environment: Environment { id: EnvironmentId::from_bits(2), limits },
+        lifetimes: Lifetimes {
+            idle: Some(IdleRule {
+                after: millis(600_000),
+                then: IdleThen::End { outcome: Outcome::TimedOut, keep: Keep::Log },
+            }),
+            sandbox_idle: Some(millis(3_600_000)),
+            max_duration: Some(millis(300_000)),
+            end_when_agent_exits: true,
+            stop_grace: millis(10_000),
+        },
+        ..plain.clone()
+    };
+    vec![plain, full]
+}
+
+pub(super) fn feed_kinds() -> Vec<FeedKind> {
+    let mut kinds = vec![FeedKind::Created];
+    kinds.extend(Phase::ALL.map(|phase| FeedKind::PhaseChanged { phase }));
+    kinds
+}
+
+pub(super) fn agents() -> Vec<AgentRecord> {
+    let plain = fixture::agent_record(1, "one", 10);
+    let archived = AgentRecord { metadata: metadata(), archived_at: Some(AT), ..plain.clone() };
+    vec![plain, archived]
+}
+
+pub(super) fn environments() -> Vec<EnvironmentRecord> {
+    let plain = fixture::environment_record(1, "default", 10);
+    let full = EnvironmentRecord {
+        description: Some("for builds".to_owned()),
+        limits: Limits { memory_bytes: Some(1), cpu_millis: None, pids: Some(2) },
+        metadata: metadata(),
+        archived_at: Some(AT),
+        ..plain.clone()
+    };
+    vec![plain, full]
+}
+
+pub(super) fn keys() -> Vec<KeyRecord> {
+    let plain = fixture::key_record(1, &"0f".repeat(32));
+    let revoked = KeyRecord { revoked_at: Some(AT), ..plain.clone() };
+    vec![plain, revoked]
+}
+
+fn metadata() -> Metadata {
+    Metadata::from([("team".to_owned(), "blue".to_owned())])
+}
+
+fn tokens() -> TokenUsage {
+    TokenUsage { input: 1, output: 2, cache_read: 3, cache_write_5m: 4, cache_write_1h: 5 }
+}
+
+fn tools() -> Vec<ToolConfig> {
+    let default = ToolPolicy { enabled: true, permission: Permission::AlwaysAllow };
+    let asking = ToolPolicy { enabled: false, permission: Permission::AlwaysAsk };
+    vec![
+        ToolConfig::Builtin { default, configs: vec![NamedPolicy { name: "bash".to_owned(), policy: asking }] },
+        ToolConfig::Custom {
+            name: "weather".to_owned(),
+            description: "tells the weather".to_owned(),
+            input_schema: json!({ "type": "object" }),
+        },
+    ]
+}
+
+fn blocks() -> Vec<Block> {
+    let blob = BlobId::from_hex(&"ab".repeat(32)).unwrap();
+    vec![
+        Block::text("look"),
+        Block::Image { source: Source::Blob { media_type: "image/png".to_owned(), blob } },
+        Block::Document {
+            source: Source::Url { url: "https://example.com/a.pdf".to_owned() },
+            title: Some("A".to_owned()),
+            context: Some("about a".to_owned()),
+        },
+        Block::Document { source: Source::Text { data: "plain".to_owned() }, title: None, context: None },
+        Block::SearchResult {
+            source: "https://example.com".to_owned(),
+            title: "B".to_owned(),
+            content: vec!["passage".to_owned()],
+            citations: true,
+        },
+    ]
+}

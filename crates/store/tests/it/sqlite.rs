@@ -1,0 +1,148 @@
+//! What only a store on disk can show.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use futures_util::StreamExt as _;
+use tenure_store::sqlite::{SqliteOptions, SqliteStore};
+use tenure_store::{
+    Blobs as _, Error, FactStore as _, MasterKey, Resources as _, SessionRows as _, Settings as _, Tail,
+};
+
+use crate::fixture::{Log, TENANT, agent_record};
+
+pub(crate) fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(SqliteOptions { dir: dir.to_owned(), master_key: None }).unwrap()
+}
+
+fn refusal(dir: &Path, master_key: Option<MasterKey>) -> String {
+    match SqliteStore::open(SqliteOptions { dir: dir.to_owned(), master_key }) {
+        Err(error @ Error::Unreadable { .. }) => error.to_string(),
+        unexpected => panic!("{unexpected:?}"),
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(1);
+    let store = open(dir.path());
+    store.append(log.create()).await.unwrap();
+    store.append(log.say(10)).await.unwrap();
+    let big = log.message(&"x".repeat(100_000));
+    store.append(log.append([big])).await.unwrap();
+    store.create_agent(agent_record(1, "one", 10), None).await.unwrap();
+    store.put_secret("key".to_owned(), b"secret".to_vec()).await.unwrap();
+    let blob = store.put_blob(b"bytes".to_vec()).await.unwrap();
+    let facts = store.read_facts(log.id(), 0, 100).await.unwrap();
+    drop(store);
+
+    let store = open(dir.path());
+    assert_eq!(store.read_facts(log.id(), 0, 100).await.unwrap(), facts);
+    assert_eq!(store.session(None, log.id()).await.unwrap().unwrap().summary, log.row);
+    assert!(store.agent_by_slug(TENANT, "one".to_owned()).await.unwrap().is_some());
+    assert_eq!(store.secret("key".to_owned()).await.unwrap().as_deref(), Some(&b"secret"[..]));
+    assert_eq!(store.blob(blob).await.unwrap().as_deref(), Some(&b"bytes"[..]));
+    store.append(log.say(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn followers_are_told_when_it_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    let mut tail = store.tail(log.id(), 0);
+    assert!(matches!(tail.next().await, Some(Ok(Tail::Facts(_)))));
+    drop(store);
+    assert!(matches!(tail.next().await, Some(Err(Error::Internal { .. }))));
+    assert!(tail.next().await.is_none());
+}
+
+#[test]
+fn a_newer_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let db = rusqlite::Connection::open(dir.path().join("tenure.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let refusal = refusal(dir.path(), None);
+    assert!(refusal.contains("newer version of Tenure") && refusal.contains("schema 99"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_fact_of_a_newer_version_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    store.append(log.say(2)).await.unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("tenure.db")).unwrap();
+    db.execute(
+        "UPDATE facts SET kind = 'moon_landed', body = CAST('{\"kind\":\"moon_landed\"}' AS BLOB) WHERE seq = 2",
+        [],
+    )
+    .unwrap();
+    db.execute("UPDATE facts SET format = 7 WHERE seq = 3", []).unwrap();
+    let unknown = store.read_facts(log.id(), 1, 1).await.unwrap_err().to_string();
+    assert!(unknown.contains("fact 2 (`moon_landed`)") && unknown.contains("unknown variant"), "{unknown}");
+    let newer = store.read_facts(log.id(), 2, 1).await.unwrap_err().to_string();
+    assert!(newer.contains("fact 3") && newer.contains("newer version of Tenure"), "{newer}");
+    assert_eq!(store.read_facts(log.id(), 0, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_master_key_is_kept_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.put_secret("key".to_owned(), b"a secret nobody sees".to_vec()).await.unwrap();
+    drop(store);
+    let path = dir.path().join("master.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let database = fs::read(dir.path().join("tenure.db")).unwrap();
+    assert!(!database.windows(8).any(|bytes| bytes == b"a secret"));
+
+    let wrong = refusal(dir.path(), Some(MasterKey::from_bytes([1; 32])));
+    assert!(wrong.contains("another master key"), "{wrong}");
+    let hex = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let missing = refusal(dir.path(), None);
+    assert!(missing.contains("master.key") && missing.contains("TENURE_MASTER_KEY"), "{missing}");
+    assert!(!path.exists());
+
+    let master_key = Some(MasterKey::from_hex(&hex).unwrap());
+    let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key }).unwrap();
+    assert_eq!(store.secret("key".to_owned()).await.unwrap().as_deref(), Some(&b"a secret nobody sees"[..]));
+}
+
+#[tokio::test]
+async fn a_missing_or_damaged_blob_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blob = store.put_blob(b"bytes".to_vec()).await.unwrap();
+    let (folder, name) = blob.as_str().split_at(2);
+    let path = dir.path().join("blobs").join(folder).join(name);
+    fs::write(&path, b"other").unwrap();
+    assert!(store.blob(blob.clone()).await.unwrap_err().to_string().contains("damaged"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(store.blob(blob).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_write_ahead_log_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    let text = "x".repeat(30_000);
+    let mut longest = 0;
+    for _ in 0..60 {
+        let facts: Vec<_> = (0..30).map(|_| log.message(&text)).collect();
+        store.append(log.append(facts)).await.unwrap();
+        longest = longest.max(fs::metadata(dir.path().join("tenure.db-wal")).unwrap().len());
+    }
+    let written = fs::metadata(dir.path().join("tenure.db")).unwrap().len();
+    assert!(written > 40_000_000, "{written} bytes were moved");
+    assert!(longest < 12_000_000, "the log grew to {longest} bytes");
+}
