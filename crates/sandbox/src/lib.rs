@@ -1,1 +1,32 @@
+//! Where a session's tools run: isolated processes with their own files, limits and record of calls.
+//!
+//! The port is [`Backend`] and [`Sandbox`]; [`Native`] implements it with nothing but this binary and the kernel. Three
+//! processes of the same executable work together (see [`dispatch`]): a *supervisor* that outlives the server, and in
+//! each sandbox a *keeper*, which is PID 1 and writes the [call journal](journal), and an *executor*, which forks the
+//! tools.
+//!
+//! Invariant: it knows no session log, no HTTP and no model.
 #![warn(missing_docs)]
+
+mod error;
+mod order;
+mod port;
+mod report;
+mod spec;
+
+pub mod dispatch;
+pub mod journal;
+mod wire;
+
+mod guest;
+mod supervisor;
+
+pub mod native;
+
+pub use dispatch::{Op, dispatch};
+pub use error::Error;
+pub use native::{Native, NativeConfig};
+pub use order::{CallEnd, Exit, Order, Work};
+pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox};
+pub use report::{Check, Leftover, Outcome, Report};
+pub use spec::{Applied, Limits, Network, Spec};

@@ -1,0 +1,145 @@
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use serde::{Deserialize, Serialize};
+
+use super::privileges::{self, Capabilities};
+use super::tool::{self, Notice};
+use super::signals;
+use crate::dispatch::Ops;
+use crate::supervisor::AGENT;
+use crate::wire::{decode, encode, receive, send};
+
+/// What the executor forks, and the descriptors that come along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// With the order, where its output and errors go, and where its [`Notice`]s go.
+    Exec,
+    /// As `Exec`.
+    Op,
+    /// With where commands come from, where output goes, where statuses go, and where its [`Notice`]s go.
+    Shell,
+}
+
+/// What every tool finds in its environment, unless the session says otherwise.
+const DEFAULT_ENV: [(&str, &str); 8] = [
+    ("PATH", "/home/agent/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/home/agent"),
+    ("USER", "agent"),
+    ("LOGNAME", "agent"),
+    ("SHELL", "/bin/bash"),
+    ("TERM", "dumb"),
+    ("LANG", "C.UTF-8"),
+    ("TMPDIR", "/tmp"),
+];
+
+/// The keeper's hold on its executor: a process within the limits, of the tools' own user, that forks them.
+///
+/// Forking them there, instead of moving each into the limits, saves milliseconds per call. Tools can kill it, and lack
+/// of memory can; then the next job gets a new one.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    entrances: Vec<OwnedFd>,
+    env: Vec<(String, String)>,
+    ops: Ops,
+    socket: Option<OwnedFd>,
+    pid: i32,
+}
+
+impl Executor {
+    /// Nothing is started until [`start`](Self::start) or the first job.
+    pub(crate) fn new(entrances: Vec<OwnedFd>, env: Vec<(String, String)>, ops: Ops) -> Self {
+        let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
+        Self { entrances, env, ops, socket: None, pid: 0 }
+    }
+
+    /// Starts one. Entering the limits takes it up to some milliseconds on cgroup version 1; it does so while the keeper
+    /// goes on, and takes no job before.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        self.pid = fork_into(|| self.serve(&its))?;
+        self.socket = Some(ours);
+        Ok(())
+    }
+
+    /// The process of the present one.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Has a job forked; its notices say what became of it.
+    pub(crate) fn give(&mut self, job: Job, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let line = encode(&job);
+        if let Some(socket) = &self.socket
+            && send(socket, &line, descriptors, SendFlags::empty()).is_ok()
+        {
+            return Ok(());
+        }
+        self.start()?;
+        let socket = self.socket.as_ref().expect("it was just started");
+        send(socket, &line, descriptors, SendFlags::empty())
+    }
+
+    /// The executor's own life.
+    fn serve(&self, socket: &OwnedFd) -> i32 {
+        let limited = self.enter_limits();
+        signals::close_all_but(&[socket.as_raw_fd()]);
+        let unable = limited.and_then(|()| fill_standard_descriptors()).and_then(|()| become_agent()).err().map(|error| format!("the sandbox's limits can't be applied: {error}"));
+        while let Ok(Some(packet)) = receive(socket, RecvFlags::empty()) {
+            let Ok((job, _)) = decode::<Job>(&packet.bytes) else { continue };
+            let Some(notices) = packet.descriptors.last().and_then(|fd| fd.try_clone().ok()) else { continue };
+            if let Some(reason) = &unable {
+                Notice::Unable(reason.clone()).give(&notices);
+                continue;
+            }
+            if let Err(error) = fork_into(|| tool::tend(job, packet.descriptors, &self.env, self.ops)) {
+                Notice::Unable(format!("can't start a process: {error}")).give(&notices);
+            }
+        }
+        0
+    }
+
+    fn enter_limits(&self) -> io::Result<()> {
+        self.entrances.iter().try_for_each(|entrance| rustix::io::write(entrance.as_fd(), b"0").map(drop).map_err(Into::into))
+    }
+}
+
+/// Descriptors that are passed to us must not be numbered as the standard ones, which tools replace.
+fn fill_standard_descriptors() -> io::Result<()> {
+    loop {
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        if null.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        std::mem::forget(null);
+    }
+}
+
+/// Becomes the user that tools are, without any right over others.
+fn become_agent() -> io::Result<()> {
+    privileges::empty_bounding_set()?;
+    privileges::become_user(AGENT)?;
+    privileges::set_capabilities(Capabilities::NONE)?;
+    privileges::hide_from_peers()?;
+    privileges::die_with_parent()?;
+    // Its children, each at the top of a tool's tree, report for themselves.
+    // SAFETY: sets a disposition of this process.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    Ok(())
+}
+
+/// Forks a process that does this and ends, and gives its id. It must not return into the code that forked it, by panic
+/// least of all.
+pub(crate) fn fork_into(life: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: keeper, executor and the tops of the trees have one thread each, so a copy finds every lock open.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)).unwrap_or(101);
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok(pid),
+    }
+}

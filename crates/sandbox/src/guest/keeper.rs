@@ -1,0 +1,338 @@
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tenure_core::id::ItemId;
+
+use super::call::{Call, End};
+use super::executor::{Executor, Job};
+use super::process::{ToolPort, ToolProcess};
+use super::process_tree;
+use super::server_link::ServerLink;
+use super::shell::{Line, Shell, ShellPort, Step};
+use super::signals;
+use crate::journal::Stream;
+use crate::order::Sheet;
+use crate::supervisor::{Doing, Failure};
+use crate::wire::{Greeting, KeeperAsk, KeeperTell};
+
+/// How many cancels of calls that have not come yet are remembered.
+const REMEMBERED_CANCELS: usize = 1024;
+/// How often a keeper that is to stop looks whether everything has ended.
+const STOP_TICK: Duration = Duration::from_millis(2);
+
+/// PID 1 of a sandbox: takes orders, has the executor fork them, keeps their journals, and outlives every server.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    link: ServerLink,
+    signals: OwnedFd,
+    executor: Executor,
+    tools: HashMap<ItemId, ToolProcess>,
+    shell: Shell,
+    cancelled: VecDeque<ItemId>,
+    /// Pipes of calls that have ended, which something still writes to: emptied, so that it is not blocked or killed.
+    drains: Vec<OwnedFd>,
+    memory_events: Option<File>,
+    killed_for_memory: u64,
+    busy: &'static AtomicBool,
+    /// Set once it is to stop: when to kill what has not ended by itself.
+    stop_by: Option<Instant>,
+}
+
+/// What can wake the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+enum Wake {
+    Signal,
+    Connection,
+    Server,
+    Tool(ItemId, ToolPort),
+    Shell(ShellPort),
+    Drain(usize),
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        listener: OwnedFd,
+        signals: OwnedFd,
+        mut executor: Executor,
+        shell_mark: OwnedFd,
+        memory_events: Option<OwnedFd>,
+        busy: &'static AtomicBool,
+    ) -> Result<Self, Failure> {
+        executor.start().doing(|| "starting the executor".to_owned())?;
+        Ok(Self {
+            link: ServerLink::new(listener),
+            signals,
+            executor,
+            tools: HashMap::new(),
+            shell: Shell::new(shell_mark),
+            cancelled: VecDeque::new(),
+            drains: Vec::new(),
+            memory_events: memory_events.map(File::from),
+            killed_for_memory: 0,
+            busy,
+            stop_by: None,
+        })
+    }
+
+    /// Serves until it is told to stop. When it returns the process ends, and with it the whole sandbox.
+    pub(crate) fn serve(&mut self) {
+        loop {
+            for wake in self.wait() {
+                self.handle(wake);
+            }
+            self.check_deadlines();
+            let step = self.shell.advance(&mut self.executor);
+            self.take_step(step);
+            self.busy.store(self.is_busy(), Ordering::Relaxed);
+            if self.has_stopped() {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self) -> Vec<Wake> {
+        let input = PollFlags::IN;
+        let mut sources = vec![(Wake::Signal, self.signals.as_fd(), input), (Wake::Connection, self.link.listener(), input)];
+        if let Some((socket, writing)) = self.link.socket() {
+            sources.push((Wake::Server, socket, if writing { input | PollFlags::OUT } else { input }));
+        }
+        for (id, tool) in &self.tools {
+            sources.extend(tool.ports().map(|(port, fd)| (Wake::Tool(*id, port), fd, input)));
+        }
+        sources.extend(self.shell.ports().map(|(port, fd)| {
+            (Wake::Shell(port), fd, if port == ShellPort::Commands { PollFlags::OUT } else { input })
+        }));
+        sources.extend(self.drains.iter().enumerate().map(|(at, pipe)| (Wake::Drain(at), pipe.as_fd(), input)));
+        let mut polled: Vec<PollFd<'_>> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        // Rounded up to a millisecond, lest it spin through the last one.
+        let timeout = timeout.and_then(|left| Timespec::try_from(left + Duration::from_millis(1)).ok());
+        if poll(&mut polled, timeout.as_ref()).is_err() {
+            return Vec::new();
+        }
+        sources.iter().zip(&polled).filter(|(_, poll)| !poll.revents().is_empty()).map(|((wake, ..), _)| *wake).collect()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let tools = self.tools.values().filter_map(|tool| tool.call.deadline());
+        let stop = self.stop_by.map(|_| Instant::now() + STOP_TICK);
+        tools.chain(self.shell.deadline()).chain(stop).min()
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        match wake {
+            Wake::Signal => {
+                let _ = signals::drain(&self.signals);
+                reap();
+            }
+            Wake::Connection => self.link.accept(),
+            Wake::Server => {
+                self.link.flush();
+                while let Some((ask, descriptors)) = self.link.hear() {
+                    self.answer(ask, descriptors);
+                }
+            }
+            Wake::Tool(id, ToolPort::Out) => self.read_tool(id, Stream::Out),
+            Wake::Tool(id, ToolPort::Err) => self.read_tool(id, Stream::Err),
+            Wake::Tool(id, ToolPort::Notices) => {
+                if let Some(end) = self.tools.get_mut(&id).and_then(ToolProcess::notice) {
+                    self.end_tool(id, end);
+                }
+            }
+            Wake::Shell(port) => {
+                let step = self.shell.hear(port);
+                self.take_step(step);
+            }
+            Wake::Drain(at) => self.drain(at),
+        }
+    }
+
+    fn answer(&mut self, ask: KeeperAsk, descriptors: Vec<OwnedFd>) {
+        match ask {
+            KeeperAsk::Hello(_) => self.link.tell(&KeeperTell::Hello(Greeting::ours())),
+            KeeperAsk::Run { call, timeout_ms, cap_bytes, watch } => {
+                // A repeated order for a call that runs brings nothing new.
+                if let (None, Ok([journal, order])) = (self.call(call), <[OwnedFd; 2]>::try_from(descriptors)) {
+                    self.run(Call::new(call, journal, timeout_ms.map(Duration::from_millis), cap_bytes, watch), order);
+                }
+            }
+            KeeperAsk::Attach { call, watch } => {
+                let known = self.call(call).map(|known| known.watched = watch).is_some();
+                self.link.tell(&KeeperTell::Attached { call, known });
+            }
+            KeeperAsk::Cancel { call } => self.cancel(call),
+            KeeperAsk::Terminate { grace_ms } => self.stop(Duration::from_millis(grace_ms)),
+        }
+    }
+
+    fn call(&mut self, id: ItemId) -> Option<&mut Call> {
+        match self.tools.get_mut(&id) {
+            Some(tool) => Some(&mut tool.call),
+            None => self.shell.call(id),
+        }
+    }
+
+    fn run(&mut self, mut call: Call, order: OwnedFd) {
+        if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
+            self.cancelled.retain(|id| *id != call.id);
+            call.ending.cancelled = true;
+            return self.finish(call, End::Signal(libc::SIGKILL));
+        }
+        let mut order = File::from(order);
+        match read_order(&mut order) {
+            Ok((Sheet::Shell { restart }, command)) => self.shell.queue(Line { call, command, restart }),
+            Ok((Sheet::Exec { .. }, _)) => self.start_tool(call, Job::Exec, order.into()),
+            Ok((Sheet::Op { .. }, _)) => self.start_tool(call, Job::Op, order.into()),
+            Err(error) => {
+                call.print(Stream::Err, format!("the order can't be read: {error}\n").as_bytes());
+                self.finish(call, End::Code(126));
+            }
+        }
+    }
+
+    fn start_tool(&mut self, call: Call, job: Job, order: OwnedFd) {
+        match ToolProcess::start(call, job, &order, &mut self.executor) {
+            Ok(tool) => drop(self.tools.insert(tool.call.id, tool)),
+            Err((mut call, error)) => {
+                call.print(Stream::Err, format!("can't start a process: {error}\n").as_bytes());
+                self.finish(call, End::Code(126));
+            }
+        }
+    }
+
+    fn read_tool(&mut self, id: ItemId, stream: Stream) {
+        let Some(tool) = self.tools.get_mut(&id) else { return };
+        if let Some(bytes) = tool.read(stream)
+            && tool.call.watched
+        {
+            self.link.show(id, tool.call.printed - bytes.len() as u64, &bytes);
+        }
+    }
+
+    /// What the tool itself printed is in the pipes by now. What others go on writing to them goes nowhere.
+    fn end_tool(&mut self, id: ItemId, end: End) {
+        for stream in [Stream::Out, Stream::Err] {
+            // A pipe holds at most 1 MiB.
+            for _ in 0..16 {
+                self.read_tool(id, stream);
+            }
+        }
+        if let Some(tool) = self.tools.remove(&id) {
+            let (call, pipes) = tool.into_parts();
+            self.drains.extend(pipes);
+            self.finish(call, end);
+        }
+    }
+
+    fn take_step(&mut self, Step { printed, ended }: Step) {
+        let call = ended.as_ref().map(|(call, _)| (call.id, call.watched, call.printed));
+        if let (Some((length, bytes)), Some((id, true, total))) = (printed, call.or_else(|| self.shell.current())) {
+            self.link.show(id, total - length as u64, &bytes);
+        }
+        if let Some((call, end)) = ended {
+            self.finish(call, end);
+        }
+    }
+
+    fn finish(&mut self, mut call: Call, end: End) {
+        let id = call.id;
+        call.ending.out_of_memory = self.memory_ran_out();
+        call.finish(end);
+        self.link.tell(&KeeperTell::Ended { call: id });
+    }
+
+    /// Whether anything was killed for lack of memory since this was last asked.
+    fn memory_ran_out(&mut self) -> bool {
+        let Some(events) = &mut self.memory_events else { return false };
+        let mut text = String::new();
+        if events.seek(SeekFrom::Start(0)).and_then(|_| events.read_to_string(&mut text)).is_err() {
+            return false;
+        }
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0);
+        std::mem::replace(&mut self.killed_for_memory, count) < count
+    }
+
+    fn cancel(&mut self, id: ItemId) {
+        if let Some(tool) = self.tools.get_mut(&id) {
+            tool.call.ending.cancelled = true;
+            tool.kill();
+        } else if let Some(mut call) = self.shell.withdraw(id) {
+            call.ending.cancelled = true;
+            self.finish(call, End::Signal(libc::SIGKILL));
+        } else if let Some(call) = self.shell.call(id) {
+            call.ending.cancelled = true;
+            self.shell.kill_current(Instant::now());
+        } else {
+            self.cancelled.push_back(id);
+            let excess = self.cancelled.len().saturating_sub(REMEMBERED_CANCELS);
+            self.cancelled.drain(..excess);
+        }
+    }
+
+    fn check_deadlines(&mut self) {
+        let now = Instant::now();
+        for tool in self.tools.values_mut().filter(|tool| tool.call.deadline().is_some_and(|deadline| deadline <= now)) {
+            tool.call.ending.timed_out = true;
+            tool.kill();
+        }
+        self.shell.check_deadline(now);
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.tools.is_empty() || self.shell.is_busy()
+    }
+
+    /// Asks everything to end. Calls that are under way end with it, and their journals say so.
+    fn stop(&mut self, grace: Duration) {
+        self.stop_by = Some(Instant::now() + grace);
+        let tops: Vec<i32> = self.tools.values().filter_map(ToolProcess::top).chain(self.shell.top()).collect();
+        process_tree::ask_to_end(self.executor.pid(), &tops);
+    }
+
+    fn has_stopped(&mut self) -> bool {
+        let Some(stop_by) = self.stop_by else { return false };
+        if stop_by > Instant::now() && process_tree::any_tool(self.executor.pid()) {
+            return false;
+        }
+        let tools: Vec<Call> = self.tools.drain().map(|(_, tool)| tool.into_parts().0).collect();
+        for mut call in tools.into_iter().chain(self.shell.take_calls()) {
+            call.ending.cancelled = true;
+            self.finish(call, End::Signal(libc::SIGKILL));
+        }
+        true
+    }
+
+    fn drain(&mut self, at: usize) {
+        let mut bytes = [0; 64 * 1024];
+        // An earlier wake of this round may have moved it; it is found in the next.
+        let Some(pipe) = self.drains.get(at) else { return };
+        match rustix::io::read(pipe, &mut bytes[..]) {
+            Ok(0) => {}
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            Err(_) => {}
+        }
+        self.drains.swap_remove(at);
+    }
+}
+
+/// Collects dead executors and orphans: PID 1's duty.
+fn reap() {
+    // SAFETY: takes no pointer that matters.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
+/// What the order is, and its payload if the keeper itself needs it.
+fn read_order(order: &mut File) -> std::io::Result<(Sheet, Vec<u8>)> {
+    let sheet = super::tool::read_sheet(order)?;
+    let mut command = Vec::new();
+    if matches!(sheet, Sheet::Shell { .. }) {
+        order.read_to_end(&mut command)?;
+    }
+    Ok((sheet, command))
+}

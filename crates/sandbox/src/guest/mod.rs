@@ -1,0 +1,22 @@
+//! What runs inside a sandbox: the keeper (PID 1), the executor under the limits, and the tools it forks.
+//!
+//! After the root is changed nothing of ours is executed or loaded again: the keeper and the executor are copies of the
+//! supervisor's memory, so a hostile root filesystem has nothing to replace.
+
+pub(crate) mod privileges;
+pub(crate) mod probe;
+pub(crate) mod setup;
+pub(crate) mod signals;
+
+mod call;
+mod executor;
+mod failpoint;
+mod keeper;
+mod mounts;
+mod output;
+mod process;
+mod process_tree;
+mod server_link;
+mod seccomp;
+mod shell;
+mod tool;

@@ -1,0 +1,55 @@
+use std::collections::VecDeque;
+
+/// What is kept of a stream: its first bytes and its last.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    head_left: usize,
+    tail_most: usize,
+    tail: VecDeque<u8>,
+    omitted: u64,
+}
+
+impl Kept {
+    /// Keeps the first half and the last half of `cap` bytes.
+    pub(crate) fn new(cap_bytes: usize) -> Self {
+        Self { head_left: cap_bytes / 2, tail_most: cap_bytes - cap_bytes / 2, tail: VecDeque::new(), omitted: 0 }
+    }
+
+    /// Takes what was printed, and gives the part of it that belongs to the head, to be recorded at once.
+    pub(crate) fn take<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let (head, rest) = bytes.split_at(bytes.len().min(self.head_left));
+        self.head_left -= head.len();
+        let useless = rest.len().saturating_sub(self.tail_most);
+        let overflow = (self.tail.len() + rest.len() - useless).saturating_sub(self.tail_most);
+        self.tail.drain(..overflow);
+        self.tail.extend(&rest[useless..]);
+        self.omitted += (useless + overflow) as u64;
+        head
+    }
+
+    /// The tail, and how many bytes before it were left out.
+    pub(crate) fn finish(self) -> (Vec<u8>, u64) {
+        (self.tail.into(), self.omitted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kept;
+
+    #[test]
+    fn head_and_tail_are_kept_however_the_bytes_arrive() {
+        let all: Vec<u8> = (0..100).collect();
+        for cap in [0, 1, 2, 9, 10, 99, 100, 101, 1000] {
+            for step in [1, 3, 7, 50, 100] {
+                let mut kept = Kept::new(cap);
+                let mut out: Vec<u8> = all.chunks(step).flat_map(|chunk| kept.take(chunk).to_vec()).collect();
+                let (tail, omitted) = kept.finish();
+                out.extend(tail);
+                let head = cap / 2;
+                let expected = if cap >= 100 { all.clone() } else { [&all[..head], &all[100 - (cap - head)..]].concat() };
+                assert_eq!((out, omitted), (expected, 100 - cap.min(100) as u64), "cap {cap}, step {step}");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+use std::io;
+
+/// A bit for each capability: effective, permitted, inheritable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+}
+
+impl Capabilities {
+    /// None at all.
+    pub(crate) const NONE: Self = Self { effective: 0, permitted: 0, inheritable: 0 };
+
+    /// What a keeper keeps, in its own user namespace only: ending tools, and making executors that are users with
+    /// fewer rights than itself.
+    pub(crate) const KEEPER: Self = Self::of(1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID | 1 << CAP_SETPCAP);
+
+    const fn of(bits: u64) -> Self {
+        Self { effective: bits, permitted: bits, inheritable: 0 }
+    }
+}
+
+const CAP_KILL: u32 = 5;
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SETPCAP: u32 = 8;
+
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Those of this thread.
+pub(crate) fn capabilities() -> io::Result<Capabilities> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut halves = [Half::default(); 2];
+    // SAFETY: both structures are as version 3 of the call has them.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
+    let join = |part: fn(&Half) -> u32| u64::from(part(&halves[0])) | u64::from(part(&halves[1])) << 32;
+    Ok(Capabilities {
+        effective: join(|half| half.effective),
+        permitted: join(|half| half.permitted),
+        inheritable: join(|half| half.inheritable),
+    })
+}
+
+/// Sets those of this thread.
+pub(crate) fn set_capabilities(wanted: Capabilities) -> io::Result<()> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let half = |shift: u32| Half {
+        effective: (wanted.effective >> shift) as u32,
+        permitted: (wanted.permitted >> shift) as u32,
+        inheritable: (wanted.inheritable >> shift) as u32,
+    };
+    let halves = [half(0), half(32)];
+    // SAFETY: both structures are as version 3 of the call has them.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) })
+}
+
+/// Empties the bounding set, so that no program can gain what isn't there.
+pub(crate) fn empty_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: takes numbers only.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }.into()) {
+            Ok(()) => {}
+            // Past the last one that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Becomes this user and group, for good, with no other groups.
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only, and an empty list. The raw calls act on this thread, the only one.
+    unsafe {
+        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        check(libc::syscall(libc::SYS_setresgid, id, id, id))?;
+        check(libc::syscall(libc::SYS_setresuid, id, id, id))
+    }
+}
+
+/// No program executed from here on gains rights, whatever its file says.
+pub(crate) fn gain_nothing_by_exec() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())
+}
+
+/// Other processes of the same user may not look into this one; `/proc` shows it as root's.
+pub(crate) fn hide_from_peers() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into())
+}
+
+/// Dies when the process that forked this one does. A change of user undoes it, so it comes after.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())
+}
+
+/// Orphans among the descendants become children of this process, not of PID 1.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

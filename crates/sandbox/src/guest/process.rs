@@ -1,0 +1,136 @@
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::call::{Call, End};
+use super::executor::{Executor, Job};
+use super::process_tree::{kill, kill_below};
+use super::tool::Notice;
+use crate::journal::Stream;
+
+/// A call that is a process of its own: a program or an op.
+#[derive(Debug)]
+pub(crate) struct ToolProcess {
+    pub(crate) call: Call,
+    out: Option<OwnedFd>,
+    err: Option<OwnedFd>,
+    notices: OwnedFd,
+    notice_bytes: Vec<u8>,
+    /// The process at the top of its tree, and the tool itself.
+    pids: Option<(i32, i32)>,
+    /// It is to be killed as soon as it is known.
+    kill_wanted: bool,
+}
+
+/// A descriptor of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToolPort {
+    Out,
+    Err,
+    Notices,
+}
+
+impl ToolProcess {
+    /// Starts it; gives the call back if that fails.
+    pub(crate) fn start(mut call: Call, job: Job, order: &OwnedFd, executor: &mut Executor) -> Result<Self, (Call, io::Error)> {
+        call.start();
+        match Self::fork(job, order, executor) {
+            Ok((out, err, notices)) => {
+                super::failpoint::pass("guest.forked");
+                Ok(Self { call, out: Some(out), err: Some(err), notices, notice_bytes: Vec::new(), pids: None, kill_wanted: false })
+            }
+            Err(error) => Err((call, error)),
+        }
+    }
+
+    fn fork(job: Job, order: &OwnedFd, executor: &mut Executor) -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
+        let (out, out_in) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (err, err_in) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (notices, notices_in) = pipe_with(PipeFlags::CLOEXEC)?;
+        for ours in [&out, &err, &notices] {
+            rustix::io::ioctl_fionbio(ours, true)?;
+        }
+        executor.give(job, &[order.as_fd(), out_in.as_fd(), err_in.as_fd(), notices_in.as_fd()])?;
+        Ok((out, err, notices))
+    }
+
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (ToolPort, BorrowedFd<'_>)> {
+        let out = self.out.iter().map(|out| (ToolPort::Out, out.as_fd()));
+        let err = self.err.iter().map(|err| (ToolPort::Err, err.as_fd()));
+        out.chain(err).chain([(ToolPort::Notices, self.notices.as_fd())])
+    }
+
+    /// Reads what it printed once; nothing when there is nothing now.
+    pub(crate) fn read(&mut self, stream: Stream) -> Option<Vec<u8>> {
+        let pipe = match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        };
+        let mut bytes = vec![0; 64 * 1024];
+        let length = rustix::io::read(pipe.as_ref()?, &mut bytes).ok()?;
+        if length == 0 {
+            *pipe = None;
+            return None;
+        }
+        bytes.truncate(length);
+        self.call.print(stream, &bytes);
+        Some(bytes)
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn notice(&mut self) -> Option<End> {
+        let mut bytes = [0; 512];
+        let length = rustix::io::read(&self.notices, &mut bytes).ok()?;
+        if length == 0 {
+            // Whoever was at the top has been killed; what it was for must not go on without it.
+            self.kill_orphaned();
+            return Some(End::Signal(libc::SIGKILL));
+        }
+        self.notice_bytes.extend_from_slice(&bytes[..length]);
+        let mut end = None;
+        for notice in Notice::take(&mut self.notice_bytes) {
+            match notice {
+                Notice::Started { top, tool } => self.pids = Some((top, tool)),
+                Notice::Ended(status) => end = Some(End::from_status(status)),
+                Notice::Unable(reason) => {
+                    self.call.print(Stream::Err, format!("{reason}\n").as_bytes());
+                    end = Some(End::Code(126));
+                }
+            }
+        }
+        if self.kill_wanted {
+            self.kill();
+        }
+        end
+    }
+
+    /// Kills its whole tree; its end comes as a notice.
+    pub(crate) fn kill(&mut self) {
+        self.kill_wanted = true;
+        let Some((top, tool)) = self.pids else { return };
+        self.kill_wanted = false;
+        kill_below(&[top], &HashSet::new());
+        if top == tool {
+            kill(top);
+        }
+    }
+
+    fn kill_orphaned(&self) {
+        if let Some((_, tool)) = self.pids {
+            kill_below(&[tool], &HashSet::new());
+            kill(tool);
+        }
+    }
+
+    /// The process at the top of its tree, if it is known yet.
+    pub(crate) fn top(&self) -> Option<i32> {
+        self.pids.map(|(top, _)| top)
+    }
+
+    /// The call, and the pipes that something may still write to.
+    pub(crate) fn into_parts(self) -> (Call, impl Iterator<Item = OwnedFd>) {
+        (self.call, self.out.into_iter().chain(self.err))
+    }
+}

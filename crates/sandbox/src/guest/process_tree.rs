@@ -1,0 +1,126 @@
+//! Finding and ending everything that a call has started.
+//!
+//! A tool can leave its process group and session and detach from its parent, but not from its ancestors: the process
+//! above each tool (`tool.rs`) adopts orphans, so whatever a call starts stays below it in the tree. A cgroup per call
+//! would be the other way; entering one costs milliseconds on version 1, and its kill switch exists on version 2 only.
+
+use std::collections::{HashMap, HashSet};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process: its id, and when it started, since ids come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    started: u64,
+}
+
+/// All processes of the sandbox at one moment, by parent.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot(HashMap<i32, Vec<Process>>);
+
+impl Snapshot {
+    /// Reads `/proc`.
+    pub(crate) fn take() -> Self {
+        let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+            if let Some((parent, started)) = parse(&stat) {
+                children.entry(parent).or_default().push(Process { pid, started });
+            }
+        }
+        Self(children)
+    }
+
+    /// The direct children of a process.
+    pub(crate) fn children(&self, pid: i32) -> &[Process] {
+        self.0.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Everything but PID 1 and the executor.
+    fn tools(&self, executor: i32) -> impl Iterator<Item = Process> {
+        self.0.values().flatten().copied().filter(move |process| process.pid != 1 && process.pid != executor)
+    }
+
+    /// Everything below a process, except what is below one of `spared`.
+    fn below(&self, pid: i32, spared: &HashSet<Process>, found: &mut Vec<Process>) {
+        for child in self.children(pid).iter().filter(|child| !spared.contains(child)) {
+            found.push(*child);
+            self.below(child.pid, spared, found);
+        }
+    }
+}
+
+/// Parent and start time of the text of `/proc/<pid>/stat`; nothing for a zombie, which is dead already.
+fn parse(stat: &str) -> Option<(i32, u64)> {
+    // The program's name, in brackets, may contain anything; what follows the last bracket does not.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some((parent, started))
+}
+
+/// How many times to look for processes that were started while looking. The limit on processes bounds what a fork bomb
+/// can do meanwhile.
+const ROUNDS: usize = 256;
+
+/// Kills everything below these roots, the roots themselves not, and nothing that is or is below one of `spared`.
+///
+/// First all are stopped, until no running one is found, so that none can start another unseen; then all are killed.
+/// The roots are held meanwhile, so that none of them ends and lets its orphans go.
+pub(crate) fn kill_below(roots: &[i32], spared: &HashSet<Process>) {
+    roots.iter().for_each(|root| signal(*root, Signal::STOP));
+    let mut stopped: HashSet<Process> = HashSet::new();
+    for _ in 0..ROUNDS {
+        let snapshot = Snapshot::take();
+        let mut found = Vec::new();
+        roots.iter().for_each(|root| snapshot.below(*root, spared, &mut found));
+        let fresh: Vec<Process> = found.into_iter().filter(|process| !roots.contains(&process.pid) && stopped.insert(*process)).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        fresh.iter().for_each(|process| signal(process.pid, Signal::STOP));
+    }
+    stopped.iter().for_each(|process| signal(process.pid, Signal::KILL));
+    roots.iter().for_each(|root| signal(*root, Signal::CONT));
+}
+
+/// Sends SIGTERM to every tool: not to the executor, a child of PID 1, nor to the tops of trees, which report the ends.
+pub(crate) fn ask_to_end(executor: i32, tops: &[i32]) {
+    for process in Snapshot::take().tools(executor) {
+        if !tops.contains(&process.pid) {
+            signal(process.pid, Signal::TERM);
+        }
+    }
+}
+
+/// Whether anything lives but PID 1 and its executor.
+pub(crate) fn any_tool(executor: i32) -> bool {
+    Snapshot::take().tools(executor).next().is_some()
+}
+
+/// Kills one process.
+pub(crate) fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: i32, signal: Signal) {
+    // One that has gone by itself needs no signal.
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_is_no_hindrance() {
+        let stat = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 991 100 200";
+        assert_eq!(parse(stat), Some((7, 991)));
+        assert_eq!(parse(&stat.replace(" S ", " Z ")), None);
+    }
+}

@@ -1,0 +1,113 @@
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+
+use super::executor::Executor;
+use super::keeper::Keeper;
+use super::privileges::{self, Capabilities};
+use super::{mounts, seccomp, signals};
+use crate::dispatch::Ops;
+use crate::supervisor::{Detached, Doing, Failure, HOSTNAME};
+
+/// What a keeper is made from.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) mounts: Vec<Detached>,
+    pub(crate) listener: OwnedFd,
+    pub(crate) shell_mark: OwnedFd,
+    pub(crate) entrances: Vec<OwnedFd>,
+    pub(crate) memory_events: Option<OwnedFd>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) mapped: OwnedFd,
+    pub(crate) outcome: OwnedFd,
+    pub(crate) busy: &'static AtomicBool,
+    pub(crate) ops: Ops,
+}
+
+/// Turns this fresh copy of the supervisor, PID 1 of new namespaces, into a keeper, and never returns.
+pub(crate) fn enter(setup: Setup) -> ! {
+    // A panic must end here: above are the frames of the supervisor.
+    let code = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(setup))) {
+        Ok(()) => 0,
+        Err(_) => 101,
+    };
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+fn live(setup: Setup) {
+    close_what_is_not_ours(&setup);
+    let Ok(outcome) = setup.outcome.try_clone() else { return };
+    let mut outcome = File::from(outcome);
+    match prepare(setup) {
+        Ok(mut keeper) => {
+            let _ = outcome.write_all(b"ok");
+            drop(outcome);
+            keeper.serve();
+        }
+        Err(failure) => {
+            let _ = outcome.write_all(&serde_json::to_vec(&failure).unwrap_or_default());
+        }
+    }
+}
+
+/// The supervisor's descriptors came along: its sockets, other sandboxes' mounts. They must not stay.
+fn close_what_is_not_ours(setup: &Setup) {
+    let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome];
+    let mut keep: Vec<i32> = singles.into_iter().map(AsRawFd::as_raw_fd).collect();
+    keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
+    keep.extend(setup.entrances.iter().chain(&setup.memory_events).map(AsRawFd::as_raw_fd));
+    keep.extend([0, 1, 2]);
+    keep.sort_unstable();
+    signals::close_all_but(&keep);
+}
+
+fn prepare(setup: Setup) -> Result<Keeper, Failure> {
+    wait_until_mapped(setup.mapped)?;
+    privileges::become_user(0).doing(|| "becoming the sandbox's root".to_owned())?;
+    // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
+    privileges::die_with_parent().doing(|| "tying the sandbox to its supervisor".to_owned())?;
+    privileges::hide_from_peers().doing(|| "hiding the keeper".to_owned())?;
+    mounts::build(setup.mounts, setup.memory_bytes)?;
+    bring_up_loopback().doing(|| "bringing up the loopback device".to_owned())?;
+    rustix::system::sethostname(HOSTNAME.as_bytes()).doing(|| "naming the sandbox".to_owned())?;
+    limit_resources();
+    let _ = rustix::process::setsid();
+    privileges::gain_nothing_by_exec().doing(|| "forbidding new privileges".to_owned())?;
+    privileges::set_capabilities(Capabilities::KEEPER).doing(|| "dropping capabilities".to_owned())?;
+    seccomp::install().doing(|| "filtering system calls".to_owned())?;
+    let signals = signals::open().doing(|| "watching for signals".to_owned())?;
+    let executor = Executor::new(setup.entrances, setup.env, setup.ops);
+    Keeper::new(setup.listener, signals, executor, setup.shell_mark, setup.memory_events, setup.busy)
+}
+
+fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {
+    let mut byte = [0];
+    File::from(pipe).read_exact(&mut byte).doing(|| "waiting for the supervisor".to_owned())
+}
+
+fn bring_up_loopback() -> std::io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: an all-zero request is valid; the name is shorter than its field.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request lives across the call, which only reads it.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// No core files (the host's pattern may be a program of the host), and as many open files as programs expect.
+fn limit_resources() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum.map_or(Some(1024), |most| Some(most.min(1024))), ..files });
+}

@@ -1,0 +1,65 @@
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// What had been signalled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signalled {
+    /// Somebody asks us to end.
+    pub(crate) ends_us: bool,
+}
+
+/// Takes the signals about children and our own end as a descriptor that can be polled.
+pub(crate) fn open() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by `sigemptyset` before it is used; the descriptor is new and ours.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Reads all signals that are waiting. A hang-up is not a reason to end: nobody's terminal is ours.
+pub(crate) fn drain(signals: impl AsFd) -> Signalled {
+    const RECORD: usize = size_of::<libc::signalfd_siginfo>();
+    let mut signalled = Signalled::default();
+    let mut buffer = [0u8; RECORD];
+    while rustix::io::read(signals.as_fd(), &mut buffer).is_ok_and(|length| length == RECORD) {
+        let signal = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]) as i32;
+        signalled.ends_us |= signal == libc::SIGTERM || signal == libc::SIGINT;
+    }
+    signalled
+}
+
+/// Gives a process that is about to become a tool the signals of a fresh program.
+pub(crate) fn reset() {
+    // SAFETY: sets dispositions and an initialised mask of this process only.
+    unsafe {
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Closes every descriptor but these, which must be in rising order.
+pub(crate) fn close_all_but(keep: &[i32]) {
+    let mut from = 0u32;
+    for fd in keep.iter().map(|fd| fd.as_raw_fd() as u32) {
+        if fd > from {
+            // SAFETY: whoever calls this has just been forked and owns nothing in that range that it will use again.
+            unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, from, u32::MAX, 0) };
+}

@@ -1,0 +1,179 @@
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tenure_core::id::SessionId;
+
+use super::channel::{Channel, nobody_listens};
+use super::sandbox::NativeSandbox;
+use super::supervisor_link::SupervisorLink;
+use super::{leftovers, probe};
+use crate::supervisor::{Config, KEEPER_SOCKET};
+use crate::wire::{SupervisorAsk, SupervisorTell};
+use crate::{Applied, Backend, BoxFuture, Error, Leftover, Opened, Report, Spec};
+
+/// How a [`Native`] backend is set up.
+#[derive(Debug, Clone)]
+pub struct NativeConfig {
+    /// Where sandboxes keep their files; nobody else's. Its file system must be able to carry an overlay's upper layer
+    /// (ext4, xfs, btrfs).
+    pub dir: PathBuf,
+    /// The executable that plays the sandbox roles; its `main` must begin with [`dispatch`](crate::dispatch()). Default:
+    /// this one.
+    pub executable: Option<PathBuf>,
+    /// How long the supervisor keeps sandboxes when no server is connected and no call runs. Default: 5 minutes.
+    pub linger: Duration,
+    /// Whether to use cgroups. Without, no limit is enforced, and setting one is an error. Default: yes.
+    pub cgroups: bool,
+    /// For tests: where keepers die, as `name:n`. Has an effect only in a build with the feature `failpoints`.
+    pub failpoint: Option<String>,
+}
+
+impl NativeConfig {
+    /// The defaults, for files in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), executable: None, linger: Duration::from_secs(300), cgroups: true, failpoint: None }
+    }
+}
+
+/// The backend built on the kernel alone.
+#[derive(Debug)]
+pub struct Native {
+    dir: PathBuf,
+    supervisor: Arc<SupervisorLink>,
+    open: Mutex<HashMap<SessionId, Weak<NativeSandbox>>>,
+}
+
+/// How often opening is tried when the sandbox dies meanwhile.
+const ATTEMPTS: u32 = 3;
+
+impl Native {
+    /// A backend; nothing is started until the first sandbox is opened.
+    pub fn new(config: NativeConfig) -> Self {
+        let NativeConfig { dir, executable, linger, cgroups, failpoint } = config;
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+        let supervisor = Arc::new(SupervisorLink::new(Config { dir: dir.clone(), linger, cgroups }, executable, failpoint));
+        Self { dir, supervisor, open: Mutex::default() }
+    }
+
+    fn session_dir(&self, session: SessionId) -> PathBuf {
+        self.dir.join("sessions").join(session.to_string())
+    }
+
+    fn held(&self, session: SessionId) -> Option<Arc<NativeSandbox>> {
+        let open = self.open.lock().expect("no holder panics");
+        open.get(&session).and_then(Weak::upgrade).filter(|sandbox| sandbox.is_live())
+    }
+
+    async fn open(&self, spec: Spec) -> Result<Opened, Error> {
+        let session = spec.session;
+        let mut was_fresh = false;
+        for _ in 0..ATTEMPTS {
+            let (fresh, limits) = self.make(&spec).await?;
+            was_fresh |= fresh;
+            // A second connection would replace the one that is held.
+            if let Some(sandbox) = self.held(session).filter(|_| !fresh) {
+                return Ok(Opened { sandbox, fresh: was_fresh, limits });
+            }
+            if let Some(sandbox) = self.attach(session).await.map_err(Error::failed("connecting to a sandbox"))? {
+                let sandbox = Arc::new(sandbox);
+                self.open.lock().expect("no holder panics").insert(session, Arc::downgrade(&sandbox));
+                return Ok(Opened { sandbox, fresh: was_fresh, limits });
+            }
+            // It died just now; the supervisor may not have noticed.
+            self.supervisor.ask_if_running(&SupervisorAsk::End { session }).await?;
+        }
+        Err(Error::Lost)
+    }
+
+    async fn make(&self, spec: &Spec) -> Result<(bool, Applied), Error> {
+        match self.supervisor.ask(&SupervisorAsk::Open { spec: spec.clone() }).await? {
+            SupervisorTell::Opened { fresh, limits } => Ok((fresh, limits)),
+            SupervisorTell::Refused { cause, fix } => Err(Error::Refused { cause, fix }),
+            SupervisorTell::Unenforceable { what, cause } => Err(Error::Unenforceable { what: what.name(), cause }),
+            SupervisorTell::Failed { doing, cause } => Err(Error::Failed { doing, source: io::Error::other(cause) }),
+            SupervisorTell::Hello(_) | SupervisorTell::Ended | SupervisorTell::Alive { .. } => Err(odd_answer()),
+        }
+    }
+
+    async fn attach(&self, session: SessionId) -> io::Result<Option<NativeSandbox>> {
+        let session_dir = self.session_dir(session);
+        match Channel::connect(&session_dir, KEEPER_SOCKET).await {
+            Ok(channel) => NativeSandbox::attach(session, session_dir, channel, Arc::clone(&self.supervisor)).await,
+            Err(error) if nobody_listens(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn alive(&self) -> Result<Vec<SessionId>, Error> {
+        match self.supervisor.ask_if_running(&SupervisorAsk::Alive).await? {
+            Some(SupervisorTell::Alive { sessions }) => Ok(sessions),
+            Some(_) => Err(odd_answer()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn destroy(&self, session: SessionId) -> Result<(), Error> {
+        let held = self.open.lock().expect("no holder panics").remove(&session).and_then(|held| held.upgrade());
+        if let Some(sandbox) = held {
+            sandbox.expect_end();
+        }
+        self.supervisor.ask_if_running(&SupervisorAsk::End { session }).await?;
+        let session_dir = self.session_dir(session);
+        let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(session_dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        });
+        removed.await.map_err(io::Error::other).flatten().map_err(Error::failed("removing a sandbox's files"))
+    }
+}
+
+fn odd_answer() -> Error {
+    Error::failed("asking the sandbox supervisor")(io::Error::other("it gave the answer to another question"))
+}
+
+impl Backend for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>> {
+        Box::pin(self.open(spec))
+    }
+
+    fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
+        Box::pin(self.alive())
+    }
+
+    fn destroy(&self, session: SessionId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.destroy(session))
+    }
+
+    fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {
+        let known = known.to_vec();
+        Box::pin(async move { leftovers::find(&self.dir, self.supervisor.pid().await?, &self.alive().await?, &known) })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Report> {
+        Box::pin(probe::run(self, &self.dir))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let held: Vec<_> = self.open.lock().expect("no holder panics").drain().filter_map(|(_, held)| held.upgrade()).collect();
+            held.iter().for_each(|sandbox| sandbox.expect_end());
+            self.supervisor.shut_down().await
+        })
+    }
+}
+
+/// The name of our group in each cgroup hierarchy: one for each directory of sandboxes.
+pub(crate) fn cgroup_name(dir: &Path) -> String {
+    let hash = dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("tenure-{hash:016x}")
+}

@@ -1,0 +1,101 @@
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, fcntl_add_seals, flock, memfd_create};
+use tenure_core::id::ItemId;
+
+use crate::journal::{Entry, MAGIC, Record};
+use crate::order::Work;
+
+/// The journal of a call as the server sees it: a path, opened afresh for each look.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalFile(PathBuf);
+
+impl JournalFile {
+    pub(crate) fn new(session_dir: &Path, call: ItemId) -> Self {
+        Self(session_dir.join("calls").join(call.to_string()))
+    }
+
+    /// Takes the lock if nobody can write it any more.
+    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
+        let file = self.open()?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until nobody can write it any more.
+    pub(crate) async fn wait_unlocked(&self) -> io::Result<()> {
+        let file = self.open()?;
+        let locked = tokio::task::spawn_blocking(move || flock(&file, FlockOperation::LockExclusive));
+        Ok(locked.await.map_err(io::Error::other)??)
+    }
+
+    pub(crate) fn read(&self) -> io::Result<Record> {
+        match std::fs::read(&self.0) {
+            Ok(bytes) => Ok(Record::read(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        File::options().read(true).append(true).create(true).open(&self.0)
+    }
+}
+
+/// What a locked journal tells.
+pub(crate) fn read_locked(file: &mut File) -> io::Result<Record> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(Record::read(&bytes))
+}
+
+/// Begins a locked journal anew.
+pub(crate) fn begin(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(Entry::Ordered { boot: boot_id().to_owned() }.encode());
+    file.write_all(&bytes)
+}
+
+/// The order as a file that can't be changed any more, to be passed to the keeper.
+pub(crate) fn write_order(work: Work) -> io::Result<OwnedFd> {
+    let (sheet, payload) = work.into_sheet();
+    let file = memfd_create("order", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut writer = File::from(file);
+    let mut line = serde_json::to_vec(&sheet)?;
+    line.push(b'\n');
+    writer.write_all(&line)?;
+    writer.write_all(&payload)?;
+    let file = OwnedFd::from(writer);
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file)
+}
+
+/// Names this boot of the machine.
+pub(crate) fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned())
+}
+
+/// When this boot of the machine began.
+pub(crate) fn booted_at() -> SystemTime {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}

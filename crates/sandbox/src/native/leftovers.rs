@@ -1,0 +1,62 @@
+use std::path::{Path, PathBuf};
+
+use tenure_core::id::SessionId;
+
+use super::cgroup_name;
+use crate::dispatch::SUPERVISOR;
+use crate::supervisor::{Cgroups, Config, subgroups};
+use crate::{Error, Leftover};
+
+/// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
+pub(crate) fn find(dir: &Path, supervisor: Option<u32>, alive: &[SessionId], known: &[SessionId]) -> Result<Vec<Leftover>, Error> {
+    let mut found = Vec::new();
+    let is_known = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        known.iter().any(|session| session.to_string() == name)
+    };
+    let directories = subgroups(&dir.join("sessions"));
+    found.extend(directories.into_iter().filter(|path| !is_known(path)).map(Leftover::Directory));
+
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
+    for home in Cgroups::find(&mountinfo, &cgroup_name(dir)) {
+        let groups = subgroups(&home.parent).into_iter().filter(|path| !is_known(path));
+        let ours = (supervisor.is_none() && home.parent.exists()).then(|| home.parent.clone());
+        found.extend(groups.chain(ours).map(Leftover::Cgroup));
+    }
+    found.extend(mounts_under(&mountinfo, dir).map(Leftover::Mount));
+
+    let unknown_alive = alive.iter().any(|session| !known.contains(session));
+    for process in Family::scan(dir) {
+        let is_supervisor = supervisor.is_some_and(|pid| i64::from(process.pid) == i64::from(pid));
+        let is_below = supervisor.is_some() && !unknown_alive;
+        if !is_supervisor && !is_below {
+            found.push(Leftover::Process { pid: process.pid, command: process.role });
+        }
+    }
+    Ok(found)
+}
+
+fn mounts_under<'m>(mountinfo: &'m str, dir: &'m Path) -> impl Iterator<Item = PathBuf> + 'm {
+    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).filter(move |at| at.starts_with(dir) && at != dir)
+}
+
+/// A supervisor, keeper or executor: all are copies of one process, and so have its command line.
+struct Family {
+    pid: i32,
+    role: String,
+}
+
+impl Family {
+    fn scan(dir: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| Self::read(entry.file_name().to_str()?.parse().ok()?, dir)).collect()
+    }
+
+    fn read(pid: i32, dir: &Path) -> Option<Self> {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let mut arguments = command.split(|byte| *byte == 0);
+        let is_ours = arguments.next()? == SUPERVISOR.as_bytes()
+            && serde_json::from_slice::<Config>(arguments.next()?).is_ok_and(|config| config.dir == dir);
+        is_ours.then(|| Self { pid, role: SUPERVISOR.to_owned() })
+    }
+}

@@ -1,0 +1,333 @@
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tenure_core::id::{ItemId, SessionId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::channel::Channel;
+use super::journal_file::{JournalFile, begin, boot_id, booted_at, read_locked, write_order};
+use super::supervisor_link::SupervisorLink;
+use crate::journal::{Verdict, judge};
+use crate::wire::{Greeting, KeeperAsk, KeeperTell, SupervisorAsk, decode, encode};
+use crate::{BoxFuture, CallEnd, Error, LostReason, Order, Sandbox, Work};
+
+/// How long a keeper may take to end beyond the grace it was asked to give.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// A sandbox as the server holds it: a connection to its keeper.
+#[derive(Debug)]
+pub(crate) struct NativeSandbox {
+    shared: Arc<Shared>,
+    supervisor: Arc<SupervisorLink>,
+    reader: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    session: SessionId,
+    session_dir: PathBuf,
+    channel: Channel,
+    waiting: Mutex<HashMap<ItemId, Waiting>>,
+    lost: watch::Sender<Option<LostReason>>,
+}
+
+/// Somebody waits for a call.
+#[derive(Debug)]
+struct Waiting {
+    ended: watch::Sender<bool>,
+    attached: Option<oneshot::Sender<bool>>,
+    progress: Option<mpsc::Sender<Vec<u8>>>,
+    /// How much output it has been given.
+    shown: u64,
+}
+
+impl NativeSandbox {
+    /// Greets the keeper on this connection; `None` if it is gone.
+    pub(crate) async fn attach(
+        session: SessionId,
+        session_dir: PathBuf,
+        channel: Channel,
+        supervisor: Arc<SupervisorLink>,
+    ) -> io::Result<Option<Self>> {
+        channel.send(&encode(&KeeperAsk::Hello(Greeting::ours())), &[]).await?;
+        let Some(packet) = channel.receive().await? else { return Ok(None) };
+        let (KeeperTell::Hello(greeting), _) = decode(&packet.bytes)? else {
+            return Err(io::Error::other("the keeper did not greet"));
+        };
+        if greeting.agree().is_none() {
+            return Err(io::Error::other(format!("the keeper speaks versions {} to {}", greeting.min, greeting.max)));
+        }
+        let (lost, _) = watch::channel(None);
+        let shared = Arc::new(Shared { session, session_dir, channel, waiting: Mutex::default(), lost });
+        let reader = tokio::spawn(Arc::clone(&shared).read());
+        Ok(Some(Self { shared, supervisor, reader }))
+    }
+
+    /// Whether it still is what it was, as far as is known.
+    pub(crate) fn is_live(&self) -> bool {
+        self.shared.lost.borrow().is_none()
+    }
+
+    /// Notes that its end, which is near, is wanted.
+    pub(crate) fn expect_end(&self) {
+        self.shared.set_lost(LostReason::Stopped);
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), Error> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let mut lost = self.shared.lost.subscribe();
+        if self.shared.channel.send(&encode(&KeeperAsk::Terminate { grace_ms }), &[]).await.is_ok() {
+            // The reader sees the end; a keeper that doesn't come to it is killed below.
+            let _ = tokio::time::timeout(grace + STOP_SLACK, lost.wait_for(Option::is_some)).await;
+        }
+        self.supervisor.ask_if_running(&SupervisorAsk::End { session: self.shared.session }).await?;
+        self.shared.lost.send_replace(Some(LostReason::Stopped));
+        Ok(())
+    }
+}
+
+impl Drop for NativeSandbox {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Sandbox for NativeSandbox {
+    fn session(&self) -> SessionId {
+        self.shared.session
+    }
+
+    fn run(&self, order: Order, progress: Option<mpsc::Sender<Vec<u8>>>) -> BoxFuture<'_, Result<CallEnd, Error>> {
+        Box::pin(async move {
+            check(&order.work)?;
+            self.shared.run(order, progress).await
+        })
+    }
+
+    fn cancel(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let ask = encode(&KeeperAsk::Cancel { call });
+            // One that is gone runs nothing.
+            self.shared.channel.send(&ask, &[]).await.map_err(|_| Error::Lost)
+        })
+    }
+
+    fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            JournalFile::new(&self.shared.session_dir, call).remove().map_err(Error::failed("removing a call's journal"))
+        })
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.stop(grace))
+    }
+
+    fn lost(&self) -> BoxFuture<'_, LostReason> {
+        let mut lost = self.shared.lost.subscribe();
+        Box::pin(async move { lost.wait_for(Option::is_some).await.ok().and_then(|lost| *lost).unwrap_or(LostReason::Died) })
+    }
+}
+
+/// Refuses what could not be carried to the process as it is.
+fn check(work: &Work) -> Result<(), Error> {
+    let zero = |what: &str| Err(Error::Invalid(format!("{what} has a zero byte in it")));
+    match work {
+        Work::Shell { command, .. } if command.contains('\0') => zero("the command"),
+        Work::Exec { argv, .. } if argv.is_empty() => Err(Error::Invalid("no program is named".to_owned())),
+        Work::Exec { argv, .. } if argv.iter().any(|argument| argument.contains('\0')) => zero("an argument"),
+        Work::Exec { env, .. } if env.iter().any(|(key, value)| key.contains(['\0', '=']) || key.is_empty() || value.contains('\0')) => {
+            Err(Error::Invalid("a variable's name is empty or has `=` in it, or it has a zero byte in it".to_owned()))
+        }
+        Work::Shell { .. } | Work::Exec { .. } | Work::Op { .. } => Ok(()),
+    }
+}
+
+impl Shared {
+    /// The life of the reader: hands on what the keeper tells, until it is gone.
+    async fn read(self: Arc<Self>) {
+        while let Ok(Some(packet)) = self.channel.receive().await {
+            let Ok((tell, rest)) = decode::<KeeperTell>(&packet.bytes) else { break };
+            self.hear(tell, rest);
+        }
+        self.set_lost(LostReason::Died);
+    }
+
+    fn set_lost(&self, reason: LostReason) {
+        self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            lost.get_or_insert(reason);
+            first
+        });
+    }
+
+    fn hear(&self, tell: KeeperTell, rest: &[u8]) {
+        let mut waiting = self.waiting.lock().expect("no holder panics");
+        match tell {
+            KeeperTell::Hello(_) => {}
+            KeeperTell::Attached { call, known } => {
+                if let Some(attached) = waiting.get_mut(&call).and_then(|waiting| waiting.attached.take()) {
+                    let _ = attached.send(known);
+                }
+            }
+            KeeperTell::Ended { call } => {
+                if let Some(waiting) = waiting.get(&call) {
+                    waiting.ended.send_replace(true);
+                }
+            }
+            KeeperTell::Progress { call, from } => {
+                if let Some(waiting) = waiting.get_mut(&call) {
+                    waiting.show(from, rest);
+                }
+            }
+        }
+    }
+
+    /// Runs a call, or joins whoever waits for it already.
+    async fn run(&self, order: Order, progress: Option<mpsc::Sender<Vec<u8>>>) -> Result<CallEnd, Error> {
+        let journal = JournalFile::new(&self.session_dir, order.call);
+        let joined = {
+            let mut waiting = self.waiting.lock().expect("no holder panics");
+            match waiting.get(&order.call) {
+                Some(waiting) => Some(waiting.ended.subscribe()),
+                None => {
+                    let (ended, _) = watch::channel(false);
+                    waiting.insert(order.call, Waiting { ended, attached: None, progress, shown: 0 });
+                    None
+                }
+            }
+        };
+        match joined {
+            Some(mut ended) => {
+                let mut lost = self.lost.subscribe();
+                tokio::select! {
+                    // An error is the end of the other wait, which is gone once it has an answer.
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    _ = lost.wait_for(Option::is_some) => {}
+                }
+                match journal.read().map_err(Error::failed("reading a call's journal"))?.into_exit() {
+                    Some(exit) => Ok(CallEnd::Exited(exit)),
+                    None => Err(Error::Lost),
+                }
+            }
+            None => {
+                let _leaving = Leaving { shared: self, call: order.call };
+                self.run_alone(order, &journal).await
+            }
+        }
+    }
+
+    async fn run_alone(&self, order: Order, journal: &JournalFile) -> Result<CallEnd, Error> {
+        let failed = |error| Error::failed("reading a call's journal")(error);
+        let call = order.call;
+        let may_be_older = order.asked_at.is_some_and(|asked| asked < booted_at());
+        let mut order = Some(order);
+        loop {
+            let Some(mut file) = journal.try_lock().map_err(failed)? else {
+                // Someone may still write it: the keeper that has it, or one that is just dying.
+                match self.attach(call).await {
+                    Some(true) => {
+                        self.wait_end(call).await;
+                        if let Some(exit) = journal.read().map_err(failed)?.into_exit() {
+                            return Ok(CallEnd::Exited(exit));
+                        }
+                    }
+                    // It may have come to its end a moment ago, or been an unread order that was dropped.
+                    Some(false) | None => {}
+                }
+                journal.wait_unlocked().await.map_err(failed)?;
+                continue;
+            };
+            match judge(read_locked(&mut file).map_err(failed)?, boot_id(), may_be_older) {
+                Verdict::Ended(end) => return Ok(end),
+                Verdict::Run if self.lost.borrow().is_some() => return Err(Error::Lost),
+                Verdict::Run => {}
+            }
+            let Some(Order { work, timeout, output_cap_bytes, .. }) = order.take() else {
+                // It was ordered, and the keeper died before it read the order.
+                return Err(Error::Lost);
+            };
+            begin(&mut file).map_err(Error::failed("writing a call's journal"))?;
+            let sheet = write_order(work).map_err(Error::failed("writing an order"))?;
+            let ask = KeeperAsk::Run {
+                call,
+                timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+                cap_bytes: output_cap_bytes,
+                watch: self.is_watched(call),
+            };
+            let sent = self.channel.send(&encode(&ask), &[file.as_fd(), sheet.as_fd()]).await;
+            drop((file, sheet));
+            if sent.is_err() {
+                return Err(Error::Lost);
+            }
+            self.wait_end(call).await;
+            if let Some(exit) = journal.read().map_err(failed)?.into_exit() {
+                return Ok(CallEnd::Exited(exit));
+            }
+            if self.lost.borrow().is_none() {
+                return Ok(CallEnd::Interrupted { reason: "its result could not be written to the disk".to_owned() });
+            }
+            journal.wait_unlocked().await.map_err(failed)?;
+        }
+    }
+
+    /// Asks the keeper whether it has this call, and to show its output; `None` if the keeper is gone.
+    async fn attach(&self, call: ItemId) -> Option<bool> {
+        let (attached, answer) = oneshot::channel();
+        let watch = {
+            let mut waiting = self.waiting.lock().expect("no holder panics");
+            let waiting = waiting.get_mut(&call)?;
+            waiting.attached = Some(attached);
+            waiting.progress.is_some()
+        };
+        self.channel.send(&encode(&KeeperAsk::Attach { call, watch }), &[]).await.ok()?;
+        let mut lost = self.lost.subscribe();
+        tokio::select! {
+            known = answer => known.ok(),
+            _ = lost.wait_for(Option::is_some) => None,
+        }
+    }
+
+    /// Waits until the call has ended or the sandbox is gone.
+    async fn wait_end(&self, call: ItemId) {
+        let ended = self.waiting.lock().expect("no holder panics").get(&call).map(|waiting| waiting.ended.subscribe());
+        let Some(mut ended) = ended else { return };
+        let mut lost = self.lost.subscribe();
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => {}
+            _ = lost.wait_for(Option::is_some) => {}
+        }
+    }
+
+    fn is_watched(&self, call: ItemId) -> bool {
+        self.waiting.lock().expect("no holder panics").get(&call).is_some_and(|waiting| waiting.progress.is_some())
+    }
+}
+
+impl Waiting {
+    fn show(&mut self, from: u64, bytes: &[u8]) {
+        let known = usize::try_from(self.shown.saturating_sub(from)).unwrap_or(usize::MAX);
+        let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return };
+        self.shown = from + bytes.len() as u64;
+        if let Some(progress) = &self.progress {
+            // A receiver that is slow or gone misses it; the result has it all the same.
+            let _ = progress.try_send(fresh.to_vec());
+        }
+    }
+}
+
+/// Takes the name off the list of those waited for, however the wait ends.
+struct Leaving<'s> {
+    shared: &'s Shared,
+    call: ItemId,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().expect("no holder panics").remove(&self.call);
+    }
+}

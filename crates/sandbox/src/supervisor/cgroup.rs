@@ -1,0 +1,298 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use tenure_core::id::SessionId;
+
+use super::Failure;
+use crate::spec::{Applied, Limits};
+use crate::wire::Control;
+
+/// Where this host's limits are, and our place among them.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    homes: Vec<Home>,
+    missing: Vec<(Control, String)>,
+}
+
+/// Our group in one hierarchy, the parent of every sandbox's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) parent: PathBuf,
+    controls: Vec<Control>,
+    unified: bool,
+}
+
+/// A sandbox's groups, one in each hierarchy.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) applied: Applied,
+    /// Writing `0` to each of these puts a process under the limits. They are passed to the keeper, who can't see the
+    /// file system they are in.
+    pub(crate) entrances: Vec<OwnedFd>,
+    /// Tells how many processes were killed for lack of memory.
+    pub(crate) memory_events: Option<OwnedFd>,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies from the text of `/proc/self/mountinfo`; `name` becomes the name of our group in each.
+    pub(crate) fn find(mountinfo: &str, name: &str) -> Vec<Home> {
+        let mut homes: Vec<Home> = Vec::new();
+        for (at, unified, options) in mountinfo.lines().filter_map(cgroup_mount) {
+            let offered = match unified {
+                true => std::fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default(),
+                false => options.replace(',', " "),
+            };
+            let taken = |control: &Control| homes.iter().any(|home| home.controls.contains(control));
+            let controls: Vec<Control> = Control::ALL
+                .into_iter()
+                .filter(|control| offered.split_whitespace().any(|word| word == control.name()) && !taken(control))
+                .collect();
+            if !controls.is_empty() {
+                homes.push(Home { parent: at.join(name), controls, unified });
+            }
+        }
+        homes
+    }
+
+    /// None: no limit can be enforced.
+    pub(crate) fn without(reason: &str) -> Self {
+        Self { homes: Vec::new(), missing: Control::ALL.map(|control| (control, reason.to_owned())).to_vec() }
+    }
+
+    /// Makes our group in each hierarchy that allows it, and notes where it doesn't.
+    pub(crate) fn prepare(found: Vec<Home>) -> Self {
+        let mut ours = Self { homes: Vec::new(), missing: Vec::new() };
+        for home in found {
+            match home.prepare() {
+                Ok(()) => ours.homes.push(home),
+                Err(error) => {
+                    let cause = format!("{} can't be made: {error}", home.parent.display());
+                    ours.missing.extend(home.controls.iter().map(|control| (*control, cause.clone())));
+                }
+            }
+        }
+        for control in Control::ALL {
+            let known = ours.homes.iter().flat_map(|home| &home.controls).chain(ours.missing.iter().map(|(control, _)| control));
+            if !known.into_iter().any(|seen| *seen == control) {
+                ours.missing.push((control, "no cgroup hierarchy with this controller is mounted".to_owned()));
+            }
+        }
+        ours
+    }
+
+    /// Makes a sandbox's groups with their limits: all that are set, and the defaults that can be had.
+    pub(crate) fn create(&self, session: SessionId, limits: Limits) -> Result<Group, Failure> {
+        let wanted = [
+            (Control::Memory, limits.memory_bytes, Some(Limits::DEFAULT_MEMORY_BYTES)),
+            (Control::Cpu, limits.cpu_millis.map(u64::from), None),
+            (Control::Pids, limits.pids.map(u64::from), Some(u64::from(Limits::DEFAULT_PIDS))),
+        ];
+        let mut group = Group { paths: Vec::new(), applied: Applied::default(), entrances: Vec::new(), memory_events: None };
+        let made = wanted.into_iter().try_for_each(|(control, set, default)| match (set.or(default), set.is_some()) {
+            (None, _) => Ok(()),
+            (Some(value), mandatory) => match self.limit(&mut group, session, control, value) {
+                Ok(()) => Ok(group.note(control, value)),
+                Err(cause) if mandatory => Err(Failure::Unenforceable { what: control, cause }),
+                Err(cause) => Ok(group.applied.missing.push(format!("{}: {cause}", control.name()))),
+            },
+        });
+        match made.and_then(|()| group.open_doors()) {
+            Ok(()) => Ok(group),
+            Err(failure) => {
+                group.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    fn limit(&self, group: &mut Group, session: SessionId, control: Control, value: u64) -> Result<(), String> {
+        if let Some((_, cause)) = self.missing.iter().find(|(missing, _)| *missing == control) {
+            return Err(cause.clone());
+        }
+        let home = self.homes.iter().find(|home| home.controls.contains(&control)).ok_or("no hierarchy has it")?;
+        let path = home.parent.join(session.to_string());
+        if !group.paths.contains(&path) {
+            match std::fs::create_dir(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+            group.paths.push(path.clone());
+        }
+        write_limit(&path, home.unified, control, value).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The groups of sandboxes that are under our own.
+    pub(crate) fn children(&self) -> Vec<PathBuf> {
+        self.homes.iter().flat_map(|home| subgroups(&home.parent)).collect()
+    }
+
+    /// Kills and removes whatever an earlier supervisor left.
+    pub(crate) fn sweep(&self) {
+        for path in self.children() {
+            for pid in std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+                if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            remove(&path);
+        }
+    }
+
+    /// Removes our own groups; the sandboxes' must be gone.
+    pub(crate) fn leave(&self) {
+        self.homes.iter().for_each(|home| {
+            remove(&home.parent);
+        });
+    }
+}
+
+impl Home {
+    fn prepare(&self) -> io::Result<()> {
+        match std::fs::create_dir(&self.parent) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        if self.unified {
+            let enable: Vec<String> = self.controls.iter().map(|control| format!("+{}", control.name())).collect();
+            for level in [self.parent.parent().unwrap_or(&self.parent), &self.parent] {
+                std::fs::write(level.join("cgroup.subtree_control"), enable.join(" "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn note(&mut self, control: Control, value: u64) {
+        match control {
+            Control::Memory => self.applied.memory_bytes = Some(value),
+            Control::Cpu => self.applied.cpu_millis = u32::try_from(value).ok(),
+            Control::Pids => self.applied.pids = u32::try_from(value).ok(),
+        }
+    }
+
+    fn open_doors(&mut self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Failed { doing: "opening a cgroup".to_owned(), cause: error.to_string() };
+        for path in &self.paths {
+            let entrance = File::options().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
+            self.entrances.push(entrance.into());
+            for events in ["memory.events", "memory.oom_control"] {
+                if let Ok(file) = File::open(path.join(events)) {
+                    self.memory_events.get_or_insert(file.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the groups; what was in them must be dead. Says whether all are gone.
+    pub(crate) fn remove(&mut self) -> bool {
+        self.paths.retain(|path| !remove(path));
+        self.paths.is_empty()
+    }
+}
+
+fn remove(path: &Path) -> bool {
+    match std::fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// The directories in a group.
+pub(crate) fn subgroups(parent: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// Mount point, whether it is version 2, and super-block options, of a line that is a whole cgroup hierarchy.
+fn cgroup_mount(line: &str) -> Option<(PathBuf, bool, &str)> {
+    let (left, right) = line.split_once(" - ")?;
+    let at = left.split(' ').nth(4)?;
+    let mut right = right.split(' ');
+    let unified = match right.next()? {
+        "cgroup2" => true,
+        "cgroup" => false,
+        _ => return None,
+    };
+    Some((PathBuf::from(at), unified, right.nth(1)?))
+}
+
+const CPU_PERIOD_US: u64 = 100_000;
+
+fn write_limit(path: &Path, unified: bool, control: Control, value: u64) -> io::Result<()> {
+    let write = |file: &str, text: String| std::fs::write(path.join(file), text);
+    let quota = || (value * CPU_PERIOD_US / 1_000).max(1_000);
+    match (unified, control) {
+        (true, Control::Memory) => {
+            write("memory.max", value.to_string())?;
+            optional(write("memory.swap.max", "0".to_owned()))
+        }
+        (true, Control::Cpu) => write("cpu.max", format!("{} {CPU_PERIOD_US}", quota())),
+        (_, Control::Pids) => write("pids.max", value.to_string()),
+        (false, Control::Memory) => {
+            write("memory.limit_in_bytes", value.to_string())?;
+            optional(write("memory.memsw.limit_in_bytes", value.to_string()))
+        }
+        (false, Control::Cpu) => {
+            write("cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
+            write("cpu.cfs_quota_us", quota().to_string())
+        }
+    }
+}
+
+/// Swap isn't accounted for on every kernel; the file is then absent.
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) || error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CPU_PERIOD_US, Cgroups};
+    use crate::wire::Control;
+
+    #[test]
+    fn version_1_hierarchies_are_found_by_their_controllers() {
+        let mountinfo = "\
+25 20 0:22 / /sys rw shared:7 - sysfs sysfs rw
+31 30 0:26 / /nowhere/unified rw - cgroup2 cgroup2 rw
+32 30 0:27 / /nowhere/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct
+33 30 0:28 / /nowhere/memory rw - cgroup cgroup rw,memory
+34 30 0:29 / /nowhere/systemd rw - cgroup cgroup rw,name=systemd
+35 30 0:30 / /nowhere/pids rw - cgroup cgroup rw,pids";
+        let found = Cgroups::find(mountinfo, "tenure-x");
+        let shown: Vec<_> = found.iter().map(|home| (home.parent.to_string_lossy().into_owned(), home.controls.clone())).collect();
+        let expected = [
+            ("/nowhere/cpu,cpuacct/tenure-x".to_owned(), vec![Control::Cpu]),
+            ("/nowhere/memory/tenure-x".to_owned(), vec![Control::Memory]),
+            ("/nowhere/pids/tenure-x".to_owned(), vec![Control::Pids]),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn the_unified_hierarchy_offers_what_its_file_says() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::write(root.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").expect("a file");
+        let mountinfo = format!("31 30 0:26 / {} rw - cgroup2 cgroup2 rw", root.path().display());
+        let cgroups = Cgroups::prepare(Cgroups::find(&mountinfo, "tenure-x"));
+        assert!(cgroups.missing.is_empty(), "{:?}", cgroups.missing);
+        let session = tenure_core::id::SessionId::from_bits(7);
+        let limits = crate::Limits { cpu_millis: Some(1_500), ..Default::default() };
+        std::fs::create_dir(root.path().join("tenure-x").join(session.to_string())).expect("as the kernel would");
+        std::fs::write(root.path().join("tenure-x").join(session.to_string()).join("cgroup.procs"), "").expect("as the kernel would");
+        let group = cgroups.create(session, limits).expect("limits");
+        let read = |name: &str| std::fs::read_to_string(group.paths[0].join(name)).expect(name);
+        assert_eq!(read("cpu.max"), format!("150000 {CPU_PERIOD_US}"));
+        assert_eq!((read("memory.max"), read("pids.max")), ((2u64 << 30).to_string(), "512".to_owned()));
+    }
+}

@@ -1,0 +1,101 @@
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::layers::{Slot, no_user_namespace};
+use super::start::listen_at;
+use super::{Doing, Failure, Group, idmap};
+use crate::dispatch::Ops;
+use crate::guest::setup::{self, Setup};
+use crate::spec::Spec;
+
+/// The name of the socket on which a sandbox's keeper can be reached, in the session's directory.
+pub(crate) const KEEPER_SOCKET: &str = "keeper.sock";
+/// The file in a session's directory that isn't empty once the session had a shell.
+pub(crate) const SHELL_MARK: &str = "shell";
+
+const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Makes a sandbox and waits until its keeper is ready; gives the keeper's process id.
+pub(crate) fn create(
+    spec: Spec,
+    session_dir: &Path,
+    slot: &Slot,
+    group: &mut Group,
+    busy: &'static AtomicBool,
+    ops: Ops,
+) -> Result<i32, Failure> {
+    let mounts = slot.mount(session_dir)?;
+    let listener = listen_at(session_dir, KEEPER_SOCKET).doing(|| "listening for orders".to_owned())?;
+    let shell_mark = File::options()
+        .append(true)
+        .create(true)
+        .open(session_dir.join(SHELL_MARK))
+        .doing(|| "opening the shell's mark".to_owned())?;
+    let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+
+    // SAFETY: this process has one thread, so its copy finds every lock open; the child only goes on to `setup::enter`,
+    // which never returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, NAMESPACES | libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid < 0 {
+        return Err(no_user_namespace(io::Error::last_os_error()));
+    }
+    if pid == 0 {
+        let entrances = std::mem::take(&mut group.entrances);
+        setup::enter(Setup {
+            mounts,
+            listener,
+            shell_mark: shell_mark.into(),
+            entrances,
+            memory_events: group.memory_events.take(),
+            memory_bytes: group.applied.memory_bytes,
+            env: spec.env,
+            mapped,
+            outcome: say_outcome,
+            busy,
+            ops,
+        });
+    }
+    drop((mapped, say_outcome, mounts, listener, shell_mark));
+    // What the keeper has now is not ours to hold: a group can't be removed from under an open file, nor should we pay
+    // for a thousand of them.
+    group.entrances.clear();
+    group.memory_events = None;
+    let ready = idmap::write_maps(pid, 0, slot.base())
+        .and_then(|()| File::from(say_mapped).write_all(b"1"))
+        .doing(|| "mapping the sandbox's users".to_owned())
+        .and_then(|()| wait_ready(outcome));
+    if ready.is_err() {
+        // SAFETY: the child is ours and not yet waited for.
+        unsafe {
+            libc::kill(pid as i32, libc::SIGKILL);
+            libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+        }
+    }
+    ready.map(|()| pid as i32)
+}
+
+/// The keeper says `ok`, or what went wrong, and closes the pipe; if it dies it says nothing.
+fn wait_ready(outcome: OwnedFd) -> Result<(), Failure> {
+    let mut said = Vec::new();
+    File::from(outcome).read_to_end(&mut said).doing(|| "waiting for the sandbox".to_owned())?;
+    match said.as_slice() {
+        b"ok" => Ok(()),
+        b"" => Err(Failure::Failed { doing: "setting up the sandbox".to_owned(), cause: "it died".to_owned() }),
+        text => Err(serde_json::from_slice(text).unwrap_or_else(|_| Failure::Failed {
+            doing: "setting up the sandbox".to_owned(),
+            cause: String::from_utf8_lossy(text).into_owned(),
+        })),
+    }
+}

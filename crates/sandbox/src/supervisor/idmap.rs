@@ -1,0 +1,57 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::RANGE;
+
+/// A user namespace that maps `first..first + RANGE` to `base..base + RANGE`, for mounting with shifted owners. Nothing
+/// lives in it.
+pub(crate) fn user_namespace(first: u32, base: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the child shares nothing with us that it could change, and only waits to be killed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        loop {
+            // SAFETY: waits for a signal; it has no other effect.
+            unsafe { libc::pause() };
+        }
+    }
+    let namespace = write_maps(pid, first, base).and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
+    // SAFETY: the child is ours and not yet waited for, so the id is still its own.
+    unsafe {
+        libc::kill(pid as i32, libc::SIGKILL);
+        libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+    }
+    namespace.map(OwnedFd::from)
+}
+
+/// Gives the user namespace of a process its map, for users and groups alike.
+pub(crate) fn write_maps(pid: i64, first: u32, base: u32) -> io::Result<()> {
+    let map = format!("{first} {base} {RANGE}");
+    std::fs::write(format!("/proc/{pid}/uid_map"), &map)?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), &map)
+}
+
+/// Shifts the owners seen through a detached mount by a namespace's map.
+pub(crate) fn shift_owners(mount: impl AsFd, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    // SAFETY: the path is an empty C string and the structure is of the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,203 @@
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
+    fsopen, open_tree,
+};
+
+use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, idmap};
+use crate::supervisor::RANGE;
+
+/// A mount that is not yet anywhere, and where in the new root it belongs (`""`: it is the root).
+#[derive(Debug)]
+pub(crate) struct Detached {
+    pub(crate) target: String,
+    pub(crate) mount: OwnedFd,
+}
+
+/// A uid range and what is needed to mount layers for it. Making these takes longer than using them, so they are kept
+/// for the next sandbox that gets the range.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) index: u32,
+    uppers: OwnedFd,
+    skeleton: OwnedFd,
+    lowers: Vec<(String, OwnedFd)>,
+}
+
+impl Slot {
+    /// The slot's first uid on the host.
+    pub(crate) fn base(&self) -> u32 {
+        SANDBOX_BASE + self.index * RANGE
+    }
+
+    /// Prepares a slot for sandboxes that see these directories of the host over this skeleton.
+    pub(crate) fn new(index: u32, skeleton: &Path, host_dirs: &[PathBuf]) -> Result<Self, Failure> {
+        let base = SANDBOX_BASE + index * RANGE;
+        let uppers = idmap::user_namespace(CANONICAL_BASE, base).map_err(no_user_namespace)?;
+        let lower_owners = idmap::user_namespace(0, base).map_err(no_user_namespace)?;
+        let shifted_skeleton = clone_tree(skeleton).doing(|| "opening the skeleton".to_owned())?;
+        idmap::shift_owners(&shifted_skeleton, uppers.as_fd()).map_err(|error| no_idmap(skeleton, &error))?;
+        let mut lowers = Vec::with_capacity(host_dirs.len());
+        for host_dir in host_dirs {
+            let lower = clone_tree(host_dir).doing(|| format!("opening {}", host_dir.display()))?;
+            match idmap::shift_owners(&lower, lower_owners.as_fd()) {
+                Ok(()) => {}
+                // Some file systems (overlays among them) can't be mounted with shifted owners. Their files then show
+                // as nobody's, which tools can read just the same: none of them is root.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(error) => return Err(no_idmap(host_dir, &error)),
+            }
+            let target = host_dir.strip_prefix("/").unwrap_or(host_dir).to_string_lossy().into_owned();
+            lowers.push((target, lower));
+        }
+        Ok(Self { index, uppers, skeleton: shifted_skeleton, lowers })
+    }
+
+    /// Mounts a session's layer over the skeleton and the host's directories.
+    ///
+    /// All overlays belong to the initial user namespace and have `redirect_dir=on`, so that renaming a directory of a
+    /// lower layer works; those mounted by a sandbox itself answer EXDEV. They are `volatile`: a sandbox's fsync costs
+    /// nothing, and the kernel writes back in its own time.
+    pub(crate) fn mount(&self, session_dir: &Path) -> Result<Vec<Detached>, Failure> {
+        self.make_directories(session_dir).doing(|| format!("making {}", session_dir.display()))?;
+        let session = clone_tree(session_dir).doing(|| format!("opening {}", session_dir.display()))?;
+        idmap::shift_owners(&session, self.uppers.as_fd()).map_err(|error| no_idmap(session_dir, &error))?;
+        let acting = ActingAs::user(self.base()).doing(|| "taking on the sandbox's user".to_owned())?;
+        let root = overlay(&self.skeleton, &session, "root").map_err(|error| no_overlay(session_dir, &error))?;
+        let mut mounts = vec![Detached { target: String::new(), mount: root }];
+        for (target, lower) in &self.lowers {
+            let mount = overlay(lower, &session, target).map_err(|error| no_overlay(session_dir, &error))?;
+            mounts.push(Detached { target: target.clone(), mount });
+        }
+        drop(acting);
+        Ok(mounts)
+    }
+
+    /// The layer keeps what it has; the overlays' working directories are made anew, as `volatile` demands.
+    fn make_directories(&self, session_dir: &Path) -> io::Result<()> {
+        let (layer, work) = (session_dir.join("layer"), session_dir.join("work"));
+        match std::fs::remove_dir_all(&work) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let names = || std::iter::once("root").chain(self.lowers.iter().map(|(name, _)| name.as_str()));
+        for parent in [layer, work] {
+            make_owned(&parent)?;
+            for name in names() {
+                make_owned(&parent.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make_owned(dir: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o755).create(dir) {
+        Ok(()) => chown(dir, Some(CANONICAL_BASE), Some(CANONICAL_BASE)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+fn overlay(lower: &OwnedFd, session: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let through = |mount: &OwnedFd| format!("/proc/self/fd/{}", mount.as_raw_fd());
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = context.as_fd();
+    fsconfig_set_string(context, "source", "tenure")?;
+    fsconfig_set_string(context, "lowerdir", through(lower))?;
+    fsconfig_set_string(context, "upperdir", format!("{}/layer/{name}", through(session)))?;
+    fsconfig_set_string(context, "workdir", format!("{}/work/{name}", through(session)))?;
+    for (key, value) in [("redirect_dir", "on"), ("index", "off"), ("xino", "off"), ("metacopy", "off")] {
+        fsconfig_set_string(context, key, value)?;
+    }
+    fsconfig_set_flag(context, "volatile")?;
+    fsconfig_create(context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// While it lives, files are made as this user: an overlay works with the rights of who mounted it, and host uid 0 has
+/// no place in a layer whose owners are shifted.
+struct ActingAs(());
+
+impl ActingAs {
+    fn user(uid: u32) -> io::Result<Self> {
+        let capabilities = crate::guest::privileges::capabilities()?;
+        // SAFETY: both change only which user this thread's file accesses count as.
+        unsafe {
+            libc::setfsgid(uid);
+            libc::setfsuid(uid);
+        }
+        let acting = Self(());
+        // Leaving user 0 took the capabilities over files with it.
+        crate::guest::privileges::set_capabilities(capabilities)?;
+        Ok(acting)
+    }
+}
+
+impl Drop for ActingAs {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            libc::setfsuid(0);
+            libc::setfsgid(0);
+        }
+    }
+}
+
+/// Names the cause where the kernel only says "no".
+pub(crate) fn no_user_namespace(error: io::Error) -> Failure {
+    let cause = |text: &str| format!("user namespaces can't be made: {text}");
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EUSERS) => Failure::Refused {
+            cause: cause("/proc/sys/user/max_user_namespaces is 0, or that many exist"),
+            fix: "raise it: `sysctl -w user.max_user_namespaces=15000`".to_owned(),
+        },
+        Some(libc::EPERM) => Failure::Refused {
+            cause: cause(refusal_of_user_namespaces()),
+            fix: "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or `kernel.unprivileged_userns_clone=1`; \
+                  in a container, run it with the right to make them (CAP_SYS_ADMIN and a seccomp profile that allows `clone`)"
+                .to_owned(),
+        },
+        Some(libc::EINVAL | libc::ENOSYS) => Failure::Refused {
+            cause: cause("this kernel is built without them"),
+            fix: "use a kernel with CONFIG_USER_NS".to_owned(),
+        },
+        _ => Failure::Failed { doing: "making a user namespace".to_owned(), cause: error.to_string() },
+    }
+}
+
+fn refusal_of_user_namespaces() -> &'static str {
+    let reads = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "AppArmor restricts them"
+    } else if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "kernel.unprivileged_userns_clone is 0"
+    } else {
+        "the kernel refuses (a chroot, a seccomp profile or a missing capability)"
+    }
+}
+
+fn no_idmap(path: &Path, error: &io::Error) -> Failure {
+    Failure::Refused {
+        cause: format!("the file system of {} can't be mounted with shifted owners: {error}", path.display()),
+        fix: "put the data directory on ext4, xfs or btrfs, on Linux 5.15 or newer".to_owned(),
+    }
+}
+
+fn no_overlay(path: &Path, error: &io::Error) -> Failure {
+    Failure::Refused {
+        cause: format!("an overlay can't be mounted with its upper layer in {}: {error}", path.display()),
+        fix: "put the data directory on ext4, xfs or btrfs; in a container, on a volume".to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tenure_core::id::SessionId;
+
+use super::create::create;
+use super::layers::Slot;
+use super::skeleton::Skeleton;
+use super::{Cgroups, Doing, Failure, Group, SLOTS};
+use crate::dispatch::Ops;
+use crate::spec::{Applied, Spec};
+
+/// The sandboxes that are alive, and what is needed to make more.
+#[derive(Debug)]
+pub(crate) struct Sandboxes {
+    sessions_dir: PathBuf,
+    skeleton: Skeleton,
+    cgroups: Cgroups,
+    ops: Ops,
+    live: HashMap<SessionId, Live>,
+    /// Dead, but with groups that the kernel did not let go of yet.
+    lingering: Vec<Group>,
+    free: Vec<Slot>,
+    next_slot: u32,
+    busy: &'static [AtomicBool],
+}
+
+#[derive(Debug)]
+struct Live {
+    keeper: i32,
+    group: Group,
+    slot: Slot,
+}
+
+impl Sandboxes {
+    pub(crate) fn new(dir: &Path, cgroups: Cgroups, ops: Ops) -> Result<Self, Failure> {
+        cgroups.sweep();
+        Ok(Self {
+            sessions_dir: dir.join("sessions"),
+            skeleton: Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?,
+            cgroups,
+            ops,
+            live: HashMap::new(),
+            lingering: Vec::new(),
+            free: Vec::new(),
+            next_slot: 0,
+            busy: shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?,
+        })
+    }
+
+    /// Makes the sandbox unless it is alive; says whether it was made, and its limits.
+    pub(crate) fn open(&mut self, spec: Spec) -> Result<(bool, Applied), Failure> {
+        if let Some(live) = self.live.get(&spec.session) {
+            return Ok((false, live.group.applied.clone()));
+        }
+        let session = spec.session;
+        let session_dir = self.sessions_dir.join(session.to_string());
+        for dir in [session_dir.clone(), session_dir.join("calls")] {
+            match std::fs::create_dir(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).doing(|| format!("making {}", dir.display())),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let slot = self.take_slot()?;
+        let mut group = self.cgroups.create(session, spec.limits)?;
+        let busy = &self.busy[slot.index as usize];
+        busy.store(false, Ordering::Relaxed);
+        match create(spec, &session_dir, &slot, &mut group, busy, self.ops) {
+            Ok(keeper) => {
+                let applied = group.applied.clone();
+                self.live.insert(session, Live { keeper, group, slot });
+                Ok((true, applied))
+            }
+            Err(failure) => {
+                group.remove();
+                self.free.push(slot);
+                Err(failure)
+            }
+        }
+    }
+
+    fn take_slot(&mut self) -> Result<Slot, Failure> {
+        if let Some(slot) = self.free.pop() {
+            return Ok(slot);
+        }
+        if self.next_slot == SLOTS {
+            return Err(Failure::Failed { doing: "making a sandbox".to_owned(), cause: format!("{SLOTS} are alive, the most there can be") });
+        }
+        let slot = Slot::new(self.next_slot, &self.skeleton.path, &self.skeleton.host_dirs)?;
+        self.next_slot += 1;
+        Ok(slot)
+    }
+
+    /// Kills a sandbox; [`reap`](Self::reap) will find it dead.
+    pub(crate) fn kill(&self, session: SessionId) {
+        if let Some(live) = self.live.get(&session) {
+            // SAFETY: the keeper is our child and not yet waited for, so the id is still its own.
+            unsafe { libc::kill(live.keeper, libc::SIGKILL) };
+        }
+    }
+
+    pub(crate) fn kill_all(&self) {
+        self.live.keys().for_each(|session| self.kill(*session));
+    }
+
+    /// Collects every sandbox that has died: all its processes are gone when its keeper can be waited for.
+    pub(crate) fn reap(&mut self) {
+        self.lingering.retain_mut(|group| !group.remove());
+        loop {
+            // SAFETY: takes no pointer that matters.
+            let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
+            if pid <= 0 {
+                return;
+            }
+            let dead = self.live.iter().find(|(_, live)| live.keeper == pid).map(|(session, _)| *session);
+            if let Some(mut live) = dead.and_then(|session| self.live.remove(&session)) {
+                if !live.group.remove() {
+                    self.lingering.push(live.group);
+                }
+                self.free.push(live.slot);
+            }
+        }
+    }
+
+    pub(crate) fn is_alive(&self, session: SessionId) -> bool {
+        self.live.contains_key(&session)
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.live.keys().copied().collect()
+    }
+
+    /// Whether everything about dead sandboxes is gone.
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.lingering.is_empty()
+    }
+
+    /// Whether a call is running in any of them.
+    pub(crate) fn any_busy(&self) -> bool {
+        self.live.values().any(|live| self.busy[live.slot.index as usize].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn leave(&self) {
+        self.cgroups.leave();
+    }
+}
+
+/// One flag for each slot, shared with the keepers: set while a call runs.
+fn shared_flags(count: usize) -> io::Result<&'static [AtomicBool]> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    // SAFETY: a fresh mapping of zeros, never unmapped; `AtomicBool` has the layout of a byte, and 0 is `false`.
+    unsafe {
+        let at = mmap_anonymous(std::ptr::null_mut(), count, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?;
+        Ok(std::slice::from_raw_parts(at.cast(), count))
+    }
+}

@@ -1,0 +1,28 @@
+//! The process that makes sandboxes and outlives the server: single-threaded, forking from a small address space.
+
+mod cgroup;
+mod create;
+mod failure;
+mod idmap;
+mod layers;
+mod live;
+mod serve;
+mod skeleton;
+mod start;
+
+pub(crate) use cgroup::{Cgroups, Group, subgroups};
+pub(crate) use create::KEEPER_SOCKET;
+pub(crate) use failure::{Doing, Failure};
+pub(crate) use layers::Detached;
+pub(crate) use skeleton::{AGENT, HOSTNAME};
+pub(crate) use start::{Config, Started, address_in, start};
+
+/// The uids and gids of a sandbox's files on disk: this many, from this one on, whichever range the sandbox has itself.
+/// So layers can be shared between sandboxes.
+pub(crate) const CANONICAL_BASE: u32 = 100_000;
+/// How many uids and gids a sandbox has.
+pub(crate) const RANGE: u32 = 65_536;
+/// The first uid of the first sandbox's own range. systemd keeps 0x7000_0000 to 0x7fff_fffe free of its own containers.
+pub(crate) const SANDBOX_BASE: u32 = 0x7000_0000;
+/// How many sandboxes a supervisor can keep, each with its own range.
+pub(crate) const SLOTS: u32 = 4_095;

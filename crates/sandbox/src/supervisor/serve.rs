@@ -1,0 +1,213 @@
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
+use tenure_core::id::SessionId;
+
+use super::live::Sandboxes;
+use super::{Cgroups, Config, Failure};
+use crate::dispatch::Ops;
+use crate::guest::signals;
+use crate::wire::{Greeting, SupervisorAsk, SupervisorTell, decode, encode, receive, send};
+
+/// How often a supervisor without a server looks whether calls are still running, and one with groups that the kernel
+/// would not remove tries again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The state of a running supervisor.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    sandboxes: Sandboxes,
+    listener: OwnedFd,
+    signals: OwnedFd,
+    servers: Vec<Server>,
+    linger: Duration,
+    alone_since: Instant,
+    closing: bool,
+    /// Held for the life of the process.
+    _lock: OwnedFd,
+}
+
+/// A connected server.
+#[derive(Debug)]
+struct Server {
+    socket: OwnedFd,
+    /// Sandboxes whose end it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
+    ending: Option<SessionId>,
+    gone: bool,
+}
+
+/// What can wake the supervisor.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+enum Wake {
+    Signal,
+    Connection,
+    Server(usize),
+}
+
+impl Supervisor {
+    pub(crate) fn new(config: Config, ops: Ops, lock: OwnedFd, listener: OwnedFd) -> Result<Self, Failure> {
+        let cgroups = match config.cgroups {
+            true => {
+                let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+                Cgroups::prepare(Cgroups::find(&mountinfo, &crate::native::cgroup_name(&config.dir)))
+            }
+            false => Cgroups::without("cgroups are switched off"),
+        };
+        let signals = signals::open().map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
+        Ok(Self {
+            sandboxes: Sandboxes::new(&config.dir, cgroups, ops)?,
+            listener,
+            signals,
+            servers: Vec::new(),
+            linger: config.linger,
+            alone_since: Instant::now(),
+            closing: false,
+            _lock: lock,
+        })
+    }
+
+    /// Serves until it is told to shut down, or has been without server and work for long enough.
+    pub(crate) fn serve(&mut self) {
+        while !self.is_done() {
+            for wake in self.wait() {
+                match wake {
+                    Wake::Signal => {
+                        if signals::drain(&self.signals).ends_us {
+                            self.closing = true;
+                            self.sandboxes.kill_all();
+                        }
+                    }
+                    Wake::Connection => self.accept(),
+                    Wake::Server(at) => self.hear(at),
+                }
+            }
+            self.sandboxes.reap();
+            self.tell_ends();
+            self.let_go();
+        }
+        self.sandboxes.leave();
+    }
+
+    fn is_done(&mut self) -> bool {
+        let alone_too_long = self.servers.is_empty() && self.alone_since.elapsed() >= self.linger && !self.sandboxes.any_busy();
+        if alone_too_long && !self.closing {
+            self.closing = true;
+            self.sandboxes.kill_all();
+        }
+        self.closing && self.sandboxes.sessions().is_empty() && self.sandboxes.is_tidy()
+    }
+
+    fn wait(&self) -> Vec<Wake> {
+        let mut sources = vec![(Wake::Signal, self.signals.as_fd()), (Wake::Connection, self.listener.as_fd())];
+        // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
+        let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none());
+        sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
+        let mut polled: Vec<PollFd<'_>> = sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let timeout = self.timeout().map(|left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 }));
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(_) => return Vec::new(),
+        }
+        sources.iter().zip(&polled).filter(|(_, poll)| !poll.revents().is_empty()).map(|((wake, _), _)| *wake).collect()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let again = (!self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
+        let alone = self.servers.is_empty().then(|| self.linger.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
+        again.into_iter().chain(alone).min()
+    }
+
+    fn accept(&mut self) {
+        if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            self.servers.push(Server { socket, ending: None, gone: false });
+        }
+    }
+
+    fn hear(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        let ask = match receive(&server.socket, RecvFlags::DONTWAIT) {
+            Ok(Some(packet)) => decode::<SupervisorAsk>(&packet.bytes).map(|(ask, _)| ask),
+            Ok(None) => {
+                server.gone = true;
+                return;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(error) => Err(error),
+        };
+        let Ok(ask) = ask else {
+            server.gone = true;
+            return;
+        };
+        match self.answer(ask) {
+            Answer::Now(tell) => self.servers[at].tell(&tell),
+            Answer::WhenEnded(session) => self.servers[at].ending = Some(session),
+        }
+    }
+
+    fn answer(&mut self, ask: SupervisorAsk) -> Answer {
+        Answer::Now(match ask {
+            SupervisorAsk::Hello(_) => SupervisorTell::Hello(Greeting::ours()),
+            SupervisorAsk::Open { .. } if self.closing => {
+                SupervisorTell::Failed { doing: "making a sandbox".to_owned(), cause: "the supervisor is shutting down".to_owned() }
+            }
+            SupervisorAsk::Open { spec } => {
+                // The keeper of an earlier sandbox may have died unnoticed a moment ago.
+                self.sandboxes.reap();
+                match self.sandboxes.open(spec) {
+                    Ok((fresh, limits)) => SupervisorTell::Opened { fresh, limits },
+                    Err(failure) => failure.into(),
+                }
+            }
+            SupervisorAsk::End { session } => {
+                self.sandboxes.kill(session);
+                return Answer::WhenEnded(session);
+            }
+            SupervisorAsk::Alive => {
+                self.sandboxes.reap();
+                SupervisorTell::Alive { sessions: self.sandboxes.sessions() }
+            }
+            SupervisorAsk::Shutdown => {
+                self.closing = true;
+                self.sandboxes.kill_all();
+                SupervisorTell::Ended
+            }
+        })
+    }
+
+    fn tell_ends(&mut self) {
+        for server in &mut self.servers {
+            if let Some(session) = server.ending
+                && !self.sandboxes.is_alive(session)
+            {
+                server.ending = None;
+                server.tell(&SupervisorTell::Ended);
+            }
+        }
+    }
+
+    fn let_go(&mut self) {
+        let before = self.servers.len();
+        self.servers.retain(|server| !server.gone);
+        if self.servers.is_empty() && before > 0 {
+            self.alone_since = Instant::now();
+        }
+    }
+}
+
+/// When a question can be answered.
+#[derive(Debug)]
+enum Answer {
+    Now(SupervisorTell),
+    WhenEnded(SessionId),
+}
+
+impl Server {
+    fn tell(&mut self, tell: &SupervisorTell) {
+        if send(&self.socket, &encode(tell), &[], SendFlags::DONTWAIT).is_err() {
+            self.gone = true;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, open};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use serde::{Deserialize, Serialize};
+
+use super::serve::Supervisor;
+use super::{Doing, Failure};
+use crate::dispatch::Ops;
+
+/// What a supervisor is told by who starts it, as its only argument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) dir: PathBuf,
+    pub(crate) linger: Duration,
+    /// Whether to put sandboxes into cgroups at all; without, no limit can be enforced.
+    pub(crate) cgroups: bool,
+}
+
+/// What a supervisor says when it has started, on its standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Started {
+    Ready,
+    /// Another one keeps the directory.
+    Taken,
+    Failed(Failure),
+}
+
+/// Becomes the supervisor: leaves the session of who started it, takes the directory, says so, and serves.
+pub(crate) fn start(arguments: Vec<OsString>, ops: Ops) -> ! {
+    let config: Config = arguments
+        .first()
+        .and_then(|argument| serde_json::from_str(argument.to_str()?).ok())
+        .unwrap_or_else(|| std::process::exit(2));
+    // SAFETY: no thread has been started: `dispatch` is the first line of `main`.
+    match unsafe { libc::fork() } {
+        0 => {}
+        -1 => std::process::exit(1),
+        _ => std::process::exit(0),
+    }
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let code = match prepare(config, ops) {
+        Ok(Some(mut supervisor)) => {
+            say(&Started::Ready);
+            supervisor.serve();
+            0
+        }
+        Ok(None) => {
+            say(&Started::Taken);
+            0
+        }
+        Err(failure) => {
+            say(&Started::Failed(failure));
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+/// Says how starting went to who waits for it, and closes the pipe, which ends the wait.
+fn say(outcome: &Started) {
+    let _ = io::stdout().write_all(&serde_json::to_vec(outcome).unwrap_or_default());
+    let _ = io::stdout().flush();
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::Refused {
+            cause: "sandboxes are made by root, and this is another user".to_owned(),
+            fix: "run Tenure as root (sandboxes themselves never run as root of the host)".to_owned(),
+        });
+    }
+    let dir = config.dir.clone();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir.join("sessions"))
+        .doing(|| format!("making {}", dir.display()))?;
+    let Some(lock) = take(&dir).doing(|| format!("locking {}", dir.display()))? else { return Ok(None) };
+    let listener = listen_at(&dir, "supervisor.sock").doing(|| "listening for the server".to_owned())?;
+    Supervisor::new(config, ops, lock, listener).map(Some)
+}
+
+/// Takes the directory for this process and its life; `None` if another supervisor has it.
+fn take(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let lock = open(dir.join("supervisor.lock"), flags, Mode::from_raw_mode(0o600))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A socket of this name in the directory. It is addressed through the directory's descriptor, since a socket's address
+/// is at most 107 bytes long and a data directory may not be.
+pub(crate) fn listen_at(dir: &Path, name: &str) -> io::Result<OwnedFd> {
+    let directory = open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    match rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    bind(&socket, &address_in(&directory, name)?)?;
+    rustix::fs::chmodat(CWD, dir.join(name), Mode::from_raw_mode(0o600), rustix::fs::AtFlags::empty())?;
+    listen(&socket, 64)?;
+    Ok(socket)
+}
+
+/// The address of a socket in an open directory.
+pub(crate) fn address_in(directory: impl AsFd, name: &str) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd()))?)
+}

@@ -1,0 +1,9 @@
+//! What the processes say to each other: one JSON line per packet, then raw bytes, with descriptors beside it.
+
+mod message;
+mod packet;
+
+pub(crate) use message::{
+    Control, Greeting, KeeperAsk, KeeperTell, SupervisorAsk, SupervisorTell, VERSION_MAX, VERSION_MIN, decode, encode,
+};
+pub(crate) use packet::{Packet, receive, send};

@@ -1,0 +1,85 @@
+//! What a test runs on: a backend of its own, in a directory of its own, that must leave nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::id::{ItemId, SessionId};
+use tenure_sandbox::{Backend, CallEnd, Exit, Native, NativeConfig, Order, Sandbox, Spec, Work};
+
+/// A backend for one test.
+pub(crate) struct Host {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut NativeConfig)) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let backend = Arc::new(Native::new(config(dir.path(), change)));
+        Self { backend, dir }
+    }
+
+    /// Another backend on the same directory, as after a restart of the server.
+    pub(crate) fn restarted(&mut self) {
+        self.backend = Arc::new(Native::new(config(self.dir.path(), |_| {})));
+    }
+
+    pub(crate) async fn open(&self, session: SessionId) -> Arc<dyn Sandbox> {
+        self.backend.open(Spec::new(session)).await.expect("a sandbox").sandbox
+    }
+
+    /// Ends everything and checks that nothing is left.
+    pub(crate) async fn finish(self) {
+        for session in self.backend.alive().await.expect("a list") {
+            self.backend.destroy(session).await.expect("destroyed");
+        }
+        let sessions = std::fs::read_dir(self.dir.path().join("sessions")).into_iter().flatten().flatten();
+        for stopped in sessions.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            self.backend.destroy(stopped).await.expect("destroyed");
+        }
+        self.backend.shutdown().await.expect("shut down");
+        assert_eq!(self.backend.leftovers(&[]).await.expect("a list"), []);
+    }
+}
+
+fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> NativeConfig {
+    let mut config = NativeConfig::new(dir);
+    config.executable = Some(env!("CARGO_BIN_EXE_tenure-sandbox-guest").into());
+    config.linger = Duration::from_secs(60);
+    change(&mut config);
+    config
+}
+
+pub(crate) fn session(n: u128) -> SessionId {
+    SessionId::from_bits(n)
+}
+
+pub(crate) fn call(n: u128) -> ItemId {
+    ItemId::from_bits(n)
+}
+
+pub(crate) fn shell(command: &str) -> Work {
+    Work::Shell { command: command.to_owned(), restart: false }
+}
+
+pub(crate) fn exec(argv: &[&str]) -> Work {
+    let argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
+    Work::Exec { argv, env: Vec::new(), cwd: "/workspace".to_owned(), stdin: Vec::new() }
+}
+
+/// Runs a new call to its end.
+pub(crate) async fn run(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) -> Exit {
+    match sandbox.run(Order::new(call(n), work), None).await.expect("a result") {
+        CallEnd::Exited(exit) => exit,
+        CallEnd::Interrupted { reason } => panic!("interrupted: {reason}"),
+    }
+}
+
+/// What a call printed, as text.
+pub(crate) fn text(exit: &Exit) -> String {
+    format!("{}{}", String::from_utf8_lossy(&exit.stdout), String::from_utf8_lossy(&exit.stderr))
+}
