@@ -1,1 +1,39 @@
+//! The engine: it owns every awake session, carries out what they want done, and gives front doors their handles.
+//!
+//! Invariant: it knows no HTTP. Every decision is `tenure_core`'s; what happens here is dull.
 #![warn(missing_docs)]
+
+mod engine;
+
+mod agents;
+mod environments;
+mod keys;
+mod sessions;
+
+mod view;
+
+mod clock;
+mod error;
+mod failpoint;
+
+mod directory;
+mod owner;
+
+mod live;
+mod recovery;
+mod sandboxes;
+mod timers;
+
+pub use agents::{AgentChange, Agents, NewAgent};
+pub use clock::Clock;
+pub use engine::{Config, Engine, Parts, Stats};
+pub use environments::{Environments, NewEnvironment};
+pub use error::Error;
+pub use keys::Keys;
+pub use live::{Live, Preview, PreviewPart};
+pub use sessions::{
+    AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,
+};
+pub use tenure_models::{ModelInfo, Models};
+pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
+pub use view::{Done, Keyed, SessionView};

@@ -1,0 +1,136 @@
+//! Which sessions are awake, and how to reach any of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tenure_core::command::{Command, ReportSandbox, SandboxReport};
+use tenure_core::fact::StoredFact;
+use tenure_core::id::{SandboxId, SessionId};
+use tenure_core::state::State;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Shared;
+use crate::error::Error;
+use crate::owner::{Executed, Owner};
+use crate::view::Keyed;
+
+/// Requests that may wait for one session.
+const MAILBOX: usize = 1_024;
+
+/// A request to a session's owner.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// Somebody's command; the answer goes back.
+    Request { command: Command, keyed: Option<Keyed>, reply: oneshot::Sender<Result<Executed, Error>> },
+    /// The outcome of an effect, or the time; there is nobody to answer.
+    Outcome(Command),
+    /// The server has started again: decide what is lost, and take up what isn't.
+    Recover { sandbox_alive: bool },
+    /// The session is being deleted: say whether it may be, and if so let go of it.
+    Delete { reply: oneshot::Sender<Result<(), Error>> },
+}
+
+/// The way to every session. Cheap to clone; it doesn't keep the engine alive.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    owners: Arc<Mutex<HashMap<SessionId, mpsc::Sender<Mail>>>>,
+    shared: Weak<Shared>,
+}
+
+impl Directory {
+    pub(crate) fn new(shared: Weak<Shared>) -> Self {
+        Self { owners: Arc::default(), shared }
+    }
+
+    /// How many sessions are awake.
+    pub(crate) fn awake(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Has a command carried out.
+    pub(crate) async fn execute(
+        &self,
+        session: SessionId,
+        command: impl Into<Command>,
+        keyed: Option<Keyed>,
+    ) -> Result<Executed, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.post(session, Mail::Request { command: command.into(), keyed, reply })?;
+        answer.await.map_err(|_| Error::busy())?
+    }
+
+    /// Brings a session the outcome of an effect.
+    pub(crate) fn bring(&self, session: SessionId, command: impl Into<Command>) {
+        let mail = Mail::Outcome(command.into());
+        if let Err(refused) = self.try_post(session, mail) {
+            // The mailbox is full of people's requests: outcomes wait for room instead of being lost.
+            let directory = self.clone();
+            tokio::spawn(async move { directory.insist(session, refused).await });
+        }
+    }
+
+    /// Tells a session what became of its sandbox.
+    pub(crate) fn report(&self, session: SessionId, sandbox: SandboxId, report: SandboxReport) {
+        self.bring(session, ReportSandbox { sandbox, report });
+    }
+
+    /// Posts mail, waking the session if it is asleep.
+    pub(crate) fn post(&self, session: SessionId, mail: Mail) -> Result<(), Error> {
+        self.try_post(session, mail).map_err(|_| Error::busy())
+    }
+
+    /// Makes a session awake that has just been created, and carries out what its first facts ask for.
+    pub(crate) fn adopt(&self, state: State, facts: &[StoredFact]) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        self.lock().insert(state.session, sender);
+        Owner::adopt(shared, state, facts, mailbox);
+    }
+
+    /// Lets go of a session if nothing waits for it. Mail is posted under the same lock, so none is lost.
+    pub(crate) fn leave(&self, session: SessionId, mailbox: &mpsc::Receiver<Mail>) -> bool {
+        let mut owners = self.lock();
+        let quiet = mailbox.is_empty();
+        if quiet {
+            owners.remove(&session);
+        }
+        quiet
+    }
+
+    fn try_post(&self, session: SessionId, mail: Mail) -> Result<(), Mail> {
+        let mut owners = self.lock();
+        let mail = match owners.get(&session) {
+            Some(owner) => match owner.try_send(mail) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(mail)) => return Err(mail),
+                // The owner gave up without leaving; a fresh one takes its place.
+                Err(mpsc::error::TrySendError::Closed(mail)) => mail,
+            },
+            None => mail,
+        };
+        let Some(shared) = self.shared.upgrade() else { return Err(mail) };
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let sent = sender.try_send(mail);
+        owners.insert(session, sender);
+        drop(owners);
+        tokio::spawn(Owner::wake(shared, session, mailbox));
+        sent.map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(mail) | mpsc::error::TrySendError::Closed(mail) => mail,
+        })
+    }
+
+    async fn insist(&self, session: SessionId, mail: Mail) {
+        let owner = self.lock().get(&session).cloned();
+        let Some(owner) = owner else {
+            let _ = self.try_post(session, mail);
+            return;
+        };
+        if let Err(mpsc::error::SendError(mail)) = owner.send(mail).await {
+            let _ = self.try_post(session, mail);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<Mail>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,222 @@
+//! The engine itself: what it is made of, how it starts and how it ends.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tenure_core::content::BlobId;
+use tenure_core::model::ToolSpec;
+use tenure_core::session::{Lifetimes, RetryPolicy};
+use tenure_core::time::Timestamp;
+use tenure_models::Models;
+use tenure_sandbox::Backend;
+use tenure_store::Store;
+use tenure_tools::{Tool, ToolLimits};
+use tokio::task::JoinHandle;
+
+use crate::agents::Agents;
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::environments::Environments;
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::live::Channels;
+use crate::sandboxes::Sandboxes;
+use crate::sessions::Sessions;
+use crate::timers::{self, Timers};
+use crate::{agents, environments, recovery};
+
+/// What an engine is put together from.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// How sandboxes are made.
+    pub backend: Arc<dyn Backend>,
+    /// The models.
+    pub models: Arc<Models>,
+    /// The tools agents can have.
+    pub tools: &'static [&'static dyn Tool],
+    /// Time and randomness.
+    pub clock: Clock,
+}
+
+/// The operator's choices.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// When sessions stop or end if their creator doesn't say. Default: the sandbox stops after 60 idle minutes.
+    pub lifetimes: Lifetimes,
+    /// How a failing model is tried again.
+    pub retry: RetryPolicy,
+    /// Limits of tool calls.
+    pub tool_limits: ToolLimits,
+    /// The most sandboxes alive at once; more wait for room. Default: 1,000.
+    pub max_sandboxes: usize,
+    /// How long a session stays in memory after its last work. Default: 5 s.
+    pub awake_linger: Duration,
+    /// Secrets that are accepted as keys of the default tenant besides the stored ones.
+    pub root_keys: Vec<String>,
+    /// The model of the agent `assistant`; `None` takes what the models offer.
+    pub default_model: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let hour = Duration::from_secs(3600);
+        Self {
+            lifetimes: Lifetimes { sandbox_idle: Some(hour), ..Lifetimes::default() },
+            retry: RetryPolicy::default(),
+            tool_limits: ToolLimits::default(),
+            max_sandboxes: 1_000,
+            awake_linger: Duration::from_secs(5),
+            root_keys: Vec::new(),
+            default_model: None,
+        }
+    }
+}
+
+/// Numbers for whoever watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions in memory.
+    pub awake: usize,
+    /// Sandboxes this process is attached to.
+    pub sandboxes: usize,
+}
+
+/// What all parts of a running engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) models: Arc<Models>,
+    pub(crate) tools: &'static [&'static dyn Tool],
+    pub(crate) tool_specs: Vec<ToolSpec>,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+    pub(crate) sandboxes: Arc<Sandboxes>,
+    pub(crate) channels: Channels,
+    pub(crate) timers: Timers,
+}
+
+/// A running engine. Cheap to clone; it ends with [`shutdown`](Self::shutdown).
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    sessions: Sessions,
+    agents: Agents,
+    environments: Environments,
+    keys: Keys,
+    background: Arc<OnceLock<[JoinHandle<()>; 2]>>,
+}
+
+impl Engine {
+    /// Starts it: the default tenant's agent and environment are made if need be, and cut-off work is taken up in the
+    /// background.
+    pub async fn start(parts: Parts, config: Config) -> Result<Self, Error> {
+        let Parts { store, backend, models, tools, clock } = parts;
+        let root_keys = config.root_keys.clone();
+        let shared = Arc::new_cyclic(|shared| Shared {
+            store,
+            models,
+            tools,
+            tool_specs: tools.iter().map(|tool| tool.spec()).collect(),
+            clock,
+            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes)),
+            config,
+            directory: Directory::new(shared.clone()),
+            channels: Channels::default(),
+            timers: Timers::new(),
+        });
+        let engine = Self {
+            sessions: Sessions::new(shared.clone()),
+            agents: Agents::new(shared.clone()),
+            environments: Environments::new(shared.clone()),
+            keys: Keys::new(shared.clone(), &root_keys),
+            background: Arc::default(),
+            shared,
+        };
+        environments::ensure_default(&engine.environments).await?;
+        agents::ensure_default(&engine.agents, &engine.shared).await?;
+        let shared = &engine.shared;
+        let background = [tokio::spawn(timers::run(shared.clone())), tokio::spawn(recovery::run(shared.clone()))];
+        let _ = engine.background.set(background);
+        Ok(engine)
+    }
+
+    /// Sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Agents.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Environments.
+    pub fn environments(&self) -> &Environments {
+        &self.environments
+    }
+
+    /// API keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.shared.models
+    }
+
+    /// The sandbox backend's name.
+    pub fn backend_name(&self) -> &'static str {
+        self.shared.sandboxes.backend().name()
+    }
+
+    /// The model an agent gets when nobody names one.
+    pub async fn default_model(&self) -> String {
+        default_model(&self.shared).await
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Numbers for whoever watches.
+    pub fn stats(&self) -> Stats {
+        Stats { awake: self.shared.directory.awake(), sandboxes: self.shared.sandboxes.alive() }
+    }
+
+    /// Keeps bytes; durable on return.
+    pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<BlobId, Error> {
+        Ok(self.shared.store.put_blob(bytes).await?)
+    }
+
+    /// Bytes that were kept.
+    pub async fn blob(&self, id: BlobId) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.shared.store.blob(id).await?)
+    }
+
+    /// Ends it: waits up to `grace` until nothing is in flight that a restart would have to do again. Sandboxes and
+    /// what runs in them live on; everything that is stored is taken up by the next start.
+    pub async fn shutdown(&self, grace: Duration) {
+        let quiet = async {
+            while self.shared.directory.awake() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, quiet).await;
+        for task in self.background.get().into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+/// The operator's choice, or what the models offer, or the shipped script.
+pub(crate) async fn default_model(shared: &Shared) -> String {
+    match &shared.config.default_model {
+        Some(model) => model.clone(),
+        None => shared.models.default_model().await.unwrap_or_else(|_| "script/demo".to_owned()),
+    }
+}

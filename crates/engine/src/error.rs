@@ -1,0 +1,106 @@
+use std::fmt;
+use std::time::Duration;
+
+use tenure_core::decide::Refusal;
+use tenure_store::{AppendError, IdempotencyRecord, ResourceError};
+
+/// Why a request had no effect, by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing, or it is another tenant's: name one that exists.
+    #[error("no {what} `{id}`")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// The id or name that was given.
+        id: String,
+    },
+    /// The session's state doesn't allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A value is wrong: send another.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Where it is in the request.
+        field: String,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// It changed meanwhile: read again.
+    #[error("{message}")]
+    Conflict {
+        /// What was expected and what is.
+        message: String,
+    },
+    /// Another thing has that name: choose one that is free.
+    #[error("{field}: `{name}` is taken")]
+    NameTaken {
+        /// Where the name is in the request.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The idempotency key has an answer already: give that.
+    #[error("the idempotency key has been used")]
+    KeyTaken(Box<IdempotencyRecord>),
+    /// There is too much to do: try again after a while.
+    #[error("too much to do; try again")]
+    Busy {
+        /// After how long.
+        retry_after: Duration,
+    },
+    /// It failed here: the operator must look. The cause is for the log, not for the caller.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    pub(crate) fn not_found(what: &'static str, id: impl fmt::Display) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    pub(crate) fn busy() -> Self {
+        Self::Busy { retry_after: Duration::from_secs(1) }
+    }
+
+    /// A resource write's error in this crate's terms.
+    pub(crate) fn of_resource(error: ResourceError, what: &'static str, field: &'static str, name: &str) -> Self {
+        match error {
+            ResourceError::NameTaken => Self::NameTaken { field, name: name.to_owned() },
+            ResourceError::Conflict => {
+                Self::Conflict { message: format!("the {what} changed at the same time; read it again") }
+            }
+            ResourceError::NotFound => Self::not_found(what, name),
+            ResourceError::KeyTaken(record) => Self::KeyTaken(record),
+            ResourceError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<tenure_store::Error> for Error {
+    fn from(error: tenure_store::Error) -> Self {
+        match error {
+            tenure_store::Error::Busy => Self::busy(),
+            other @ (tenure_store::Error::Unreadable { .. } | tenure_store::Error::Internal { .. }) => {
+                Self::Internal(Box::new(other))
+            }
+        }
+    }
+}
+
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Busy => Self::busy(),
+            AppendError::KeyTaken(record) => Self::KeyTaken(record),
+            AppendError::Internal(error) => error.into(),
+            other @ (AppendError::Conflict { .. } | AppendError::Gone | AppendError::Invalid(_)) => {
+                Self::Internal(Box::new(other))
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! One owner per awake session: it alone holds the state, decides, stores, and starts what the facts ask for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::command::{Command, Recover};
+use tenure_core::decide::{Decision, Refusal, decide};
+use tenure_core::effect::{Effect, effects, outstanding};
+use tenure_core::fact::{Fact, StoredFact};
+use tenure_core::id::{AttemptId, ItemId, SessionId};
+use tenure_core::phase::Fold;
+use tenure_core::session::{Activity, Sandbox};
+use tenure_core::state::State;
+use tenure_store::{Append, AppendError, FeedKind};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::directory::Mail;
+use crate::engine::Shared;
+use crate::error::Error;
+use crate::failpoint;
+use crate::live::Channel;
+use crate::view::{Done, Keyed, SessionView};
+
+mod call;
+mod load;
+mod model;
+
+/// How long to wait before an outcome that couldn't be stored is stored again.
+const STORE_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a command did.
+#[derive(Debug, Clone)]
+pub(crate) struct Executed {
+    /// The facts it led to, what was due by itself included.
+    pub(crate) facts: Vec<StoredFact>,
+    /// The session afterwards.
+    pub(crate) view: SessionView,
+}
+
+/// An awake session.
+pub(crate) struct Owner {
+    shared: Arc<Shared>,
+    state: State,
+    mailbox: mpsc::Receiver<Mail>,
+    channel: Arc<Channel>,
+    /// The place up to which the kept state is good.
+    saved_seq: u64,
+    attempts: HashMap<AttemptId, AbortHandle>,
+    calls: HashMap<ItemId, call::Running>,
+    ending: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// Whether the owner goes on.
+#[must_use]
+enum Next {
+    GoOn,
+    LetGo,
+}
+
+impl Owner {
+    /// Wakes a session from the store and serves its mail. Mail for a session that doesn't exist is refused.
+    pub(crate) async fn wake(shared: Arc<Shared>, session: SessionId, mut mailbox: mpsc::Receiver<Mail>) {
+        match load::load(&*shared.store, session).await {
+            Ok(Some((state, saved_seq))) => Self::new(shared, state, saved_seq, mailbox).run().await,
+            Ok(None) => {
+                load::refuse(&shared, session, &mut mailbox, || Error::not_found("session", session.prefixed()));
+            }
+            Err(error) => {
+                tracing::error!(%session, error = &error as &dyn std::error::Error, "session not loaded");
+                load::refuse(&shared, session, &mut mailbox, || Error::Internal(Box::new(error.clone())));
+            }
+        }
+    }
+
+    /// Serves a session that was just created, whose first facts are stored.
+    pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: mpsc::Receiver<Mail>) {
+        let wanted: Vec<Effect> = facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
+        let mut owner = Self::new(shared, state, 0, mailbox);
+        tokio::spawn(async move {
+            owner.carry_out(wanted, Origin::Now);
+            owner.run().await;
+        });
+    }
+
+    fn new(shared: Arc<Shared>, state: State, saved_seq: u64, mailbox: mpsc::Receiver<Mail>) -> Self {
+        let channel = shared.channels.of(state.session);
+        let (attempts, calls) = (HashMap::new(), HashMap::new());
+        Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending: Vec::new() }
+    }
+
+    async fn run(mut self) {
+        let linger = self.shared.config.awake_linger;
+        loop {
+            let next = match tokio::time::timeout(linger, self.mailbox.recv()).await {
+                Ok(Some(mail)) => self.serve(mail).await,
+                Ok(None) => Next::LetGo,
+                Err(_) if self.is_quiet() => Next::LetGo,
+                Err(_) => Next::GoOn,
+            };
+            match next {
+                Next::GoOn => {}
+                Next::LetGo if self.shared.directory.leave(self.state.session, &self.mailbox) => break,
+                Next::LetGo => {}
+            }
+        }
+        self.sleep().await;
+    }
+
+    async fn serve(&mut self, mail: Mail) -> Next {
+        match mail {
+            Mail::Request { command, keyed, reply } => {
+                let answer = self.commit(command, keyed).await.map(|(executed, wanted)| {
+                    failpoint::hit("input_committed");
+                    self.carry_out(wanted, Origin::Now);
+                    executed
+                });
+                let gone = matches!(answer, Err(Error::NotFound { .. }));
+                let _ = reply.send(answer);
+                if gone { Next::LetGo } else { Next::GoOn }
+            }
+            Mail::Outcome(command) => self.take_outcome(command).await,
+            Mail::Recover { sandbox_alive } => self.recover(sandbox_alive).await,
+            Mail::Delete { reply } => {
+                let answer = self.delete().await;
+                let deleted = answer.is_ok();
+                let _ = reply.send(answer);
+                if deleted { Next::LetGo } else { Next::GoOn }
+            }
+        }
+    }
+
+    /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.
+    async fn take_outcome(&mut self, command: Command) -> Next {
+        failpoint::hit("before_result_commit");
+        loop {
+            match self.commit(command.clone(), None).await {
+                Ok((_, wanted)) => {
+                    failpoint::hit("after_result_commit");
+                    self.carry_out(wanted, Origin::Now);
+                    return Next::GoOn;
+                }
+                Err(Error::NotFound { .. }) => return Next::LetGo,
+                Err(Error::Refused(_)) => return Next::GoOn,
+                Err(error) => {
+                    tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "outcome not stored yet");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Takes up what a dead server left behind.
+    async fn recover(&mut self, sandbox_alive: bool) -> Next {
+        let in_flight_here = match self.state.thread.activity {
+            Activity::Asking { attempt } => self.attempts.contains_key(&attempt.id),
+            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+                false
+            }
+        };
+        if in_flight_here {
+            return Next::GoOn;
+        }
+        loop {
+            match self.commit(Recover { sandbox_alive }.into(), None).await {
+                Ok(_) => break,
+                Err(Error::NotFound { .. }) => return Next::LetGo,
+                Err(Error::Refused(_)) => break,
+                Err(error) => {
+                    tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "not recovered yet");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        }
+        self.carry_out(outstanding(&self.state), Origin::Restart);
+        if sandbox_alive && matches!(self.state.sandbox, Sandbox::Running { .. }) {
+            self.reattach();
+        }
+        Next::GoOn
+    }
+
+    async fn delete(&mut self) -> Result<(), Error> {
+        match self.state.fold() {
+            Fold::Working | Fold::Rescheduling => return Err(Refusal::Busy.into()),
+            Fold::Waiting | Fold::Idle => {}
+        }
+        let existed = self.shared.store.delete_session(self.state.session).await?;
+        if existed { Ok(()) } else { Err(Error::not_found("session", self.state.session.prefixed())) }
+    }
+
+    /// Decides and stores. What is to be done comes back, and isn't done yet.
+    async fn commit(&mut self, command: Command, mut keyed: Option<Keyed>) -> Result<(Executed, Vec<Effect>), Error> {
+        loop {
+            let moment = self.shared.clock.moment();
+            let now = moment.at;
+            let items = sent_items(&command);
+            let Decision { facts, refusal } = decide(&self.state, command.clone(), moment);
+            if facts.is_empty() {
+                return match refusal {
+                    Some(refusal) => Err(refusal.into()),
+                    None => Ok((Executed { facts, view: self.view() }, Vec::new())),
+                };
+            }
+            let (next, wanted) = self.after(&facts);
+            let view = view(&next, now);
+            let keyed = if refusal.is_none() { keyed.take() } else { None };
+            let answer = keyed.map(|keyed| {
+                let done = match &items {
+                    Some(items) => Done::Events(receipts(items, &facts)),
+                    None => Done::Session(view.clone()),
+                };
+                keyed.record(next.definition.tenant, &done, now)
+            });
+            let replay = answer.clone();
+            let append = self.append(&facts, &next, &view, answer);
+            match self.shared.store.append(append).await {
+                Ok(()) => {
+                    self.shared.timers.note(view.summary.wake_at);
+                    self.state = next;
+                    return match refusal {
+                        None => Ok((Executed { facts, view }, wanted)),
+                        Some(refusal) => {
+                            self.carry_out(wanted, Origin::Now);
+                            Err(refusal.into())
+                        }
+                    };
+                }
+                Err(AppendError::Conflict { actual }) if replay.is_none() => {
+                    tracing::error!(session = %self.state.session, actual, expected = self.state.seq, "somebody else wrote to the log");
+                    self.reload().await?;
+                }
+                Err(AppendError::Gone) => return Err(Error::not_found("session", self.state.session.prefixed())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The state after these facts, and what they ask for.
+    fn after(&self, facts: &[StoredFact]) -> (State, Vec<Effect>) {
+        let mut next = self.state.clone();
+        let mut wanted = Vec::new();
+        for stored in facts {
+            next.evolve(stored);
+            wanted.extend(effects(&next, &stored.fact));
+        }
+        (next, wanted)
+    }
+
+    fn append(
+        &self,
+        facts: &[StoredFact],
+        next: &State,
+        view: &SessionView,
+        answer: Option<tenure_store::IdempotencyRecord>,
+    ) -> Append {
+        let phase = next.phase();
+        let redefined = !Arc::ptr_eq(&self.state.definition, &next.definition);
+        Append {
+            session: next.session,
+            expected_seq: self.state.seq,
+            facts: facts.to_vec(),
+            summary: view.summary.clone(),
+            definition: redefined.then(|| next.definition.clone()),
+            feed: if phase == self.state.phase() { Vec::new() } else { vec![FeedKind::PhaseChanged { phase }] },
+            answer,
+        }
+    }
+
+    /// Starts everything on the list. Nothing here waits.
+    fn carry_out(&mut self, wanted: Vec<Effect>, origin: Origin) {
+        for effect in wanted {
+            failpoint::hit("before_dispatch");
+            match effect {
+                Effect::CallModel { attempt } => self.call_model(attempt),
+                Effect::CancelModel { attempt } => self.cancel_model(attempt),
+                Effect::RunCall { call } => self.run_call(call, origin),
+                Effect::CancelCall { call } => self.cancel_call(call),
+                Effect::StartSandbox { sandbox } => self.start_sandbox(sandbox),
+                Effect::StopSandbox { sandbox, grace } => self.stop_sandbox(sandbox, grace),
+                Effect::RemoveFiles => self.remove_files(),
+            }
+            failpoint::hit("after_dispatch");
+        }
+        self.forget_what_is_over();
+    }
+
+    /// Drops what belongs to attempts and calls that the state says are over.
+    fn forget_what_is_over(&mut self) {
+        let current = match self.state.thread.activity {
+            Activity::Asking { attempt } => Some(attempt.id),
+            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+                None
+            }
+        };
+        let channel = &self.channel;
+        self.attempts.retain(|attempt, _| {
+            let keep = current == Some(*attempt);
+            if !keep {
+                channel.finish(*attempt);
+            }
+            keep
+        });
+        self.forget_calls();
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.attempts.is_empty() && self.calls.is_empty() && self.state.fold() != Fold::Working
+    }
+
+    fn view(&self) -> SessionView {
+        view(&self.state, self.shared.clock.now())
+    }
+}
+
+/// Whether an effect follows from a decision just made, or is taken up after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Now,
+    Restart,
+}
+
+fn view(state: &State, now: tenure_core::time::Timestamp) -> SessionView {
+    SessionView { summary: state.summary(), definition: state.definition.clone(), now }
+}
+
+fn sent_items(command: &Command) -> Option<Vec<ItemId>> {
+    match command {
+        Command::Send(send) => Some(send.inputs.iter().map(|(item, _)| *item).collect()),
+        _ => None,
+    }
+}
+
+/// For each item, the last of these facts that shows it.
+pub(crate) fn receipts(items: &[ItemId], facts: &[StoredFact]) -> Vec<StoredFact> {
+    let shows = |item: ItemId| {
+        facts.iter().rev().find(move |stored| match &*stored.fact {
+            Fact::InputQueued { item: shown, .. } | Fact::InputProcessed { item: shown, .. } => *shown == item,
+            _ => false,
+        })
+    };
+    items.iter().filter_map(|item| shows(*item)).cloned().collect()
+}

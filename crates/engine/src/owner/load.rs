@@ -1,0 +1,100 @@
+//! Waking a session, and putting it to sleep.
+
+use std::sync::Arc;
+
+use tenure_core::id::SessionId;
+use tenure_core::state::State;
+use tenure_store::{CachedState, Error as StoreError, Store};
+use tokio::sync::mpsc;
+
+use super::Owner;
+use crate::directory::Mail;
+use crate::engine::Shared;
+use crate::error::Error;
+
+/// The form of a kept state. It grows by one when the state's own form changes; older ones are then ignored.
+const FORMAT: u32 = 1;
+
+/// Facts read at once while waking.
+const PAGE: usize = 1_000;
+
+/// A state is kept only when waking would otherwise read more than this many facts.
+const WORTH_KEEPING: u64 = 64;
+
+/// The session's state, and the place up to which it was kept; `None` if there is no such session.
+pub(super) async fn load(store: &dyn Store, session: SessionId) -> Result<Option<(State, u64)>, StoreError> {
+    let mut state = kept(store, session).await?;
+    let saved_seq = state.as_ref().map_or(0, |state| state.seq);
+    loop {
+        let after = state.as_ref().map_or(0, |state: &State| state.seq);
+        let facts = store.read_facts(session, after, PAGE).await?;
+        let complete = facts.len() < PAGE;
+        for stored in &facts {
+            match &mut state {
+                Some(state) => state.evolve(stored),
+                None => state = State::open(stored),
+            }
+        }
+        if complete || state.is_none() {
+            return Ok(state.map(|state| (state, saved_seq)));
+        }
+    }
+}
+
+async fn kept(store: &dyn Store, session: SessionId) -> Result<Option<State>, StoreError> {
+    let kept = store.load_state(session).await?.filter(|kept| kept.format == FORMAT);
+    // What can't be read is as good as absent: the log has everything.
+    Ok(kept.and_then(|kept| serde_json::from_slice(&kept.blob).ok()))
+}
+
+/// Answers all waiting mail with an error and lets go of the session.
+pub(super) fn refuse(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    mailbox: &mut mpsc::Receiver<Mail>,
+    error: impl Fn() -> Error,
+) {
+    loop {
+        while let Ok(mail) = mailbox.try_recv() {
+            match mail {
+                Mail::Request { reply, .. } => drop(reply.send(Err(error()))),
+                Mail::Delete { reply } => drop(reply.send(Err(error()))),
+                Mail::Outcome(_) | Mail::Recover { .. } => {}
+            }
+        }
+        if shared.directory.leave(session, mailbox) {
+            return;
+        }
+    }
+}
+
+impl Owner {
+    /// Reads the state anew, after somebody else wrote to the log.
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
+        match load(&*self.shared.store, self.state.session).await? {
+            Some((state, saved_seq)) => {
+                self.state = state;
+                self.saved_seq = saved_seq;
+                Ok(())
+            }
+            None => Err(Error::not_found("session", self.state.session.prefixed())),
+        }
+    }
+
+    /// The last thing an owner does: keeps the state if waking without it would be slow, and passes on late mail.
+    pub(super) async fn sleep(mut self) {
+        let session = self.state.session;
+        self.mailbox.close();
+        while let Ok(mail) = self.mailbox.try_recv() {
+            let _ = self.shared.directory.post(session, mail);
+        }
+        if self.state.seq - self.saved_seq.min(self.state.seq) < WORTH_KEEPING {
+            return;
+        }
+        let Ok(blob) = serde_json::to_vec(&self.state) else { return };
+        let kept = CachedState { seq: self.state.seq, format: FORMAT, blob };
+        if let Err(error) = self.shared.store.save_state(session, kept).await {
+            tracing::warn!(%session, error = &error as &dyn std::error::Error, "state not kept; waking will read the log");
+        }
+    }
+}

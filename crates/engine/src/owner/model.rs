@@ -1,0 +1,99 @@
+//! Asking the model.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt};
+use tenure_core::command::{Command, FailAttempt, FinishAttempt};
+use tenure_core::context::{assemble, attachments};
+use tenure_core::id::{AttemptId, ItemId};
+use tenure_core::model::{Failure, FailureKind, Reply, Request};
+use tenure_models::Event;
+
+use super::Owner;
+use crate::engine::Shared;
+use crate::live::{Channel, PreviewPart};
+
+impl Owner {
+    pub(super) fn call_model(&mut self, attempt: AttemptId) {
+        let request = assemble(&self.state, &self.shared.tool_specs);
+        let asking =
+            Asking { shared: self.shared.clone(), channel: self.channel.clone(), attempt, previewed: Vec::new() };
+        let session = self.state.session;
+        let directory = self.shared.directory.clone();
+        metrics::counter!("tenure_model_requests_total").increment(1);
+        let task = tokio::spawn(async move {
+            let outcome = AssertUnwindSafe(asking.ask(request)).catch_unwind().await;
+            let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
+            directory.bring(session, command);
+        });
+        self.attempts.insert(attempt, task.abort_handle());
+    }
+
+    pub(super) fn cancel_model(&mut self, attempt: AttemptId) {
+        if let Some(task) = self.attempts.remove(&attempt) {
+            task.abort();
+        }
+        self.channel.finish(attempt);
+    }
+}
+
+/// One request in flight.
+struct Asking {
+    shared: Arc<Shared>,
+    channel: Arc<Channel>,
+    attempt: AttemptId,
+    /// The items under which parts of the reply have been previewed, by index.
+    previewed: Vec<Option<ItemId>>,
+}
+
+impl Asking {
+    async fn ask(mut self, mut request: Request) -> Command {
+        match self.attach(&mut request).await {
+            Ok(()) => {}
+            Err(error) => return failed(self.attempt, format!("an attachment can't be read: {error}")),
+        }
+        let mut stream = self.shared.models.stream(Arc::new(request));
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Started) => {}
+                Ok(Event::TextDelta { index, text }) => self.preview(index, PreviewPart::Message, &text),
+                Ok(Event::ThinkingDelta { index, text }) => self.preview(index, PreviewPart::Thinking, &text),
+                Ok(Event::Finished(reply)) => return self.finished(reply),
+                Err(failure) => {
+                    tracing::warn!(attempt = ?self.attempt, kind = ?failure.kind, message = failure.message, "model request failed");
+                    metrics::counter!("tenure_model_failures_total").increment(1);
+                    return FailAttempt { attempt: self.attempt, failure }.into();
+                }
+            }
+        }
+        failed(self.attempt, "the model's answer ended before it was complete")
+    }
+
+    async fn attach(&self, request: &mut Request) -> Result<(), tenure_store::Error> {
+        for blob in attachments(request) {
+            if let Some(bytes) = self.shared.store.blob(blob.clone()).await? {
+                request.attachments.insert(blob, Arc::from(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn preview(&mut self, index: u32, part: PreviewPart, text: &str) {
+        let index = index as usize;
+        if self.previewed.len() <= index {
+            self.previewed.resize(index + 1, None);
+        }
+        let item = *self.previewed[index].get_or_insert_with(|| self.shared.clock.ids().item());
+        self.channel.say(self.attempt, item, part, text);
+    }
+
+    fn finished(self, reply: Reply) -> Command {
+        FinishAttempt { attempt: self.attempt, reply, previewed: self.previewed }.into()
+    }
+}
+
+fn failed(attempt: AttemptId, message: impl Into<String>) -> Command {
+    let failure = Failure { kind: FailureKind::Unavailable, message: message.into(), retry_after: None };
+    FailAttempt { attempt, failure }.into()
+}

@@ -1,0 +1,274 @@
+//! The sandboxes of awake sessions: each session's are started, stopped and removed one after another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tenure_core::agent::Limits;
+use tenure_core::command::SandboxReport;
+use tenure_core::id::{SandboxId, SessionId};
+use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::Directory;
+
+/// One thing to do with a session's sandbox.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Make it, or attach to it.
+    Start { sandbox: SandboxId, limits: Limits },
+    /// Attach to the one that is alive, or make it again after it died unnoticed.
+    Attach { sandbox: SandboxId, limits: Limits, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
+    /// End its processes.
+    Stop { sandbox: SandboxId, grace: Duration },
+    /// Remove its files; whoever waits for it is told, or else the session is.
+    Remove { reply: Option<oneshot::Sender<Result<(), Error>>> },
+}
+
+/// Every session's sandbox, by session.
+#[derive(Debug)]
+pub(crate) struct Sandboxes {
+    backend: Arc<dyn Backend>,
+    most: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: HashMap<SessionId, Slot>,
+    alive: usize,
+    waiting: VecDeque<(SessionId, SandboxId)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    jobs: mpsc::UnboundedSender<Job>,
+    handle: Option<Arc<dyn Sandbox>>,
+}
+
+impl Sandboxes {
+    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize) -> Self {
+        Self { backend, most, inner: Mutex::default() }
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// How many are alive.
+    pub(crate) fn alive(&self) -> usize {
+        self.lock().alive
+    }
+
+    /// The session's sandbox, if this process is attached to it.
+    pub(crate) fn handle(&self, session: SessionId) -> Option<Arc<dyn Sandbox>> {
+        self.lock().slots.get(&session)?.handle.clone()
+    }
+
+    /// Adds a job to the session's. Outcomes come back to the session as reports.
+    pub(crate) fn order(self: &Arc<Self>, directory: &Directory, session: SessionId, job: Job) {
+        let mut inner = self.lock();
+        let slot = inner.slots.entry(session).or_insert_with(|| {
+            let (jobs, queue) = mpsc::unbounded_channel();
+            tokio::spawn(Keeper::new(self.clone(), directory.clone(), session).run(queue));
+            Slot { jobs, handle: None }
+        });
+        // The receiver is dropped only together with its slot, under the same lock.
+        let _ = slot.jobs.send(job);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self) -> bool {
+        self.lock().alive < self.most
+    }
+
+    fn set(&self, session: SessionId, handle: Option<Arc<dyn Sandbox>>) {
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(&session) else { return };
+        let (was, is) = (slot.handle.is_some(), handle.is_some());
+        slot.handle = handle;
+        inner.alive = inner.alive + usize::from(is) - usize::from(was);
+    }
+
+    fn wait_for_room(&self, session: SessionId, sandbox: SandboxId) {
+        self.lock().waiting.push_back((session, sandbox));
+    }
+
+    fn next_waiting(&self) -> Option<(SessionId, SandboxId)> {
+        let mut inner = self.lock();
+        if inner.alive < self.most { inner.waiting.pop_front() } else { None }
+    }
+
+    /// Gives the slot up if nothing is left to do in it.
+    fn leave(&self, session: SessionId, queue: &mpsc::UnboundedReceiver<Job>) -> bool {
+        let mut inner = self.lock();
+        let done = queue.is_empty();
+        if done {
+            inner.slots.remove(&session);
+        }
+        done
+    }
+}
+
+/// What looks after one session's sandbox while there is anything to look after.
+struct Keeper {
+    sandboxes: Arc<Sandboxes>,
+    directory: Directory,
+    session: SessionId,
+    current: Option<(SandboxId, Arc<dyn Sandbox>)>,
+}
+
+/// What can wake a keeper.
+#[derive(Debug)]
+enum Wake {
+    Job(Job),
+    Gone(LostReason),
+    Nothing,
+}
+
+impl Keeper {
+    fn new(sandboxes: Arc<Sandboxes>, directory: Directory, session: SessionId) -> Self {
+        Self { sandboxes, directory, session, current: None }
+    }
+
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            match self.wake(&mut queue).await {
+                Wake::Job(job) => self.perform(job).await,
+                Wake::Gone(reason) => self.gone(reason),
+                Wake::Nothing => return,
+            }
+        }
+    }
+
+    async fn wake(&self, queue: &mut mpsc::UnboundedReceiver<Job>) -> Wake {
+        match &self.current {
+            Some((_, handle)) => tokio::select! {
+                biased;
+                job = queue.recv() => job.map_or(Wake::Nothing, Wake::Job),
+                reason = handle.lost() => Wake::Gone(reason),
+            },
+            None => match queue.try_recv() {
+                Ok(job) => Wake::Job(job),
+                Err(_) if self.sandboxes.leave(self.session, queue) => Wake::Nothing,
+                Err(_) => queue.recv().await.map_or(Wake::Nothing, Wake::Job),
+            },
+        }
+    }
+
+    async fn perform(&mut self, job: Job) {
+        match job {
+            Job::Start { sandbox, .. } if self.current.is_none() && !self.sandboxes.has_room() => {
+                self.sandboxes.wait_for_room(self.session, sandbox);
+                self.report(sandbox, SandboxReport::Queued);
+            }
+            Job::Start { sandbox, limits } => match self.open(sandbox, limits).await {
+                Ok(_) => self.report(sandbox, SandboxReport::Started),
+                Err(error) => {
+                    tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox not started");
+                    self.report(sandbox, SandboxReport::Failed { reason: cause(&error) });
+                }
+            },
+            Job::Attach { sandbox, limits, reply } => {
+                let opened = self.open(sandbox, limits).await;
+                let _ = reply.send(opened);
+            }
+            Job::Stop { sandbox, grace } => {
+                self.stop(grace).await;
+                self.report(sandbox, SandboxReport::Stopped);
+            }
+            Job::Remove { reply } => {
+                let removed = self.remove().await;
+                if let Err(error) = &removed {
+                    let error = error as &dyn std::error::Error;
+                    tracing::error!(session = %self.session, error, "files not removed; tried again at the next start");
+                }
+                match reply {
+                    Some(reply) => drop(reply.send(removed)),
+                    None if removed.is_ok() => self.report(SandboxId::from_bits(0), SandboxReport::FilesRemoved),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    async fn open(&mut self, sandbox: SandboxId, limits: Limits) -> Result<Arc<dyn Sandbox>, Error> {
+        if let Some((_, handle)) = &self.current {
+            return Ok(handle.clone());
+        }
+        let mut spec = Spec::new(self.session);
+        spec.limits.memory_bytes = limits.memory_bytes;
+        spec.limits.cpu_millis = limits.cpu_millis;
+        spec.limits.pids = limits.pids;
+        let opened = self.sandboxes.backend.open(spec).await?;
+        self.current = Some((sandbox, opened.sandbox.clone()));
+        self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
+        Ok(opened.sandbox)
+    }
+
+    async fn stop(&mut self, grace: Duration) {
+        if self.current.is_none() && self.is_alive().await {
+            let _ = self.open(SandboxId::from_bits(0), Limits::default()).await;
+        }
+        if let Some((_, handle)) = self.current.take() {
+            self.sandboxes.set(self.session, None);
+            if let Err(error) = handle.stop(grace).await {
+                tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox ended while it was being stopped");
+            }
+            self.make_room();
+        }
+    }
+
+    /// Ends the sandbox without grace and removes its files.
+    async fn remove(&mut self) -> Result<(), Error> {
+        let had_one = self.current.take().is_some();
+        self.sandboxes.set(self.session, None);
+        let removed = self.sandboxes.backend.destroy(self.session).await;
+        if had_one {
+            self.make_room();
+        }
+        removed
+    }
+
+    async fn is_alive(&self) -> bool {
+        let alive = self.sandboxes.backend.alive().await.unwrap_or_default();
+        alive.contains(&self.session)
+    }
+
+    fn gone(&mut self, reason: LostReason) {
+        let Some((sandbox, _)) = self.current.take() else { return };
+        self.sandboxes.set(self.session, None);
+        match reason {
+            LostReason::Stopped => {}
+            LostReason::Died => {
+                let reason = "its processes ended without being asked to".to_owned();
+                self.report(sandbox, SandboxReport::Lost { reason });
+            }
+        }
+        self.make_room();
+    }
+
+    fn make_room(&self) {
+        if let Some((session, sandbox)) = self.sandboxes.next_waiting() {
+            self.directory.report(session, sandbox, SandboxReport::Room);
+        }
+    }
+
+    fn report(&self, sandbox: SandboxId, report: SandboxReport) {
+        self.directory.report(self.session, sandbox, report);
+    }
+}
+
+/// An error and its causes as one line for a person.
+fn cause(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! What handles give back, and the answers that are kept with what they did.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::fact::StoredFact;
+use tenure_core::id::TenantId;
+use tenure_core::phase::Phase;
+use tenure_core::resource::{AgentRecord, EnvironmentRecord};
+use tenure_core::session::Definition;
+use tenure_core::summary::Summary;
+use tenure_core::time::Timestamp;
+use tenure_store::{IdempotencyRecord, SessionRow};
+
+/// How long the answer under an idempotency key is kept.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// A session as it was at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionView {
+    /// What lists show.
+    pub summary: Summary,
+    /// What it was created with, and its agent's tools as they are now.
+    pub definition: Arc<Definition>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+impl SessionView {
+    pub(crate) fn of(row: SessionRow, now: Timestamp) -> Self {
+        Self { summary: row.summary, definition: row.definition, now }
+    }
+
+    /// Its line of the status table.
+    pub fn phase(&self) -> Phase {
+        self.summary.phase()
+    }
+}
+
+/// An idempotency key and how to print the answer that is kept under it.
+pub struct Keyed {
+    /// The client's key, unique for its tenant.
+    pub key: String,
+    /// SHA-256 of the method, path and body it came with.
+    pub fingerprint: [u8; 32],
+    /// Prints the body of the answer.
+    pub render: Box<dyn FnOnce(&Done) -> Vec<u8> + Send>,
+}
+
+/// What a keyed request did.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// It made or changed a session.
+    Session(SessionView),
+    /// It sent input; the facts that show each, in order.
+    Events(Vec<StoredFact>),
+    /// It made or changed an agent.
+    Agent(AgentRecord),
+    /// It made an environment.
+    Environment(EnvironmentRecord),
+}
+
+impl Keyed {
+    pub(crate) fn record(self, tenant: TenantId, done: &Done, now: Timestamp) -> IdempotencyRecord {
+        IdempotencyRecord {
+            tenant,
+            key: self.key,
+            fingerprint: self.fingerprint,
+            status: 200,
+            body: (self.render)(done),
+            created_at: now,
+            expires_at: now.after(KEPT),
+        }
+    }
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").field("key", &self.key).finish_non_exhaustive()
+    }
+}
