@@ -9,8 +9,9 @@ use tenure_core::resource::{AgentRecord, DEFAULT_TENANT};
 use tenure_core::session::Metadata;
 use tenure_store::{Page, ResourceError, ResourceQuery};
 
-use crate::engine::{Shared, default_model};
+use crate::engine::Shared;
 use crate::error::Error;
+use crate::providers::check_model;
 use crate::view::{Done, Keyed};
 
 /// Marks the agent whose model follows the operator's default.
@@ -68,6 +69,7 @@ impl Agents {
 
     /// Makes an agent. Its short name is made from its name; if that is taken, a number is added.
     pub async fn create(&self, tenant: TenantId, new: NewAgent, keyed: Option<Keyed>) -> Result<AgentRecord, Error> {
+        check_model(&new.model)?;
         let now = self.shared.clock.now();
         let NewAgent { name, description, model, system, tools, metadata } = new;
         let base = slug(&name);
@@ -154,6 +156,9 @@ impl Agents {
         if current.archived_at.is_some() {
             return Err(Error::invalid("agent", "it is archived and can't be changed"));
         }
+        if let Some(model) = &change.model {
+            check_model(model)?;
+        }
         let mut next = changed(&current, change);
         if next == current {
             return Ok(current);
@@ -185,8 +190,8 @@ impl Agents {
 }
 
 /// Makes the default tenant's agent if there is none, and lets its model follow the operator's default.
-pub(crate) async fn ensure_default(agents: &Agents, shared: &Shared) -> Result<(), Error> {
-    let model = ModelConfig::named(default_model(shared).await);
+pub(crate) async fn ensure_default(agents: &Agents, model: String) -> Result<(), Error> {
+    let model = ModelConfig::named(model);
     match agents.by_slug(DEFAULT_TENANT, ASSISTANT).await {
         Ok(record) => {
             let follows = record.metadata.contains_key(FOLLOWS_DEFAULT) && record.archived_at.is_none();

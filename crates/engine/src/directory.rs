@@ -113,7 +113,8 @@ impl Directory {
         let sent = sender.try_send(mail);
         owners.insert(session, sender);
         drop(owners);
-        tokio::spawn(Owner::wake(shared, session, mailbox));
+        let runtime = shared.runtime.clone();
+        runtime.spawn(Owner::wake(shared, session, mailbox));
         sent.map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(mail) | mpsc::error::TrySendError::Closed(mail) => mail,
         })

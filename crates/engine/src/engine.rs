@@ -11,6 +11,7 @@ use tenure_models::Models;
 use tenure_sandbox::Backend;
 use tenure_store::Store;
 use tenure_tools::{Tool, ToolLimits};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::agents::Agents;
@@ -20,6 +21,7 @@ use crate::environments::Environments;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::live::Channels;
+use crate::providers::Providers;
 use crate::sandboxes::Sandboxes;
 use crate::sessions::Sessions;
 use crate::timers::{self, Timers};
@@ -96,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) channels: Channels,
     pub(crate) timers: Timers,
+    /// Where owners and keepers run, whoever wakes them.
+    pub(crate) runtime: Handle,
 }
 
 /// A running engine. Cheap to clone; it ends with [`shutdown`](Self::shutdown).
@@ -106,6 +110,7 @@ pub struct Engine {
     agents: Agents,
     environments: Environments,
     keys: Keys,
+    providers: Providers,
     background: Arc<OnceLock<[JoinHandle<()>; 2]>>,
 }
 
@@ -121,22 +126,25 @@ impl Engine {
             tools,
             tool_specs: tools.iter().map(|tool| tool.spec()).collect(),
             clock,
-            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes)),
+            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes, Handle::current())),
             config,
             directory: Directory::new(shared.clone()),
             channels: Channels::default(),
             timers: Timers::new(),
+            runtime: Handle::current(),
         });
         let engine = Self {
             sessions: Sessions::new(shared.clone()),
             agents: Agents::new(shared.clone()),
             environments: Environments::new(shared.clone()),
             keys: Keys::new(shared.clone(), &root_keys),
+            providers: Providers::new(shared.clone()),
             background: Arc::default(),
             shared,
         };
+        engine.providers.restore().await?;
         environments::ensure_default(&engine.environments).await?;
-        agents::ensure_default(&engine.agents, &engine.shared).await?;
+        agents::ensure_default(&engine.agents, engine.providers.default_model().await).await?;
         let shared = &engine.shared;
         let background = [tokio::spawn(timers::run(shared.clone())), tokio::spawn(recovery::run(shared.clone()))];
         let _ = engine.background.set(background);
@@ -163,19 +171,14 @@ impl Engine {
         &self.keys
     }
 
-    /// The models.
-    pub fn models(&self) -> &Models {
-        &self.shared.models
+    /// The model servers.
+    pub fn providers(&self) -> &Providers {
+        &self.providers
     }
 
     /// The sandbox backend's name.
     pub fn backend_name(&self) -> &'static str {
         self.shared.sandboxes.backend().name()
-    }
-
-    /// The model an agent gets when nobody names one.
-    pub async fn default_model(&self) -> String {
-        default_model(&self.shared).await
     }
 
     /// The time.
@@ -210,13 +213,5 @@ impl Engine {
         for task in self.background.get().into_iter().flatten() {
             task.abort();
         }
-    }
-}
-
-/// The operator's choice, or what the models offer, or the shipped script.
-pub(crate) async fn default_model(shared: &Shared) -> String {
-    match &shared.config.default_model {
-        Some(model) => model.clone(),
-        None => shared.models.default_model().await.unwrap_or_else(|_| "script/demo".to_owned()),
     }
 }

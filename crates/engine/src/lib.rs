@@ -8,6 +8,7 @@ mod engine;
 mod agents;
 mod environments;
 mod keys;
+mod providers;
 mod sessions;
 
 mod view;
@@ -31,6 +32,7 @@ pub use environments::{Environments, NewEnvironment};
 pub use error::Error;
 pub use keys::Keys;
 pub use live::{Live, Preview, PreviewPart};
+pub use providers::{Provider, Providers};
 pub use sessions::{
     AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,
 };

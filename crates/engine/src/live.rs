@@ -11,7 +11,7 @@ use tenure_store::{Error as StoreError, Tail};
 use tokio::sync::broadcast;
 
 /// Previews a slow listener may lag behind before it loses some.
-const LAG: usize = 1024;
+const LAG: usize = 64;
 
 /// What a stream tells.
 #[derive(Debug, Clone, PartialEq)]

@@ -77,8 +77,9 @@ impl Owner {
     /// Serves a session that was just created, whose first facts are stored.
     pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: mpsc::Receiver<Mail>) {
         let wanted: Vec<Effect> = facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
+        let runtime = shared.runtime.clone();
         let mut owner = Self::new(shared, state, 0, mailbox);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             owner.carry_out(wanted, Origin::Now);
             owner.run().await;
         });

@@ -8,6 +8,7 @@ use tenure_core::agent::Limits;
 use tenure_core::command::SandboxReport;
 use tenure_core::id::{SandboxId, SessionId};
 use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::Directory;
@@ -30,6 +31,7 @@ pub(crate) enum Job {
 pub(crate) struct Sandboxes {
     backend: Arc<dyn Backend>,
     most: usize,
+    runtime: Handle,
     inner: Mutex<Inner>,
 }
 
@@ -47,8 +49,9 @@ struct Slot {
 }
 
 impl Sandboxes {
-    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize) -> Self {
-        Self { backend, most, inner: Mutex::default() }
+    /// At most `most` sandboxes at once; those who look after them run on `runtime`.
+    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize, runtime: Handle) -> Self {
+        Self { backend, most, runtime, inner: Mutex::default() }
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -70,7 +73,7 @@ impl Sandboxes {
         let mut inner = self.lock();
         let slot = inner.slots.entry(session).or_insert_with(|| {
             let (jobs, queue) = mpsc::unbounded_channel();
-            tokio::spawn(Keeper::new(self.clone(), directory.clone(), session).run(queue));
+            self.runtime.spawn(Keeper::new(self.clone(), directory.clone(), session).run(queue));
             Slot { jobs, handle: None }
         });
         // The receiver is dropped only together with its slot, under the same lock.

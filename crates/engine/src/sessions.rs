@@ -329,7 +329,10 @@ impl Sessions {
         }
         let mut agent = record.agent;
         let Overrides { model, system, tools } = choice.overrides;
-        agent.model = model.unwrap_or(agent.model);
+        if let Some(model) = model {
+            crate::providers::check_model(&model)?;
+            agent.model = model;
+        }
         agent.system = system.unwrap_or(agent.system);
         agent.tools = tools.unwrap_or(agent.tools);
         let found = self.shared.store.environment(tenant, environment).await?;

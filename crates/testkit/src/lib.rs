@@ -1,1 +1,11 @@
+//! What tests of several crates need: a sandbox that runs nothing, a model server that misbehaves on order, and an
+//! engine put together from them.
 #![warn(missing_docs)]
+
+mod fake_model;
+mod fake_sandbox;
+mod test_engine;
+
+pub use fake_model::{Answer, FakeModel};
+pub use fake_sandbox::FakeBackend;
+pub use test_engine::{TestEngine, message, script};

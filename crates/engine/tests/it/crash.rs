@@ -1,0 +1,128 @@
+//! The server dies at awkward moments and starts again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tenure_core::fact::{AttemptEnding, CallEnding, Fact, StoredFact};
+use tenure_core::resource::DEFAULT_TENANT;
+use tenure_core::session::Input;
+use tenure_testkit::{Answer, FakeModel, TestEngine};
+
+fn calls_ended(facts: &[StoredFact]) -> Vec<CallEnding> {
+    let endings = facts.iter().filter_map(|stored| match &*stored.fact {
+        Fact::CallEnded { ending, .. } => Some(*ending),
+        _ => None,
+    });
+    endings.collect()
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_call() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    engine.crash_and_restart().await;
+    engine.backend.release(call);
+    let facts = engine.until_idle(session, 0).await;
+    assert_eq!(engine.backend.started(), [call], "the call ran once");
+    assert_eq!(calls_ended(&facts), [CallEnding::Finished]);
+    assert!(facts.iter().map(|stored| stored.seq).eq(1..=facts.len() as u64), "gapless");
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_call_whose_sandbox_dies_too() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    engine.backend.kill(session);
+    engine.crash_and_restart().await;
+    engine.backend.release(call);
+    let facts = engine.until_idle(session, 0).await;
+    assert_eq!(engine.backend.started(), [call], "the call is not run again behind the model's back");
+    assert_eq!(calls_ended(&facts).len(), 1, "and is reported once");
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_reply() {
+    let model = FakeModel::start([Answer::Hang, Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    model.wait_asked(1).await;
+    engine.crash_and_restart().await;
+    let facts = engine.until_idle(session, 0).await;
+    let endings: Vec<AttemptEnding> = facts
+        .iter()
+        .filter_map(|stored| match &*stored.fact {
+            Fact::AttemptEnded { ending, .. } => Some(*ending),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(endings, [AttemptEnding::Lost, AttemptEnding::Replied]);
+    assert_eq!(model.requests()[0], model.requests()[1]);
+}
+
+#[tokio::test]
+async fn while_waiting_to_ask_again() {
+    let model = FakeModel::start([Answer::Status(529, vec![], "{}"), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let facts = engine.until(session, 0, |fact| matches!(fact, Fact::SessionRescheduled { .. })).await;
+    engine.crash_and_restart().await;
+    engine.clock.advance(Duration::from_secs(60));
+    engine.until_idle(session, facts.last().expect("there are facts").seq).await;
+    assert_eq!(model.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn after_a_cancel_that_the_sandbox_never_heard_of() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    let sessions = engine.engine.sessions();
+    sessions.send(DEFAULT_TENANT, session, vec![Input::Interrupt { thread: None }], None).await.expect("accepted");
+    engine.crash_and_restart().await;
+    engine.backend.wait_cancelled(call).await;
+}
+
+#[tokio::test]
+async fn at_many_moments_and_nothing_is_lost_or_doubled() {
+    let steps = 6;
+    let mut answers: Vec<Answer> =
+        (0..steps).map(|step| Answer::Call("bash", json!({"command": format!("step {step}")}))).collect();
+    answers.push(Answer::Text("done"));
+    let model = FakeModel::start(answers).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    // Each crash comes right after a later fact than the one before, whatever the engine is doing by then.
+    for wanted in (3..40).step_by(4) {
+        let mut seen = 0;
+        let counted = std::cell::RefCell::new(&mut seen);
+        let idle = |fact: &Fact| matches!(fact, Fact::SessionIdle { .. });
+        let reached = |fact: &Fact| {
+            **counted.borrow_mut() += 1;
+            idle(fact) || **counted.borrow() >= wanted
+        };
+        let facts = engine.until(session, 0, reached).await;
+        if facts.last().is_some_and(|stored| idle(&stored.fact)) {
+            break;
+        }
+        engine.crash_and_restart().await;
+    }
+    let facts = engine.until_idle(session, 0).await;
+    let mut runs: BTreeMap<_, usize> = BTreeMap::new();
+    for call in engine.backend.started() {
+        *runs.entry(call).or_default() += 1;
+    }
+    assert!(runs.values().all(|count| *count == 1), "{runs:?}");
+    assert_eq!(calls_ended(&facts).len(), runs.len());
+}

@@ -1,0 +1,8 @@
+//! The engine on a store in memory, with sandboxes that run nothing and models that do as they are told.
+
+mod crash;
+mod lifetimes;
+mod models;
+mod sandboxes;
+mod streams;
+mod turns;

@@ -1,0 +1,80 @@
+//! Sandboxes that can't be made, die, wait for room, and are stopped.
+
+use serde_json::json;
+use tenure_core::fact::{CallEnding, Fact};
+use tenure_core::phase::Phase;
+use tenure_core::resource::DEFAULT_TENANT;
+use tenure_core::session::{Absent, StopReason};
+use tenure_engine::Config;
+use tenure_testkit::{Answer, FakeModel, TestEngine};
+
+#[tokio::test]
+async fn without_isolation_nothing_runs_and_the_turn_ends() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "ls"})), Answer::Text("now it works")]).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    engine.backend.refuse(Some("user namespaces are disabled"));
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let facts = engine.until_idle(session, 0).await;
+    assert_eq!(engine.backend.started(), []);
+    let last = facts.last().expect("there are facts");
+    assert!(matches!(&*last.fact, Fact::SessionIdle { stop: StopReason::RetriesExhausted, .. }));
+    engine.backend.refuse(None);
+    engine.say(session, "again").await;
+    engine.until_idle(session, last.seq).await;
+    assert!(model.requests()[1].to_string().contains("user namespaces are disabled"));
+}
+
+#[tokio::test]
+async fn a_sandbox_that_dies_under_a_call() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("I see")]).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    engine.backend.wait_started(1).await;
+    engine.backend.kill(session);
+    let facts = engine.until_idle(session, 0).await;
+    let endings =
+        facts.iter().filter(|stored| matches!(&*stored.fact, Fact::CallEnded { ending: CallEnding::Lost, .. }));
+    assert_eq!(endings.count(), 1);
+    assert_eq!(engine.backend.started().len(), 1, "it is not run again");
+    assert!(model.requests()[1].to_string().contains("outcome unknown"));
+}
+
+#[tokio::test]
+async fn a_sandbox_waits_for_room() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"}))]).await;
+    let config = Config { max_sandboxes: 1, ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let agent = engine.agent("claude-test").await;
+    let first = engine.session_for(agent.clone(), None).await;
+    engine.say(first, "go").await;
+    engine.backend.wait_started(1).await;
+    let second = engine.session_for(agent, None).await;
+    engine.say(second, "go").await;
+    let queued = |fact: &Fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. });
+    engine.until(second, 0, queued).await;
+    let sessions = engine.engine.sessions();
+    let view = sessions.get(DEFAULT_TENANT, second).await.expect("it is there");
+    assert_eq!(view.phase(), Phase::WorkQueued);
+    sessions.hold(DEFAULT_TENANT, first, None).await.expect("it can be stopped");
+    engine.backend.wait_started(2).await;
+    let view = sessions.get(DEFAULT_TENANT, second).await.expect("it is there");
+    assert_eq!(view.phase(), Phase::Working);
+}
+
+#[tokio::test]
+async fn a_stopped_session_wakes_with_the_next_message() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("awake")]).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    let sessions = engine.engine.sessions();
+    sessions.hold(DEFAULT_TENANT, session, None).await.expect("it can be stopped");
+    engine.backend.wait_cancelled(call).await;
+    let facts = engine.until(session, 0, |fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Stopped, .. })).await;
+    assert_eq!(engine.backend.alive_count(), 0);
+    engine.say(session, "wake up").await;
+    engine.until_idle(session, facts.last().expect("there are facts").seq).await;
+}

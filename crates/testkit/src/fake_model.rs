@@ -1,0 +1,160 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// A server on loopback that speaks Anthropic's Messages API as badly as it is told to. Answers are given in order; the
+/// last one is given for ever.
+#[derive(Debug)]
+pub struct FakeModel {
+    /// Its base URL.
+    pub url: String,
+    requests: Arc<Mutex<Vec<Value>>>,
+    count: watch::Receiver<usize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// How to answer a request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A text, properly streamed.
+    Text(&'static str),
+    /// A call of a tool with this input, properly streamed.
+    Call(&'static str, Value),
+    /// A status with headers and a body.
+    Status(u16, Vec<(&'static str, &'static str)>, &'static str),
+    /// The beginning of a text, and then the connection is cut.
+    Cut,
+    /// What is no event stream.
+    Garbage,
+    /// Nothing, ever.
+    Hang,
+}
+
+impl FakeModel {
+    /// Starts it.
+    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+        let answers: Arc<Mutex<VecDeque<Answer>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (counter, count) = watch::channel(0);
+        let task = tokio::spawn({
+            let requests = requests.clone();
+            async move {
+                let counter = Arc::new(counter);
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (answers, requests, counter) = (answers.clone(), requests.clone(), counter.clone());
+                    tokio::spawn(async move { serve(stream, &answers, &requests, &counter).await });
+                }
+            }
+        });
+        Self { url, requests, count, task }
+    }
+
+    /// The bodies of the requests so far.
+    pub fn requests(&self) -> Vec<Value> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it was asked so often.
+    pub async fn wait_asked(&self, times: usize) {
+        let _ = self.count.clone().wait_for(|count| *count >= times).await;
+    }
+}
+
+impl Drop for FakeModel {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    answers: &Mutex<VecDeque<Answer>>,
+    requests: &Mutex<Vec<Value>>,
+    counter: &watch::Sender<usize>,
+) {
+    let Some(body) = read_request(&mut stream).await else { return };
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+    let answer = {
+        let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+    };
+    counter.send_modify(|count| *count += 1);
+    let text = match answer {
+        None => "HTTP/1.1 500 no answer left\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        Some(Answer::Hang) => return std::future::pending().await,
+        Some(Answer::Garbage) => "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>hello</html>".to_owned(),
+        Some(Answer::Status(status, headers, body)) => {
+            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+        }
+        Some(Answer::Cut) => {
+            let whole = streamed(&text_events("half a"));
+            whole[..whole.rfind("event: content_block_stop").unwrap_or(whole.len())].to_owned()
+        }
+        Some(Answer::Text(text)) => streamed(&text_events(text)),
+        Some(Answer::Call(name, input)) => streamed(&call_events(name, &input)),
+    };
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Value> {
+    let mut read = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        read.extend_from_slice(&chunk[..count]);
+        let text = String::from_utf8_lossy(&read).into_owned();
+        let Some(end) = text.find("\r\n\r\n") else { continue };
+        let length = text[..end].lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        });
+        let body = &read[end + 4..];
+        if body.len() >= length.unwrap_or(0) {
+            return Some(serde_json::from_slice(body).unwrap_or(Value::Null));
+        }
+    }
+}
+
+fn streamed(events: &[Value]) -> String {
+    let frames =
+        events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("")));
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{}",
+        frames.collect::<String>()
+    )
+}
+
+fn text_events(text: &str) -> Vec<Value> {
+    let block = serde_json::json!({"type": "text", "text": ""});
+    let delta = serde_json::json!({"type": "text_delta", "text": text});
+    reply_events(&block, &delta, "end_turn")
+}
+
+fn call_events(name: &str, input: &Value) -> Vec<Value> {
+    let block = serde_json::json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {}});
+    let delta = serde_json::json!({"type": "input_json_delta", "partial_json": input.to_string()});
+    reply_events(&block, &delta, "tool_use")
+}
+
+fn reply_events(block: &Value, delta: &Value, stop: &str) -> Vec<Value> {
+    let message = serde_json::json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-test",
+        "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 10, "output_tokens": 1}
+    });
+    vec![
+        serde_json::json!({"type": "message_start", "message": message}),
+        serde_json::json!({"type": "content_block_start", "index": 0, "content_block": block}),
+        serde_json::json!({"type": "content_block_delta", "index": 0, "delta": delta}),
+        serde_json::json!({"type": "content_block_stop", "index": 0}),
+        serde_json::json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {"output_tokens": 5}}),
+        serde_json::json!({"type": "message_stop"}),
+    ]
+}

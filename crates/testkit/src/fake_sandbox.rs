@@ -1,0 +1,251 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tenure_core::id::{ItemId, SessionId};
+use tenure_sandbox::{
+    Applied, Backend, BoxFuture, CallEnd, Error, Exit, Leftover, LostReason, Opened, Order, Report, Sandbox, Spec, Work,
+};
+use tokio::sync::{mpsc, watch};
+
+/// A backend whose sandboxes run nothing: a shell call prints `ran: <command>`, any other `ok`. A call whose command
+/// holds the word `wait` ends only when it is [released](FakeBackend::release), cancelled, or its sandbox dies. It keeps
+/// count of everything, so that a test can say what must have happened, and how often.
+#[derive(Debug, Clone, Default)]
+pub struct FakeBackend {
+    inner: Arc<Mutex<Inner>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    alive: HashMap<SessionId, watch::Sender<bool>>,
+    files: HashSet<SessionId>,
+    refuse: Option<String>,
+    started: Vec<ItemId>,
+    ended: HashMap<ItemId, CallEnd>,
+    released: HashSet<ItemId>,
+    cancelled: HashSet<ItemId>,
+    acknowledged: Vec<ItemId>,
+    opened: usize,
+}
+
+impl FakeBackend {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.send_modify(|version| *version += 1);
+        result
+    }
+
+    async fn until<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> T {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = look(&mut self.lock()) {
+                return found;
+            }
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// From now on no sandbox can be made, for this reason; `None` lets them be made again.
+    pub fn refuse(&self, reason: Option<&str>) {
+        self.change(|inner| inner.refuse = reason.map(str::to_owned));
+    }
+
+    /// Every call that was started, in order; a call that was run twice is there twice.
+    pub fn started(&self) -> Vec<ItemId> {
+        self.lock().started.clone()
+    }
+
+    /// Waits until so many calls were started.
+    pub async fn wait_started(&self, count: usize) -> Vec<ItemId> {
+        self.until(|inner| (inner.started.len() >= count).then(|| inner.started.clone())).await
+    }
+
+    /// Waits until this call was cancelled.
+    pub async fn wait_cancelled(&self, call: ItemId) {
+        self.until(|inner| inner.cancelled.contains(&call).then_some(())).await;
+    }
+
+    /// Waits until this call's end was acknowledged.
+    pub async fn wait_acknowledged(&self, call: ItemId) {
+        self.until(|inner| inner.acknowledged.contains(&call).then_some(())).await;
+    }
+
+    /// Lets a waiting call end.
+    pub fn release(&self, call: ItemId) {
+        self.change(|inner| inner.released.insert(call));
+    }
+
+    /// The sandbox dies; calls in it that hadn't ended are interrupted.
+    pub fn kill(&self, session: SessionId) {
+        let gone = self.change(|inner| inner.alive.remove(&session));
+        if let Some(gone) = gone {
+            gone.send_replace(true);
+        }
+    }
+
+    /// How many sandboxes are alive.
+    pub fn alive_count(&self) -> usize {
+        self.lock().alive.len()
+    }
+
+    /// Whether the session has files.
+    pub fn has_files(&self, session: SessionId) -> bool {
+        self.lock().files.contains(&session)
+    }
+
+    /// How many sandboxes were made.
+    pub fn opened(&self) -> usize {
+        self.lock().opened
+    }
+}
+
+impl Backend for FakeBackend {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>> {
+        Box::pin(async move {
+            let (fresh, gone) = self.change(|inner| {
+                if let Some(reason) = &inner.refuse {
+                    return Err(Error::Refused { cause: reason.clone(), fix: "let the test allow it".to_owned() });
+                }
+                let fresh = !inner.alive.contains_key(&spec.session);
+                inner.opened += usize::from(fresh);
+                inner.files.insert(spec.session);
+                let gone = inner.alive.entry(spec.session).or_insert_with(|| watch::Sender::new(false)).subscribe();
+                Ok((fresh, gone))
+            })?;
+            let sandbox = Arc::new(FakeSandbox { session: spec.session, backend: self.clone(), gone });
+            Ok(Opened { sandbox, fresh, limits: Applied::default() })
+        })
+    }
+
+    fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
+        Box::pin(async move { Ok(self.lock().alive.keys().copied().collect()) })
+    }
+
+    fn destroy(&self, session: SessionId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.kill(session);
+            self.change(|inner| inner.files.remove(&session));
+            Ok(())
+        })
+    }
+
+    fn leftovers(&self, _known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Report> {
+        Box::pin(async { Report::default() })
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let sessions: Vec<SessionId> = self.lock().alive.keys().copied().collect();
+            sessions.into_iter().for_each(|session| self.kill(session));
+            Ok(())
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FakeSandbox {
+    session: SessionId,
+    backend: FakeBackend,
+    gone: watch::Receiver<bool>,
+}
+
+impl FakeSandbox {
+    async fn perform(&self, order: Order) -> Result<CallEnd, Error> {
+        let call = order.call;
+        if *self.gone.borrow() {
+            return Err(Error::Lost);
+        }
+        let known = self.backend.change(|inner| {
+            if let Some(end) = inner.ended.get(&call) {
+                return Some(Some(end.clone()));
+            }
+            if inner.started.contains(&call) {
+                return Some(None);
+            }
+            inner.started.push(call);
+            None
+        });
+        match known {
+            Some(Some(end)) => return Ok(end),
+            // A call that had started in an earlier sandbox isn't run again; one of this sandbox is attached to.
+            Some(None) | None => {}
+        }
+        let waits = matches!(&order.work, Work::Shell { command, .. } if command.contains("wait"));
+        let mut gone = self.gone.clone();
+        let end = tokio::select! {
+            biased;
+            _ = gone.wait_for(|gone| *gone) => CallEnd::Interrupted { reason: "the sandbox died".to_owned() },
+            () = self.backend.until(|inner| inner.cancelled.contains(&call).then_some(())) => {
+                CallEnd::Exited(Exit { cancelled: true, signal: Some(9), ..Exit::default() })
+            }
+            () = self.backend.until(|inner| (!waits || inner.released.contains(&call)).then_some(())) => exited(&order.work),
+        };
+        self.backend.change(|inner| inner.ended.insert(call, end.clone()));
+        match &end {
+            CallEnd::Interrupted { .. } => Err(Error::Lost),
+            CallEnd::Exited(_) => Ok(end),
+        }
+    }
+}
+
+fn exited(work: &Work) -> CallEnd {
+    let stdout = match work {
+        Work::Shell { command, .. } => format!("ran: {command}\n").into_bytes(),
+        Work::Exec { .. } | Work::Op { .. } => b"ok".to_vec(),
+    };
+    CallEnd::Exited(Exit { code: Some(0), stdout, ..Exit::default() })
+}
+
+impl Sandbox for FakeSandbox {
+    fn session(&self) -> SessionId {
+        self.session
+    }
+
+    fn run(&self, order: Order, _progress: Option<mpsc::Sender<Vec<u8>>>) -> BoxFuture<'_, Result<CallEnd, Error>> {
+        Box::pin(self.perform(order))
+    }
+
+    fn cancel(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.backend.change(|inner| inner.cancelled.insert(call));
+            Ok(())
+        })
+    }
+
+    fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.backend.change(|inner| inner.acknowledged.push(call));
+            Ok(())
+        })
+    }
+
+    fn stop(&self, _grace: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.backend.kill(self.session);
+            Ok(())
+        })
+    }
+
+    fn lost(&self) -> BoxFuture<'_, LostReason> {
+        let mut gone = self.gone.clone();
+        Box::pin(async move {
+            let _ = gone.wait_for(|gone| *gone).await;
+            LostReason::Died
+        })
+    }
+}

@@ -1,0 +1,187 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tenure_core::content::Block;
+use tenure_core::fact::{Fact, StoredFact};
+use tenure_core::id::SessionId;
+use tenure_core::model::ModelConfig;
+use tenure_core::resource::{AgentRecord, DEFAULT_TENANT};
+use tenure_core::session::{Input, Lifetimes, Metadata};
+use tenure_core::time::Timestamp;
+use tenure_engine::{
+    AgentChoice, Clock, Config, Engine, Live, Models, NewAgent, NewSession, Overrides, Parts, StreamFrom,
+};
+use tenure_models::{Endpoint, Secret, Settings};
+use tenure_store::Store;
+use tenure_store::memory::MemoryStore;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::fake_sandbox::FakeBackend;
+
+/// An engine on a store in memory (or any other), a sandbox that runs nothing, and a clock that is moved by hand. It
+/// can be stopped and started again on what it left behind.
+#[derive(Debug)]
+pub struct TestEngine {
+    /// The running engine.
+    pub engine: Engine,
+    /// Its sandboxes.
+    pub backend: FakeBackend,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// How it is configured.
+    pub config: Config,
+    models: Settings,
+    scripts: Arc<tempfile::TempDir>,
+    runtime: Option<Runtime>,
+}
+
+impl TestEngine {
+    /// One whose `claude-…` models are at `anthropic`, if given.
+    pub async fn start(anthropic: Option<&str>) -> Self {
+        Self::with_config(anthropic, Config { awake_linger: Duration::from_millis(50), ..Config::default() }).await
+    }
+
+    /// One with other choices of the operator's.
+    pub async fn with_config(anthropic: Option<&str>, config: Config) -> Self {
+        let scripts = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
+        let models = Settings {
+            anthropic: anthropic.map(|url| Endpoint { base_url: url.to_owned(), key: Some(Secret::new("test-key")) }),
+            scripts_dir: Some(scripts.path().to_owned()),
+            stall: Duration::from_secs(5),
+            ..Settings::default()
+        };
+        let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let backend = FakeBackend::default();
+        let (engine, runtime) = launch(&store, &backend, &models, &clock, &config).await;
+        Self { engine, backend, clock, store, config, models, scripts, runtime: Some(runtime) }
+    }
+
+    /// The engine dies with everything it was doing, and another one starts on its store and sandboxes.
+    pub async fn crash_and_restart(&mut self) {
+        self.kill();
+        let (engine, runtime) = launch(&self.store, &self.backend, &self.models, &self.clock, &self.config).await;
+        (self.engine, self.runtime) = (engine, Some(runtime));
+    }
+
+    /// Everything the engine was doing stops where it is.
+    fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Adds a script that `script/<name>` plays.
+    pub fn script(&self, name: &str, text: &str) {
+        std::fs::write(self.scripts.path().join(format!("{name}.yaml")), text).expect("scripts can be written");
+    }
+
+    /// An agent with the built-in tools and this model.
+    pub async fn agent(&self, model: &str) -> AgentRecord {
+        let assistant = self.engine.agents().by_slug(DEFAULT_TENANT, "assistant").await.expect("it is always there");
+        let new = NewAgent {
+            name: "helper".to_owned(),
+            description: None,
+            model: ModelConfig::named(model),
+            system: None,
+            tools: assistant.agent.tools,
+            metadata: Metadata::new(),
+        };
+        self.engine.agents().create(DEFAULT_TENANT, new, None).await.expect("the agent is sound")
+    }
+
+    /// A session with an agent of this model.
+    pub async fn session(&self, model: &str) -> SessionId {
+        self.session_for(self.agent(model).await, None).await
+    }
+
+    /// A session with this agent.
+    pub async fn session_for(&self, agent: AgentRecord, lifetimes: Option<Lifetimes>) -> SessionId {
+        let environment =
+            self.engine.environments().by_name(DEFAULT_TENANT, "default").await.expect("it is always there");
+        let new = NewSession {
+            agent: AgentChoice { id: agent.agent.id, version: None, overrides: Overrides::default() },
+            environment: environment.id,
+            title: None,
+            metadata: Metadata::new(),
+            lifetimes,
+            inputs: Vec::new(),
+        };
+        let view = self.engine.sessions().create(DEFAULT_TENANT, new, None).await.expect("the session is sound");
+        view.summary.session
+    }
+
+    /// Says a text to a session.
+    pub async fn say(&self, session: SessionId, text: &str) {
+        let sent = self.engine.sessions().send(DEFAULT_TENANT, session, vec![message(text)], None).await;
+        sent.expect("the session takes messages");
+    }
+
+    /// All facts of a session up to the first after `after` that is wanted.
+    pub async fn until(&self, session: SessionId, after: u64, wanted: impl Fn(&Fact) -> bool) -> Vec<StoredFact> {
+        let from = StreamFrom::After(after);
+        let mut stream =
+            self.engine.sessions().stream(DEFAULT_TENANT, session, from).await.expect("it can be followed");
+        let mut facts = Vec::new();
+        while let Some(live) = stream.next().await {
+            match live.expect("the store works") {
+                Live::Fact(stored) => {
+                    let found = wanted(&stored.fact);
+                    facts.push(stored);
+                    if found {
+                        return facts;
+                    }
+                }
+                Live::Preview(_) => {}
+                Live::Deleted => break,
+            }
+        }
+        panic!("the session was deleted; seen: {facts:?}");
+    }
+
+    /// All facts after `after` until the session is idle.
+    pub async fn until_idle(&self, session: SessionId, after: u64) -> Vec<StoredFact> {
+        self.until(session, after, |fact| matches!(fact, Fact::SessionIdle { .. })).await
+    }
+}
+
+impl Drop for TestEngine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A message.
+pub fn message(text: &str) -> Input {
+    Input::Message { content: vec![Block::text(text)] }
+}
+
+/// A script with one entry that always matches, of these steps (each a line of YAML).
+pub fn script(steps: &[&str]) -> String {
+    let steps: String = steps.iter().map(|step| format!("    - {step}\n")).collect();
+    format!("- when: \".*\"\n  steps:\n{steps}")
+}
+
+/// Starts an engine on a runtime of its own, so that it can die like a process.
+async fn launch(
+    store: &Arc<dyn Store>,
+    backend: &FakeBackend,
+    models: &Settings,
+    clock: &Clock,
+    config: &Config,
+) -> (Engine, Runtime) {
+    let parts = Parts {
+        store: store.clone(),
+        backend: Arc::new(backend.clone()),
+        models: Arc::new(Models::new(models.clone()).expect("the settings are sound")),
+        tools: tenure_tools::registry(),
+        clock: clock.clone(),
+    };
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");
+    let started = runtime.spawn(Engine::start(parts, config.clone()));
+    let engine = started.await.expect("starting doesn't panic").expect("the engine starts");
+    (engine, runtime)
+}
