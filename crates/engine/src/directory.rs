@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenure_core::command::{Command, ReportSandbox, SandboxReport};
 use tenure_core::fact::StoredFact;
-use tenure_core::id::{SandboxId, SessionId};
+use tenure_core::id::{SandboxId, SessionId, TenantId};
 use tenure_core::state::State;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,13 +21,18 @@ const MAILBOX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// Somebody's command; the answer goes back.
-    Request { command: Command, keyed: Option<Keyed>, reply: oneshot::Sender<Result<Executed, Error>> },
+    Request {
+        tenant: TenantId,
+        command: Command,
+        keyed: Option<Keyed>,
+        reply: oneshot::Sender<Result<Executed, Error>>,
+    },
     /// The outcome of an effect, or the time; there is nobody to answer.
     Outcome(Command),
     /// The server has started again: decide what is lost, and take up what isn't.
     Recover { sandbox_alive: bool },
-    /// The session is being deleted: say whether it may be, and if so let go of it.
-    Delete { reply: oneshot::Sender<Result<(), Error>> },
+    /// Somebody deletes the session: it goes if it may, and its owner with it.
+    Delete { tenant: TenantId, reply: oneshot::Sender<Result<(), Error>> },
 }
 
 /// The way to every session. Cheap to clone; it doesn't keep the engine alive.
@@ -47,15 +52,16 @@ impl Directory {
         self.lock().len()
     }
 
-    /// Has a command carried out.
+    /// Has a tenant's command carried out.
     pub(crate) async fn execute(
         &self,
+        tenant: TenantId,
         session: SessionId,
         command: impl Into<Command>,
         keyed: Option<Keyed>,
     ) -> Result<Executed, Error> {
         let (reply, answer) = oneshot::channel();
-        self.post(session, Mail::Request { command: command.into(), keyed, reply })?;
+        self.post(session, Mail::Request { tenant, command: command.into(), keyed, reply })?;
         answer.await.map_err(|_| Error::busy())?
     }
 

@@ -8,7 +8,7 @@ use tenure_core::command::{Command, Recover};
 use tenure_core::decide::{Decision, Refusal, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
-use tenure_core::id::{AttemptId, ItemId, SessionId};
+use tenure_core::id::{AttemptId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Fold;
 use tenure_core::session::{Activity, Sandbox};
 use tenure_core::state::State;
@@ -111,25 +111,41 @@ impl Owner {
 
     async fn serve(&mut self, mail: Mail) -> Next {
         match mail {
-            Mail::Request { command, keyed, reply } => {
-                let answer = self.commit(command, keyed).await.map(|(executed, wanted)| {
-                    failpoint::hit("input_committed");
-                    self.carry_out(wanted, Origin::Now);
-                    executed
-                });
+            Mail::Request { tenant, reply, .. } if !self.belongs_to(tenant) => {
+                let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
+                Next::GoOn
+            }
+            Mail::Request { command, keyed, reply, .. } => {
+                let answer = self.request(command, keyed).await;
                 let gone = matches!(answer, Err(Error::NotFound { .. }));
                 let _ = reply.send(answer);
                 if gone { Next::LetGo } else { Next::GoOn }
             }
             Mail::Outcome(command) => self.take_outcome(command).await,
             Mail::Recover { sandbox_alive } => self.recover(sandbox_alive).await,
-            Mail::Delete { reply } => {
+            Mail::Delete { tenant, reply } if !self.belongs_to(tenant) => {
+                let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
+                Next::GoOn
+            }
+            Mail::Delete { reply, .. } => {
                 let answer = self.delete().await;
                 let deleted = answer.is_ok();
                 let _ = reply.send(answer);
                 if deleted { Next::LetGo } else { Next::GoOn }
             }
         }
+    }
+
+    async fn request(&mut self, command: Command, keyed: Option<Keyed>) -> Result<Executed, Error> {
+        let (executed, wanted) = self.commit(command, keyed).await?;
+        failpoint::hit("input_committed");
+        self.carry_out(wanted, Origin::Now);
+        Ok(executed)
+    }
+
+    /// To another tenant than its own, the session doesn't exist.
+    fn belongs_to(&self, tenant: TenantId) -> bool {
+        self.state.definition.tenant == tenant
     }
 
     /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.

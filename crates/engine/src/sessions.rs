@@ -191,10 +191,9 @@ impl Sessions {
         inputs: Vec<Input>,
         keyed: Option<Keyed>,
     ) -> Result<Vec<StoredFact>, Error> {
-        self.row(tenant, session).await?;
         let command = self.send_command(inputs);
         let items: Vec<ItemId> = command.inputs.iter().map(|(item, _)| *item).collect();
-        let executed = self.shared.directory.execute(session, command, keyed).await?;
+        let executed = self.shared.directory.execute(tenant, session, command, keyed).await?;
         Ok(crate::owner::receipts(&items, &executed.facts))
     }
 
@@ -243,9 +242,8 @@ impl Sessions {
 
     /// Removes it and everything of it. Refused while it works.
     pub async fn delete(&self, tenant: TenantId, session: SessionId) -> Result<(), Error> {
-        self.row(tenant, session).await?;
         let (reply, answer) = oneshot::channel();
-        self.shared.directory.post(session, Mail::Delete { reply })?;
+        self.shared.directory.post(session, Mail::Delete { tenant, reply })?;
         answer.await.map_err(|_| Error::busy())??;
         let (reply, removed) = oneshot::channel();
         self.shared.sandboxes.order(&self.shared.directory, session, Job::Remove { reply: Some(reply) });
@@ -297,8 +295,7 @@ impl Sessions {
         command: impl Into<tenure_core::command::Command>,
         keyed: Option<Keyed>,
     ) -> Result<SessionView, Error> {
-        self.row(tenant, session).await?;
-        let Executed { view, .. } = self.shared.directory.execute(session, command, keyed).await?;
+        let Executed { view, .. } = self.shared.directory.execute(tenant, session, command, keyed).await?;
         Ok(view)
     }
 

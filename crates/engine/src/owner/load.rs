@@ -58,7 +58,7 @@ pub(super) fn refuse(
         while let Ok(mail) = mailbox.try_recv() {
             match mail {
                 Mail::Request { reply, .. } => drop(reply.send(Err(error()))),
-                Mail::Delete { reply } => drop(reply.send(Err(error()))),
+                Mail::Delete { reply, .. } => drop(reply.send(Err(error()))),
                 Mail::Outcome(_) | Mail::Recover { .. } => {}
             }
         }
