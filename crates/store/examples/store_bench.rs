@@ -1,6 +1,6 @@
 //! Appends per second into SQLite, beside a raw file that commits in groups: prints one JSON object per line.
 //!
-//! `cargo run --release -p tenure-store --example store_bench [folder]`
+//! `cargo run --release -p tenure-store --example store_bench [folder [producers]]`
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,7 +27,8 @@ const FACT_BYTES: usize = 512;
 #[tokio::main]
 async fn main() {
     let base = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
-    for producers in [1, 64, 512] {
+    let only: Option<usize> = std::env::args().nth(2).and_then(|producers| producers.parse().ok());
+    for producers in [1, 64, 512].into_iter().filter(|producers| only.is_none_or(|only| only == *producers)) {
         let dir = tempfile::tempdir_in(&base).unwrap();
         floor(dir.path(), producers).await;
         for facts in [1, 4] {
@@ -35,8 +36,10 @@ async fn main() {
             appends(dir.path(), producers, facts).await;
         }
     }
-    let dir = tempfile::tempdir_in(&base).unwrap();
-    reads(dir.path()).await;
+    if only.is_none() {
+        let dir = tempfile::tempdir_in(&base).unwrap();
+        reads(dir.path()).await;
+    }
 }
 
 fn open(dir: &Path) -> Arc<dyn Store> {
@@ -154,6 +157,7 @@ async fn time<F: Future<Output = usize>>(what: &str, mut read: impl FnMut() -> F
 struct Measured {
     facts: usize,
     seconds: f64,
+    cpu_seconds: f64,
     latencies: Vec<Duration>,
 }
 
@@ -164,7 +168,7 @@ where
     F: Future<Output = usize> + Send,
 {
     let stop = Arc::new(AtomicBool::new(false));
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_seconds());
     let tasks: Vec<_> = (0..producers)
         .map(|_| {
             let (mut produce, stop) = (make(), Arc::clone(&stop));
@@ -188,11 +192,11 @@ where
         latencies.append(&mut own);
     }
     latencies.sort_unstable();
-    Measured { facts, seconds: begun.elapsed().as_secs_f64(), latencies }
+    Measured { facts, seconds: begun.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu, latencies }
 }
 
 fn print(what: &str, producers: usize, facts_per_append: usize, measured: Measured) {
-    let Measured { facts, seconds, latencies } = measured;
+    let Measured { facts, seconds, cpu_seconds, latencies } = measured;
     println(json!({
         "what": what,
         "producers": producers,
@@ -201,7 +205,17 @@ fn print(what: &str, producers: usize, facts_per_append: usize, measured: Measur
         "appends_per_second": (latencies.len() as f64 / seconds).round(),
         "p50_us": micros(&latencies, 50),
         "p99_us": micros(&latencies, 99),
+        // Of the whole process, producers included: tells more than the rate on a machine that is shared.
+        "cpu_us_per_append": (cpu_seconds * 1e6 / latencies.len() as f64 * 10.0).round() / 10.0,
     }));
+}
+
+/// What this process has used of all processors, from `/proc/self/stat`, whose ticks are hundredths of a second.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").unwrap();
+    let ticks: f64 = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+    ticks / 100.0
 }
 
 fn micros(sorted: &[Duration], percent: usize) -> u128 {

@@ -7,7 +7,7 @@ use tenure_core::id::SessionId;
 use tenure_core::time::Timestamp;
 use tokio::sync::oneshot;
 
-use super::writer::Write;
+use super::writer::{Ran, Write};
 use super::{During as _, facts};
 use crate::append::{Append, AppendError, LogEnd};
 use crate::blobs::named_in;
@@ -53,9 +53,12 @@ impl PreparedAppend {
             return Err(AppendError::Gone);
         }
         append.check_against(row.as_ref().map(|row| row.end))?;
+        if let Some(answer) = &append.answer {
+            facts::check_answer(db, answer).during("looking for an answer")?.map_err(AppendError::KeyTaken)?;
+        }
         let key = self.write_row(db, row).during("writing a session's row")?;
         if let Some(answer) = &append.answer {
-            facts::keep_answer(db, answer, Some(key)).during("keeping an answer")?.map_err(AppendError::KeyTaken)?;
+            facts::keep_answer(db, answer, Some(key)).during("keeping an answer")?;
         }
         self.write_facts(db, key).during("writing facts")?;
         self.write_feed(db, key).during("writing the feed")?;
@@ -70,12 +73,11 @@ impl PreparedAppend {
         let key = match row {
             Some(row) => {
                 // Columns with an index are named only when they change: SQLite would rewrite the index's entries.
-                if row.unsettled == unsettled && row.wake_at == wake_at {
+                if row.phase == phase && row.unsettled == unsettled && row.wake_at == wake_at {
                     db.prepare_cached(
-                        "UPDATE sessions SET seq = ?2, last_at = ?3, phase = ?4, archived = ?5, format = ?6, summary = ?7
-                         WHERE key = ?1",
+                        "UPDATE sessions SET seq = ?2, last_at = ?3, format = ?4, summary = ?5 WHERE key = ?1",
                     )?
-                    .execute(params![row.key, row_now.seq, at, phase, archived, Summary::FORMAT, self.summary])?;
+                    .execute(params![row.key, row_now.seq, at, Summary::FORMAT, self.summary])?;
                 } else {
                     db.prepare_cached(
                         "UPDATE sessions SET seq = ?2, last_at = ?3, phase = ?4, archived = ?5, format = ?6, summary = ?7,
@@ -177,9 +179,18 @@ impl Write for PreparedAppend {
         self.summary.len() + self.bodies.iter().map(inline).sum::<usize>()
     }
 
-    fn run(&mut self, db: &Connection) -> bool {
+    /// It looks at everything before it writes.
+    fn refuses_late(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, db: &Connection) -> Ran {
         self.refused = self.write(db).err();
-        self.refused.is_none()
+        match &self.refused {
+            None => Ran::Wrote,
+            Some(AppendError::Internal(_)) => Ran::Broke,
+            Some(_) => Ran::Refused,
+        }
     }
 
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {
@@ -204,15 +215,17 @@ pub(super) fn blob(bits: u128) -> [u8; 16] {
 struct Row {
     key: i64,
     end: LogEnd,
+    /// Also says whether it is archived.
+    phase: String,
     unsettled: bool,
     wake_at: Option<i64>,
 }
 
 fn find(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Row>> {
-    db.prepare_cached("SELECT key, seq, last_at, unsettled, wake_at FROM sessions WHERE id = ?1")?
+    db.prepare_cached("SELECT key, seq, last_at, phase, unsettled, wake_at FROM sessions WHERE id = ?1")?
         .query_row([blob(session.bits())], |row| {
             let end = LogEnd { seq: row.get(1)?, at: Timestamp::from_micros(row.get(2)?) };
-            Ok(Row { key: row.get(0)?, end, unsettled: row.get(3)?, wake_at: row.get(4)? })
+            Ok(Row { key: row.get(0)?, end, phase: row.get(3)?, unsettled: row.get(4)?, wake_at: row.get(5)? })
         })
         .optional()
 }

@@ -170,15 +170,17 @@ impl FactStore for SqliteStore {
     }
 }
 
-/// Keeps an answer in the transaction under way; the inner `Err` is one that is in the way.
-pub(super) fn keep_answer(
+/// Whether an answer can be kept: the inner `Err` is one that is in the way.
+pub(super) fn check_answer(
     db: &Connection,
     answer: &IdempotencyRecord,
-    session: Option<i64>,
 ) -> rusqlite::Result<Result<(), Box<IdempotencyRecord>>> {
-    if let Some(kept) = kept_answer(db, answer.tenant, &answer.key, answer.created_at)? {
-        return Ok(Err(Box::new(kept)));
-    }
+    let kept = kept_answer(db, answer.tenant, &answer.key, answer.created_at)?;
+    Ok(kept.map_or(Ok(()), |kept| Err(Box::new(kept))))
+}
+
+/// Keeps an answer in the transaction under way.
+pub(super) fn keep_answer(db: &Connection, answer: &IdempotencyRecord, session: Option<i64>) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT OR REPLACE INTO answers (tenant, key, session, fingerprint, status, body, created_at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -193,7 +195,7 @@ pub(super) fn keep_answer(
         answer.created_at.as_micros(),
         answer.expires_at.as_micros()
     ])?;
-    Ok(Ok(()))
+    Ok(())
 }
 
 fn kept_answer(

@@ -1,5 +1,7 @@
 //! Lists page by page, in either order and either direction.
 
+use std::cmp::Reverse;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -12,7 +14,7 @@ use crate::page::{Order, Page, Position, Start, TimeRange};
 /// A list ordered by its table's columns `created_at` and `id`.
 pub(super) struct List {
     /// What is selected from where, without conditions.
-    pub(super) select: &'static str,
+    pub(super) select: String,
     /// The table whose columns order the list, with a dot after it, or nothing.
     pub(super) table: &'static str,
     /// Conditions with question marks.
@@ -21,39 +23,55 @@ pub(super) struct List {
     pub(super) values: Vec<Value>,
 }
 
-impl List {
-    /// Reads one page; `read` reads a row.
-    pub(super) fn page<T>(
-        &self,
-        db: &Connection,
-        order: Order,
-        start: Option<Start>,
-        limit: usize,
-        read: impl Fn(&Row<'_>) -> Result<(Position, T), Error>,
-    ) -> Result<Page<T>, Error> {
-        let (bound, away, backwards) = match start {
-            None => (None, order, false),
-            Some(Start::After(bound)) => (Some(bound), order, false),
-            Some(Start::Before(bound)) => (Some(bound), reversed(order), true),
-        };
-        let mut rows = self.read(db, away, bound, limit.saturating_add(1), read)?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        // What lies on the other side of the bound needs a look of its own.
-        let nearest = rows.first().map(|(at, _)| *at).filter(|_| bound.is_some());
-        let beyond = match nearest {
-            Some(at) => self.any(db, reversed(away), at)?.then_some(at),
-            None => None,
-        };
-        let farthest = rows.last().map(|(at, _)| *at).filter(|_| more);
-        let mut rows: Vec<T> = rows.into_iter().map(|(_, row)| row).collect();
-        let (prev, next) = if backwards { (farthest, beyond) } else { (beyond, farthest) };
-        if backwards {
-            rows.reverse();
-        }
-        Ok(Page { rows, prev, next })
+/// Reads one page of several lists as if they were one; `read` reads a row. Each list is read in the order of its own
+/// index, so that a page costs what it holds times their number, however long they are.
+pub(super) fn page<T>(
+    lists: &[List],
+    db: &Connection,
+    order: Order,
+    start: Option<Start>,
+    limit: usize,
+    read: impl Fn(&Row<'_>) -> Result<(Position, T), Error>,
+) -> Result<Page<T>, Error> {
+    let (bound, away, backwards) = match start {
+        None => (None, order, false),
+        Some(Start::After(bound)) => (Some(bound), order, false),
+        Some(Start::Before(bound)) => (Some(bound), reversed(order), true),
+    };
+    let mut rows = Vec::new();
+    for list in lists {
+        rows.extend(list.read(db, away, bound, limit.saturating_add(1), &read)?);
     }
+    if lists.len() > 1 {
+        match away {
+            Order::OldestFirst => rows.sort_by_key(|(at, _)| *at),
+            Order::NewestFirst => rows.sort_by_key(|(at, _)| Reverse(*at)),
+        }
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    // What lies on the other side of the bound needs a look of its own.
+    let mut beyond = None;
+    if let Some((nearest, _)) = rows.first()
+        && bound.is_some()
+    {
+        for list in lists {
+            if list.any(db, reversed(away), *nearest)? {
+                beyond = Some(*nearest);
+                break;
+            }
+        }
+    }
+    let farthest = rows.last().map(|(at, _)| *at).filter(|_| more);
+    let mut rows: Vec<T> = rows.into_iter().map(|(_, row)| row).collect();
+    let (prev, next) = if backwards { (farthest, beyond) } else { (beyond, farthest) };
+    if backwards {
+        rows.reverse();
+    }
+    Ok(Page { rows, prev, next })
+}
 
+impl List {
     fn read<T>(
         &self,
         db: &Connection,

@@ -8,8 +8,8 @@ use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::time::Timestamp;
 
 use super::append::blob;
-use super::facts::{integer, keep_answer};
-use super::list::{List, range_conditions};
+use super::facts::{check_answer, integer, keep_answer};
+use super::list::{self, List, range_conditions};
 use super::{During as _, SqliteStore, database};
 use crate::error::Error;
 use crate::formats::{Stored, encode};
@@ -92,7 +92,7 @@ impl Resources for SqliteStore {
 
     fn agents(&self, query: ResourceQuery) -> BoxFuture<'_, Result<Page<AgentRecord>, Error>> {
         Box::pin(self.read(move |db| {
-            list_of(&query, AGENT, "a.").page(db, query.order, query.start, query.limit, |row| {
+            list::page(&[list_of(&query, AGENT, "a.")], db, query.order, query.start, query.limit, |row| {
                 let agent: AgentRecord = read(row)?;
                 Ok((Position { created_at: agent.created_at, id: agent.agent.id.bits() }, agent))
             })
@@ -161,7 +161,7 @@ impl Resources for SqliteStore {
 
     fn environments(&self, query: ResourceQuery) -> BoxFuture<'_, Result<Page<EnvironmentRecord>, Error>> {
         Box::pin(self.read(move |db| {
-            list_of(&query, ENVIRONMENT, "").page(db, query.order, query.start, query.limit, |row| {
+            list::page(&[list_of(&query, ENVIRONMENT, "")], db, query.order, query.start, query.limit, |row| {
                 let environment: EnvironmentRecord = read(row)?;
                 Ok((Position { created_at: environment.created_at, id: environment.id.bits() }, environment))
             })
@@ -221,7 +221,8 @@ impl SqliteStore {
     ) -> BoxFuture<'_, Result<(), ResourceError>> {
         Box::pin(self.writer.write(move |db| {
             if let Some(answer) = &answer {
-                keep_answer(db, answer, None).during("keeping an answer")?.map_err(ResourceError::KeyTaken)?;
+                check_answer(db, answer).during("looking for an answer")?.map_err(ResourceError::KeyTaken)?;
+                keep_answer(db, answer, None).during("keeping an answer")?;
             }
             change(db)
         }))
@@ -291,14 +292,14 @@ fn versions(
     })
 }
 
-fn list_of(query: &ResourceQuery, select: &'static str, table: &'static str) -> List {
+fn list_of(query: &ResourceQuery, select: &str, table: &'static str) -> List {
     let mut conditions = format!("{table}tenant = ?");
     let mut values = vec![Value::Blob(blob(query.tenant.bits()).to_vec())];
     if !query.include_archived {
         conditions.push_str(&format!(" AND {table}archived_at IS NULL"));
     }
     range_conditions(&format!("{table}created_at"), query.created, &mut conditions, &mut values);
-    List { select, table, conditions, values }
+    List { select: select.to_owned(), table, conditions, values }
 }
 
 fn one<T: Stored>(

@@ -6,27 +6,30 @@ use futures_core::future::BoxFuture;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tenure_core::id::{SessionId, TenantId};
+use tenure_core::phase::Phase;
 use tenure_core::session::Definition;
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
 
 use super::append::blob;
-use super::facts::{integer, key_of, marks};
-use super::list::{List, range_conditions};
+use super::facts::{integer, key_of};
+use super::list::{self, List, range_conditions};
 use super::{During as _, SqliteStore, database};
 use crate::error::Error;
 use crate::feed::FeedEntry;
 use crate::page::Page;
 use crate::sessions::{SessionQuery, SessionRow, SessionRows, position, prefix_range};
 
-const ROW: &str =
-    "SELECT s.format, s.summary, d.format, d.body FROM sessions s JOIN definitions d ON d.session = s.key";
+const COLUMNS: &str = "SELECT s.format, s.summary, d.format, d.body";
+const DEFINITION: &str = "JOIN definitions d ON d.session = s.key";
 
 impl SessionRows for SqliteStore {
     fn session(&self, tenant: Option<TenantId>, id: SessionId) -> BoxFuture<'_, Result<Option<SessionRow>, Error>> {
         Box::pin(self.read(move |db| {
             let operation = "reading a session's row";
-            let mut select = db.prepare_cached(&format!("{ROW} WHERE s.id = ?1")).during(operation)?;
+            let mut select = db
+                .prepare_cached(&format!("{COLUMNS} FROM sessions s {DEFINITION} WHERE s.id = ?1"))
+                .during(operation)?;
             let mut rows = select.query([blob(id.bits())]).during(operation)?;
             let row = rows.next().during(operation)?.map(read_row).transpose()?;
             Ok(row.filter(|row| tenant.is_none_or(|tenant| row.summary.tenant == tenant)))
@@ -35,7 +38,7 @@ impl SessionRows for SqliteStore {
 
     fn sessions(&self, query: SessionQuery) -> BoxFuture<'_, Result<Page<SessionRow>, Error>> {
         Box::pin(self.read(move |db| {
-            list_of(&query).page(db, query.order, query.start, query.limit, |row| {
+            list::page(&lists_of(&query), db, query.order, query.start, query.limit, |row| {
                 let row = read_row(row)?;
                 Ok((position(&row.summary), row))
             })
@@ -140,10 +143,33 @@ impl SessionRows for SqliteStore {
     }
 }
 
-fn list_of(query: &SessionQuery) -> List {
-    let SessionQuery { tenant, agent, agent_version, environment, phases, created, include_archived, .. } = query;
+/// One list for each phase asked for, or one for all.
+fn lists_of(query: &SessionQuery) -> Vec<List> {
+    match &query.phases {
+        None => vec![list_of(query, None)],
+        Some(phases) => {
+            let wanted = Phase::ALL.into_iter().filter(|phase| phases.contains(phase));
+            wanted.map(|phase| list_of(query, Some(phase))).collect()
+        }
+    }
+}
+
+fn list_of(query: &SessionQuery, phase: Option<Phase>) -> List {
+    let SessionQuery { tenant, agent, agent_version, environment, created, include_archived, .. } = query;
+    // SQLite knows too little of the data to choose: each of these is in the list's order.
+    let index = match (phase, agent) {
+        (Some(_), _) => "sessions_by_phase",
+        (None, Some(_)) => "sessions_by_agent",
+        (None, None) if *include_archived => "sessions_by_creation",
+        (None, None) => "sessions_unarchived",
+    };
+    let select = format!("{COLUMNS} FROM sessions s INDEXED BY {index} {DEFINITION}");
     let mut conditions = String::from("s.tenant = ?");
     let mut values = vec![Value::Blob(blob(tenant.bits()).to_vec())];
+    if let Some(phase) = phase {
+        conditions.push_str(" AND s.phase = ?");
+        values.push(Value::Text(phase.name().to_owned()));
+    }
     if let Some(agent) = agent {
         conditions.push_str(" AND s.agent = ?");
         values.push(Value::Blob(blob(agent.bits()).to_vec()));
@@ -156,15 +182,11 @@ fn list_of(query: &SessionQuery) -> List {
         conditions.push_str(" AND s.environment = ?");
         values.push(Value::Blob(blob(environment.bits()).to_vec()));
     }
-    if let Some(phases) = phases {
-        conditions.push_str(&format!(" AND s.phase IN ({})", marks(phases.len())));
-        values.extend(phases.iter().map(|phase| Value::Text(phase.name().to_owned())));
-    }
     if !include_archived {
         conditions.push_str(" AND s.archived = 0");
     }
     range_conditions("s.created_at", *created, &mut conditions, &mut values);
-    List { select: ROW, table: "s.", conditions, values }
+    List { select, table: "s.", conditions, values }
 }
 
 fn read_row(row: &Row<'_>) -> Result<SessionRow, Error> {

@@ -35,10 +35,23 @@ thread_local! {
 pub(super) trait Write: Send {
     /// Roughly its bytes.
     fn size(&self) -> usize;
-    /// Writes; `false` takes back what this write alone has done.
-    fn run(&mut self, db: &Connection) -> bool;
+    /// Whether it may refuse after it has written something. Costs a savepoint, which copies every page it touches.
+    fn refuses_late(&self) -> bool;
+    /// Writes. May be run again after a roll-back.
+    fn run(&mut self, db: &Connection) -> Ran;
     /// Answers, after the commit or its failure.
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub);
+}
+
+/// How a write went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// It has written.
+    Wrote,
+    /// It didn't write; what it wrote before it refused, if it [may](Write::refuses_late), is taken back.
+    Refused,
+    /// The database failed in the middle of it.
+    Broke,
 }
 
 /// The thread's handle. Dropping it commits what waits and closes the database.
@@ -127,35 +140,63 @@ fn work(mut db: Connection, mut waiting: mpsc::Receiver<Box<dyn Write>>, hub: &H
 }
 
 fn commit(db: &mut Connection, batch: &mut Vec<Box<dyn Write>>, hub: &Hub) {
-    let committed = match run_all(db, batch) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            tracing::error!(%error, writes = batch.len(), "a commit failed");
-            // SQLite has rolled back by itself after some errors.
-            if !db.is_autocommit()
-                && let Err(error) = db.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a roll-back failed");
-            }
-            Err(Error::internal("committing", error))
-        }
+    let committed = match transact(db, batch, Care::Fast) {
+        Ok(Ending::Committed) => Ok(()),
+        // A write that broke must not take the others with it: once more, each behind a savepoint.
+        Ok(Ending::Broken) => transact(db, batch, Care::Careful).map(|_| ()),
+        Err(error) => Err(error),
     };
+    let committed = committed.map_err(|error| {
+        tracing::error!(%error, writes = batch.len(), "a commit failed");
+        Error::internal("committing", error)
+    });
     for write in batch.drain(..) {
         write.finish(committed.clone(), hub);
     }
 }
 
-fn run_all(db: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    Fast,
+    Careful,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Committed,
+    /// A write broke, and all are taken back.
+    Broken,
+}
+
+fn transact(db: &Connection, batch: &mut [Box<dyn Write>], care: Care) -> rusqlite::Result<Ending> {
+    let ending = run_all(db, batch, care);
+    // SQLite has rolled back by itself after some errors.
+    if ending != Ok(Ending::Committed) && !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    ending
+}
+
+fn run_all(db: &Connection, batch: &mut [Box<dyn Write>], care: Care) -> rusqlite::Result<Ending> {
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     for write in batch {
-        db.prepare_cached("SAVEPOINT write")?.execute([])?;
-        if !write.run(db) {
-            db.prepare_cached("ROLLBACK TO write")?.execute([])?;
+        let savepoint = care == Care::Careful || write.refuses_late();
+        if savepoint {
+            db.prepare_cached("SAVEPOINT write")?.execute([])?;
         }
-        db.prepare_cached("RELEASE write")?.execute([])?;
+        match write.run(db) {
+            Ran::Broke if care == Care::Fast => return Ok(Ending::Broken),
+            Ran::Refused | Ran::Broke if savepoint => {
+                db.prepare_cached("ROLLBACK TO write")?.execute([])?;
+            }
+            Ran::Wrote | Ran::Refused | Ran::Broke => {}
+        }
+        if savepoint {
+            db.prepare_cached("RELEASE write")?.execute([])?;
+        }
     }
     db.prepare_cached("COMMIT")?.execute([])?;
-    Ok(())
+    Ok(Ending::Committed)
 }
 
 /// Moves the write-ahead log into the database when it has grown, while nobody waits for a commit.
@@ -194,8 +235,15 @@ where
         1024
     }
 
-    fn run(&mut self, db: &Connection) -> bool {
-        self.result.insert((self.run)(db)).is_ok()
+    fn refuses_late(&self) -> bool {
+        true
+    }
+
+    fn run(&mut self, db: &Connection) -> Ran {
+        match self.result.insert((self.run)(db)) {
+            Ok(_) => Ran::Wrote,
+            Err(_) => Ran::Refused,
+        }
     }
 
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {

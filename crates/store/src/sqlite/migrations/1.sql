@@ -18,7 +18,9 @@ CREATE TABLE sessions (
     summary BLOB NOT NULL
 ) STRICT;
 CREATE INDEX sessions_by_creation ON sessions (tenant, created_at, id);
+CREATE INDEX sessions_unarchived ON sessions (tenant, created_at, id) WHERE archived = 0;
 CREATE INDEX sessions_by_agent ON sessions (tenant, agent, created_at, id);
+CREATE INDEX sessions_by_phase ON sessions (tenant, phase, created_at, id);
 CREATE INDEX sessions_due ON sessions (wake_at, id) WHERE wake_at IS NOT NULL;
 CREATE INDEX sessions_unsettled ON sessions (id) WHERE unsettled = 1;
 
