@@ -1,0 +1,105 @@
+//! Agents that are made or changed.
+
+use tenure_core::session::Metadata;
+use tenure_engine::{AgentChange, NewAgent};
+
+use super::model::{ModelGiven, model};
+use super::{metadata, tools};
+use crate::problem::Problem;
+use crate::request::{Fields, Given};
+
+const DESCRIPTION: usize = 2_048;
+const SYSTEM: usize = 100_000;
+
+/// A new agent.
+pub(in super::super) fn new_agent(mut fields: Fields<'_>) -> Result<NewAgent, Problem> {
+    let given = fields.required("model", "a model's name or an object")?;
+    let model = model(&mut fields, given)?.fresh();
+    let name = fields.required_text("name", 1, 256)?;
+    let description = fields.text("description", DESCRIPTION)?.value().filter(|text| !text.is_empty());
+    let system = fields.text("system", SYSTEM)?.value().filter(|text| !text.is_empty());
+    let tools = tools::tools(&mut fields)?.unwrap_or_default();
+    let metadata = metadata::whole(&mut fields)?;
+    not_yet(&mut fields)?;
+    Ok(NewAgent { name, description, model, system, tools, metadata })
+}
+
+/// What is to change of an agent. Some of it depends on the agent as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(in super::super) struct AgentEdit {
+    pub(in super::super) change: AgentChange,
+    model: Option<ModelGiven>,
+}
+
+impl AgentEdit {
+    /// Whether the agent as it is must be known.
+    pub(in super::super) fn depends_on_current(&self) -> bool {
+        let adds = self.change.metadata.iter().any(|(_, value)| value.is_some());
+        adds || self.model.as_ref().is_some_and(ModelGiven::depends_on_current)
+    }
+
+    /// The change to make, given the agent as it is.
+    pub(in super::super) fn resolve(
+        self,
+        current: Option<(&tenure_core::model::ModelConfig, &Metadata)>,
+    ) -> Result<AgentChange, Problem> {
+        if let Some((_, metadata)) = current {
+            metadata::check_merged(metadata, &self.change.metadata)?;
+        }
+        let model = self.model.map(|model| match current {
+            Some((current, _)) => model.over(current),
+            None => model.fresh(),
+        });
+        Ok(AgentChange { model, ..self.change })
+    }
+}
+
+pub(in super::super) fn agent_change(mut fields: Fields<'_>) -> Result<AgentEdit, Problem> {
+    let expected_version = fields.integer("version", 1, u64::from(u32::MAX))?.value().map(|version| version as u32);
+    let model = match fields.take("model") {
+        Given::Absent => None,
+        Given::Null => return Err(fields.wrong("model", "expected a model; an agent can't be without one")),
+        Given::Value(value) => Some(model(&mut fields, value)?),
+    };
+    let name = match fields.take("name") {
+        Given::Absent => None,
+        Given::Null => return Err(fields.wrong("name", "expected a name; an agent can't be without one")),
+        Given::Value(value) => Some(name(&fields, value)?),
+    };
+    let cleared = |given: Option<Option<String>>| given.map(|text| text.filter(|text| !text.is_empty()));
+    let description = cleared(fields.text("description", DESCRIPTION)?.change());
+    let system = cleared(fields.text("system", SYSTEM)?.change());
+    let tools = tools::tools(&mut fields)?;
+    let metadata = metadata::changes(&mut fields)?;
+    not_yet(&mut fields)?;
+    let change = AgentChange { expected_version, name, description, model: None, system, tools, metadata };
+    Ok(AgentEdit { change, model })
+}
+
+fn name(fields: &Fields<'_>, value: serde_json::Value) -> Result<String, Problem> {
+    let length = value.as_str().map(|name| name.chars().count());
+    match (value, length) {
+        (serde_json::Value::String(name), Some(1..=256)) => Ok(name),
+        (other, _) => {
+            let given = crate::request::describe(&other);
+            Err(fields.wrong("name", format!("expected a string of 1 to 256 characters, got {given}")))
+        }
+    }
+}
+
+/// What the peer's agents have and ours don't yet.
+fn not_yet(fields: &mut Fields<'_>) -> Result<(), Problem> {
+    fields.unsupported("mcp_servers", "MCP servers are")?;
+    fields.unsupported("skills", "skills are")?;
+    fields.unsupported("multiagent", "multi-agent configuration is")?;
+    execution_identity(fields)
+}
+
+/// The default identity is accepted in so many words, since the peer's answers carry it.
+fn execution_identity(fields: &mut Fields<'_>) -> Result<(), Problem> {
+    let Given::Value(mut identity) = fields.object("execution_identity")? else { return Ok(()) };
+    match identity.required_one_of("type", &["service_account", "aws_role"])? {
+        "service_account" => Ok(()),
+        _ => Err(Problem::unsupported(&identity.at("type"), "the execution identity `aws_role` is")),
+    }
+}

@@ -1,0 +1,144 @@
+//! Events that clients send.
+
+use serde_json::Value;
+use tenure_core::id::{ItemId, ThreadId};
+use tenure_core::session::{Answer, Input};
+
+use super::content::{Attached, Place, blocks};
+use crate::problem::Problem;
+use crate::request::{Fields, Given, describe};
+
+/// The most events of one request.
+const MOST: usize = 1_000;
+
+/// What was said, and what came with it.
+#[derive(Debug, Default)]
+pub(in super::super) struct Said {
+    pub(in super::super) inputs: Vec<Input>,
+    pub(in super::super) attached: Attached,
+    /// A thread that an interrupt names, and where it is named.
+    pub(in super::super) thread: Option<(String, ThreadId)>,
+}
+
+/// Reads a list of events. All of it is good, or none is accepted.
+pub(in super::super) fn inputs(fields: &mut Fields<'_>) -> Result<Said, Problem> {
+    let list = match fields.required("events", "a list of events")? {
+        Value::Array(list) => list,
+        other => return Err(fields.wrong("events", format!("expected a list, got {}", describe(&other)))),
+    };
+    if list.is_empty() || list.len() > MOST {
+        return Err(fields.wrong("events", format!("expected 1 to {MOST} events, got {}", list.len())));
+    }
+    read(fields, "events", list, false)
+}
+
+/// Reads the events a session begins with, if there are any.
+pub(super) fn initial(fields: &mut Fields<'_>) -> Result<Said, Problem> {
+    let list = fields.list("initial_events")?.value().unwrap_or_default();
+    if list.len() > 50 {
+        return Err(fields.wrong("initial_events", format!("expected at most 50 events, got {}", list.len())));
+    }
+    read(fields, "initial_events", list, true)
+}
+
+fn read(fields: &mut Fields<'_>, name: &str, list: Vec<Value>, initial: bool) -> Result<Said, Problem> {
+    let path = fields.at(name);
+    let mut said = Said::default();
+    for (at, value) in list.into_iter().enumerate() {
+        let mut event = fields.nested(format!("{path}.{at}"), value)?;
+        let kind = event.required_string("type")?;
+        let input = match (kind.as_str(), initial) {
+            ("user.message", _) => message(&mut event, &mut said.attached)?,
+            ("user.interrupt", false) => interrupt(&mut event, &mut said)?,
+            ("user.tool_confirmation", false) => confirmation(&mut event)?,
+            ("user.custom_tool_result", false) => client_result(&mut event, &mut said.attached)?,
+            ("user.define_outcome", _) => return Err(Problem::unsupported(&event.at("type"), "outcomes are")),
+            ("system.message", false) => return Err(Problem::unsupported(&event.at("type"), "system messages are")),
+            ("user.tool_result", false) => {
+                let message = "results of built-in tools are taken from workers of `self_hosted` environments only, \
+                               which are not supported yet by this server";
+                return Err(event.wrong("type", message));
+            }
+            (_, true) => return Err(unknown(&event, "`user.message`", &kind)),
+            (_, false) => {
+                let expected = "`user.message`, `user.interrupt`, `user.tool_confirmation` or \
+                                `user.custom_tool_result`";
+                return Err(unknown(&event, expected, &kind));
+            }
+        };
+        said.inputs.push(input);
+    }
+    Ok(said)
+}
+
+fn message(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Problem> {
+    let list = match event.required("content", "a list of content blocks")? {
+        Value::Array(list) if !list.is_empty() => list,
+        Value::Array(_) => return Err(event.wrong("content", "expected at least one block, got none")),
+        Value::String(_) => {
+            let message = "expected a list of content blocks such as `[{\"type\": \"text\", \"text\": \"…\"}]`, \
+                           got a string";
+            return Err(event.wrong("content", message));
+        }
+        other => return Err(event.wrong("content", format!("expected a list, got {}", describe(&other)))),
+    };
+    let content = blocks(event, list, Place::Message, attached)?;
+    // Ours. What the peer does, waiting until the turn is over, is all there is so far.
+    if event.one_of("delivery", &["after_turn", "steer"])?.value() == Some("steer") {
+        return Err(Problem::unsupported(&event.at("delivery"), "the delivery `steer` is"));
+    }
+    Ok(Input::Message { content })
+}
+
+fn interrupt(event: &mut Fields<'_>, said: &mut Said) -> Result<Input, Problem> {
+    let thread = match event.string("session_thread_id")? {
+        Given::Absent | Given::Null => None,
+        Given::Value(text) => {
+            let thread = ThreadId::parse(&text).map_err(|error| event.wrong("session_thread_id", error.to_string()))?;
+            said.thread = Some((event.at("session_thread_id"), thread));
+            Some(thread)
+        }
+    };
+    Ok(Input::Interrupt { thread })
+}
+
+fn confirmation(event: &mut Fields<'_>) -> Result<Input, Problem> {
+    let call = call(event, "tool_use_id")?;
+    let result = event.required_one_of("result", &["allow", "deny"])?;
+    let message = event.text("deny_message", 65_536)?.value();
+    echoed_thread(event)?;
+    let answer = match (result, message) {
+        ("deny", message) => Answer::Deny { message },
+        (_, None) => Answer::Allow,
+        (_, Some(_)) => return Err(event.wrong("deny_message", "expected only with `result: \"deny\"`")),
+    };
+    Ok(Input::Confirmation { call, answer })
+}
+
+fn client_result(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Problem> {
+    let call = call(event, "custom_tool_use_id")?;
+    let list = event.list("content")?.value().unwrap_or_default();
+    let content = blocks(event, list, Place::ToolResult, attached)?;
+    let is_error = event.bool("is_error")?.value().unwrap_or(false);
+    echoed_thread(event)?;
+    Ok(Input::ClientResult { call, content, is_error })
+}
+
+/// Answers go to their call; the thread a client may echo means nothing, but it has to be one.
+fn echoed_thread(event: &mut Fields<'_>) -> Result<(), Problem> {
+    let Some(text) = event.string("session_thread_id")?.value() else { return Ok(()) };
+    match ThreadId::parse(&text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(event.wrong("session_thread_id", error.to_string())),
+    }
+}
+
+fn call(event: &mut Fields<'_>, name: &str) -> Result<ItemId, Problem> {
+    let text = event.required_string(name)?;
+    ItemId::parse(&text).map_err(|error| event.wrong(name, error.to_string()))
+}
+
+fn unknown(event: &Fields<'_>, expected: &str, kind: &str) -> Problem {
+    let kind: String = kind.chars().take(40).collect();
+    event.wrong("type", format!("expected {expected}, got `{kind}`"))
+}

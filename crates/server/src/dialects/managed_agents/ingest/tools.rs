@@ -1,0 +1,148 @@
+//! An agent's tools: the built-in toolset and tools of the client's.
+
+use serde_json::Value;
+use tenure_core::agent::{BUILTIN_TOOLS, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+
+use crate::problem::Problem;
+use crate::request::{Fields, Given};
+
+/// The most tools of an agent, over all its toolsets.
+const MOST: usize = 256;
+
+/// Tools of the peer's toolset that this build doesn't have. They are simply not offered.
+const NOT_YET: &[&str] = &["web_fetch", "web_search"];
+
+/// What the peer lets those two be told.
+const WEB_SETTINGS: &[&str] =
+    &["allowed_domains", "blocked_domains", "max_content_tokens", "url_sources", "user_location"];
+
+/// Reads the field `tools`; null and empty both clear.
+pub(super) fn tools(fields: &mut Fields<'_>) -> Result<Option<Vec<ToolConfig>>, Problem> {
+    let list = match fields.list("tools")? {
+        Given::Absent => return Ok(None),
+        Given::Null => return Ok(Some(Vec::new())),
+        Given::Value(list) => list,
+    };
+    let path = fields.at("tools");
+    let mut tools = Vec::with_capacity(list.len());
+    for (at, value) in list.into_iter().enumerate() {
+        let mut entry = fields.nested(format!("{path}.{at}"), value)?;
+        let tool = match entry.required_string("type")?.as_str() {
+            "agent_toolset_20260401" => toolset(&mut entry)?,
+            "custom" => custom(&mut entry)?,
+            "mcp_toolset" => return Err(Problem::unsupported(&entry.at("type"), "MCP toolsets are")),
+            other => {
+                let given: String = other.chars().take(40).collect();
+                let message = format!("expected `agent_toolset_20260401` or `custom`, got `{given}`");
+                return Err(entry.wrong("type", message));
+            }
+        };
+        clashes(&entry, &tools, &tool)?;
+        tools.push(tool);
+    }
+    let count: usize = tools.iter().map(|tool| if is_toolset(tool) { BUILTIN_TOOLS.len() } else { 1 }).sum();
+    if count > MOST {
+        return Err(Problem::invalid(&path, format!("expected at most {MOST} tools in all, got {count}")));
+    }
+    Ok(Some(tools))
+}
+
+fn toolset(entry: &mut Fields<'_>) -> Result<ToolConfig, Problem> {
+    let mut default = ToolPolicy { enabled: true, permission: Permission::AlwaysAllow };
+    if let Given::Value(mut given) = entry.object("default_config")? {
+        default = policy(&mut given, default)?;
+    }
+    let list = entry.list("configs")?.value().unwrap_or_default();
+    let path = entry.at("configs");
+    let mut configs: Vec<NamedPolicy> = Vec::with_capacity(list.len());
+    for (at, value) in list.into_iter().enumerate() {
+        let mut given = entry.nested(format!("{path}.{at}"), value)?;
+        let config = named(&mut given, default)?;
+        if configs.iter().any(|other| other.name == config.name) {
+            return Err(given.wrong("name", format!("expected each tool once, got `{}` again", config.name)));
+        }
+        configs.push(config);
+    }
+    Ok(ToolConfig::Builtin { default, configs })
+}
+
+fn named(given: &mut Fields<'_>, default: ToolPolicy) -> Result<NamedPolicy, Problem> {
+    let name = given.required_string("name")?;
+    let later = NOT_YET.contains(&name.as_str());
+    if !later && !BUILTIN_TOOLS.contains(&name.as_str()) {
+        let shown: String = name.chars().take(40).collect();
+        return Err(given.wrong("name", format!("expected one of {}, got `{shown}`", BUILTIN_TOOLS.join(", "))));
+    }
+    if let Some(kind) = given.string("type")?.value()
+        && kind != name
+    {
+        return Err(given.wrong("type", format!("expected `{name}`, the tool's name, got another")));
+    }
+    let policy = policy(given, default)?;
+    if later {
+        if policy.enabled {
+            return Err(Problem::unsupported(&given.at("enabled"), &format!("the tool `{name}` is")));
+        }
+        for setting in WEB_SETTINGS {
+            given.unsupported(setting, &format!("settings of `{name}` are"))?;
+        }
+    }
+    Ok(NamedPolicy { name, policy })
+}
+
+/// A policy, with what isn't given taken from `default`.
+fn policy(given: &mut Fields<'_>, default: ToolPolicy) -> Result<ToolPolicy, Problem> {
+    let enabled = given.bool("enabled")?.value().unwrap_or(default.enabled);
+    let permission = match given.object("permission_policy")? {
+        Given::Absent | Given::Null => default.permission,
+        Given::Value(mut policy) => match policy.required_one_of("type", &["always_allow", "always_ask", "auto"])? {
+            "always_allow" => Permission::AlwaysAllow,
+            "always_ask" => Permission::AlwaysAsk,
+            _ => return Err(Problem::unsupported(&policy.at("type"), "the permission policy `auto` is")),
+        },
+    };
+    Ok(ToolPolicy { enabled, permission })
+}
+
+fn custom(entry: &mut Fields<'_>) -> Result<ToolConfig, Problem> {
+    let name = entry.required_text("name", 1, 128)?;
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Err(entry.wrong("name", "expected letters, digits, `_` and `-` only"));
+    }
+    let description = entry.required_text("description", 1, 32_768)?;
+    let input_schema = entry.required("input_schema", "a JSON Schema of an object")?;
+    let is_object = input_schema.get("type").and_then(Value::as_str) == Some("object");
+    if !is_object {
+        return Err(entry.wrong("input_schema.type", "expected `object`: a tool's input is always an object"));
+    }
+    Ok(ToolConfig::Custom { name, description, input_schema })
+}
+
+/// A name means one tool.
+fn clashes(entry: &Fields<'_>, before: &[ToolConfig], tool: &ToolConfig) -> Result<(), Problem> {
+    match tool {
+        ToolConfig::Builtin { .. } if before.iter().any(is_toolset) => {
+            Err(entry.wrong("type", "expected the built-in toolset once, got it again; put its settings together"))
+        }
+        ToolConfig::Builtin { .. } => Ok(()),
+        ToolConfig::Custom { name, .. } => {
+            let taken = before.iter().any(|other| match other {
+                ToolConfig::Custom { name: other, .. } => other == name,
+                ToolConfig::Builtin { .. } => false,
+            });
+            let builtin = BUILTIN_TOOLS.contains(&name.as_str()) || NOT_YET.contains(&name.as_str());
+            if taken || builtin {
+                let whose = if builtin { "a built-in tool" } else { "another tool" };
+                return Err(entry.wrong("name", format!("`{name}` is the name of {whose}; take another")));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn is_toolset(tool: &ToolConfig) -> bool {
+    match tool {
+        ToolConfig::Builtin { .. } => true,
+        ToolConfig::Custom { .. } => false,
+    }
+}

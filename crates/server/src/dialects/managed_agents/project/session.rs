@@ -1,0 +1,85 @@
+//! Sessions.
+
+use tenure_core::model::TokenUsage;
+use tenure_core::session::{Absent, Lifecycle, Sandbox};
+use tenure_engine::SessionView;
+
+use super::super::status::Status;
+use super::super::wire::{self, Id, Nothing, Time, seconds};
+use super::agent_core;
+use crate::fronts;
+
+/// A session.
+pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
+    let summary = &view.summary;
+    let agent = &view.definition.agent;
+    let phase = view.phase();
+    let until = match summary.lifecycle {
+        Lifecycle::Ended { .. } => summary.updated_at,
+        Lifecycle::Open | Lifecycle::Closing { .. } => view.now,
+    };
+    let current = summary.working_since.map_or(0, |since| view.now.since(since).as_millis());
+    let active_ms = summary.active_ms.saturating_add(u64::try_from(current).unwrap_or(u64::MAX));
+    let duration_ms = u64::try_from(until.since(summary.created_at).as_millis()).unwrap_or(u64::MAX);
+    wire::Session {
+        id: Id(summary.session),
+        kind: "session",
+        status: Status::of(phase),
+        title: summary.title.as_deref(),
+        agent: agent_core(agent, &agent.tools),
+        environment_id: Id(summary.environment),
+        resources: Nothing::List,
+        vault_ids: Nothing::List,
+        metadata: &summary.metadata,
+        budget: Nothing::Null,
+        deployment_id: Nothing::Null,
+        usage: usage(summary.tokens, active_ms),
+        stats: wire::Stats { active_seconds: seconds(active_ms), duration_seconds: seconds(duration_ms) },
+        outcome_evaluations: Nothing::List,
+        created_at: Time(summary.created_at),
+        updated_at: Time(summary.updated_at),
+        archived_at: summary.archived_at().map(Time),
+        tenure: wire::TenureSession {
+            phase: phase.name(),
+            cli_status: fronts::cli::status(phase),
+            console_status: fronts::console::status(phase),
+            sandbox: sandbox(&summary.sandbox),
+            messages: summary.messages,
+            first_line: summary.first_line.as_deref(),
+            last_active_at: Time(summary.last_active_at),
+            cursor: summary.seq,
+            queued: summary.queued.len(),
+        },
+    }
+}
+
+pub(super) fn usage(tokens: TokenUsage, active_ms: u64) -> wire::Usage {
+    wire::Usage {
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        cache_read_input_tokens: tokens.cache_read,
+        cache_creation: wire::CacheCreation {
+            ephemeral_5m_input_tokens: tokens.cache_write_5m,
+            ephemeral_1h_input_tokens: tokens.cache_write_1h,
+        },
+        active_seconds: seconds(active_ms),
+    }
+}
+
+fn sandbox(sandbox: &Sandbox) -> &'static str {
+    match sandbox {
+        Sandbox::Absent { why } => absent(*why),
+        Sandbox::Starting { .. } => "starting",
+        Sandbox::Running { .. } => "running",
+        Sandbox::Stopping { .. } => "stopping",
+    }
+}
+
+pub(super) fn absent(why: Absent) -> &'static str {
+    match why {
+        Absent::NotYet => "not_yet",
+        Absent::Queued => "queued",
+        Absent::Stopped => "stopped",
+        Absent::Lost => "lost",
+    }
+}

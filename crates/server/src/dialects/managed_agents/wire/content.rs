@@ -1,0 +1,51 @@
+//! Content blocks.
+
+use serde::Serialize;
+
+/// One block.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Block<'a> {
+    Text {
+        text: &'a str,
+    },
+    Image {
+        source: Source<'a>,
+    },
+    Document {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context: Option<&'a str>,
+    },
+    SearchResult {
+        source: &'a str,
+        title: &'a str,
+        content: Vec<Text<'a>>,
+        citations: Citations,
+    },
+}
+
+/// Where bytes are.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Source<'a> {
+    Base64 { media_type: &'a str, data: &'a str },
+    Url { url: &'a str },
+    Text { media_type: &'static str, data: &'a str },
+}
+
+/// A text block where only texts may be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Text<'a> {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) text: &'a str,
+}
+
+/// Whether a passage may be cited.
+#[derive(Debug, Serialize)]
+pub(crate) struct Citations {
+    pub(crate) enabled: bool,
+}

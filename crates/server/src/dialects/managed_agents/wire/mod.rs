@@ -1,0 +1,20 @@
+//! The wire's shapes. What the peer documents and we don't have yet is printed empty, as its types demand.
+
+mod agent;
+mod content;
+mod environment;
+mod event;
+mod page;
+mod session;
+mod values;
+
+pub(crate) use agent::{Agent, AgentCore, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults};
+pub(crate) use content::{Block, Citations, Source, Text};
+pub(crate) use environment::{Config, Environment, Limits, Packages};
+pub(crate) use event::{
+    Body, CacheCreation, Error, Event, Preview, PreviewDelta, PreviewText, PreviewedEvent, Refusal, SpanUsage,
+    StopReason, Usage,
+};
+pub(crate) use page::{BiPage, Deleted, Page};
+pub(crate) use session::{Session, Stats, TenureSession};
+pub(crate) use values::{Id, Nothing, Time, seconds};

@@ -1,0 +1,65 @@
+//! Ids, times and numbers as the wire has them.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq as _, Serializer};
+use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, ThreadId};
+use tenure_core::time::Timestamp;
+
+/// An id in the peer's form: prefix, underscore, 22 base58 digits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Id<T>(pub(in super::super) T);
+
+macro_rules! printed {
+    ($($kind:ty),*) => {$(
+        impl Serialize for Id<$kind> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0.prefixed())
+            }
+        }
+    )*};
+}
+
+printed!(AgentId, EnvironmentId, ItemId, SessionId, ThreadId);
+
+/// A time in RFC 3339, UTC.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time(pub(in super::super) Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0.as_micros()) {
+            Ok(at) => write!(f, "{at:.6}"),
+            // Beyond the year 9999 there is no RFC 3339.
+            Err(_) => f.write_str("9999-12-31T23:59:59.999999Z"),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What the peer has and we don't yet: as a list or as null.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Nothing {
+    List,
+    Null,
+}
+
+impl Serialize for Nothing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::List => serializer.serialize_seq(Some(0))?.end(),
+            Self::Null => serializer.serialize_none(),
+        }
+    }
+}
+
+/// Milliseconds as the peer's fractional seconds.
+pub(crate) fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

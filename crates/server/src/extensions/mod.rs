@@ -1,0 +1,9 @@
+//! Tenure's own additions on `/v1`. None of them changes what a peer's field or route means; in the route table each is
+//! marked as ours. Errors are in the same envelope.
+
+pub(crate) mod ends;
+pub(crate) mod keys;
+pub(crate) mod models;
+pub(crate) mod queue;
+pub(crate) mod resolve;
+pub(crate) mod tenure;

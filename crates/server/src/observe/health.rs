@@ -1,0 +1,19 @@
+//! Alive and ready. Neither needs a key, and neither says anything else.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use crate::app::App;
+use crate::problem::{Kind, Problem};
+
+pub(crate) async fn live() -> (StatusCode, &'static str) {
+    (StatusCode::OK, "ok\n")
+}
+
+/// Ready from the first request on, since an engine that has started answers, until the server is told to stop.
+pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.stopping.is_cancelled() {
+        return Err(Problem::new(Kind::Unavailable, "the server is stopping"));
+    }
+    Ok("ready\n")
+}

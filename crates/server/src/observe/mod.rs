@@ -1,0 +1,6 @@
+//! What operators look at: whether it lives, whether it is ready, what it has counted.
+
+pub(crate) mod health;
+mod metrics;
+
+pub(crate) use metrics::{Metrics, scrape};

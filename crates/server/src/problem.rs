@@ -1,0 +1,170 @@
+//! What can be wrong with a request, in terms no front door owns. Each front door prints it in its own envelope.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tenure_core::decide::Refusal;
+use tenure_engine::Error;
+
+/// Why a request has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// By what the caller can do.
+    pub(crate) kind: Kind,
+    /// For a person: what was expected, what came, and what to do.
+    pub(crate) message: Cow<'static, str>,
+}
+
+/// What a caller can do about a [`Problem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Send another request: something in this one is wrong.
+    Invalid,
+    /// Send a key.
+    Unauthenticated,
+    /// Come from elsewhere.
+    Forbidden,
+    /// Name something that exists.
+    NotFound,
+    /// Use another method.
+    MethodNotAllowed,
+    /// Send the body faster.
+    TooSlow,
+    /// Read again and decide anew; repeating the same request won't help.
+    Conflict,
+    /// Repeat the request: what is in the way goes by itself.
+    InTheWay,
+    /// Send less.
+    TooLarge,
+    /// Send JSON.
+    UnsupportedMediaType,
+    /// Wait that long.
+    Busy {
+        /// How long.
+        retry_after: Duration,
+    },
+    /// Wait until the server has started, or find one that isn't stopping.
+    Unavailable,
+    /// Tell the operator.
+    Internal,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Something in the request is wrong. `field` is where: a path such as `events.0.content`, or empty for the whole.
+    pub(crate) fn invalid(field: &str, message: impl AsRef<str>) -> Self {
+        let message = message.as_ref();
+        Self::new(Kind::Invalid, if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") })
+    }
+
+    /// A field the peer knows and this server doesn't support yet.
+    pub(crate) fn unsupported(field: &str, what: &str) -> Self {
+        Self::invalid(field, format!("{what} not supported yet by this server; leave the field out, or send it empty"))
+    }
+
+    pub(crate) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(Kind::Internal, "internal error; the server's log has the cause under this request id")
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.kind {
+            Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Kind::Conflict | Kind::InTheWay => StatusCode::CONFLICT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// How long to wait before a repetition.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Busy { retry_after } => Some(retry_after),
+            Kind::InTheWay | Kind::Unavailable => Some(Duration::from_secs(1)),
+            Kind::Invalid
+            | Kind::Unauthenticated
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::TooSlow
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::UnsupportedMediaType
+            | Kind::Internal => None,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The status and the problem itself; [`crate::guard::finish`] prints the body, since it knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for Problem {
+    /// The one place where the engine's errors become answers. A taken idempotency key is answered before
+    /// ([`crate::request::idempotency`]); here it can only be a race between two requests with one key.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound { .. } => Self::new(Kind::NotFound, error.to_string()),
+            Error::Refused(refusal) => refusal.into(),
+            Error::Invalid { field, message } => Self::invalid(&field, message),
+            Error::Conflict { message } => Self::new(Kind::Conflict, message),
+            Error::NameTaken { .. } => Self::new(Kind::Conflict, error.to_string()),
+            Error::KeyTaken(_) => Self::new(Kind::InTheWay, "another request with this idempotency key is under way"),
+            Error::Busy { retry_after } => Self::new(Kind::Busy { retry_after }, "too much to do; try again"),
+            Error::Internal(source) => {
+                tracing::error!(error = %Causes(&*source), "request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::Ended { .. } | Refusal::Busy | Refusal::NoSuchCall { .. } | Refusal::WrongAnswer { .. } => {
+                Kind::Invalid
+            }
+            Refusal::Stopping => Kind::InTheWay,
+            Refusal::NotQueued { .. } => Kind::NotFound,
+            Refusal::QueueFull => Kind::Busy { retry_after: Duration::from_secs(5) },
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+/// An error and what caused it, on one line.
+struct Causes<'e>(&'e (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! What a handler gets of a request, and how it answers.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tenure_core::id::{KeyId, TenantId};
+
+use super::body::{self, BodyLimit};
+use super::{Fields, Ignored, Query, idempotency};
+use crate::problem::{Kind, Problem};
+
+/// Who asks, as their key says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) tenant: TenantId,
+    pub(crate) key: KeyId,
+}
+
+/// A request whose key is good and whose body is there.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) tenant: TenantId,
+    pub(crate) query: Query,
+    /// Fields nobody knows; the handler adds to it and gives it to [`answer`].
+    pub(crate) ignored: Ignored,
+    pub(crate) headers: HeaderMap,
+    /// The client's idempotency key.
+    pub(crate) key: Option<String>,
+    /// SHA-256 of method, path and body.
+    pub(crate) fingerprint: [u8; 32],
+    body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let caller = parts.extensions.get::<Caller>().copied();
+        let Caller { tenant, key: _ } = caller.ok_or_else(Problem::internal)?;
+        let limit = parts.extensions.get().copied().unwrap_or(BodyLimit::Ordinary);
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+        let key = if parts.method == Method::POST { idempotency::key(&parts.headers)? } else { None };
+        let body = body::read(body, limit).await?;
+        let fingerprint = match key {
+            None => [0; 32],
+            Some(_) => {
+                let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+                let start = format!("{} {target}\n", parts.method);
+                Sha256::new().chain_update(start).chain_update(&body).finalize().into()
+            }
+        };
+        Ok(Self { tenant, query, ignored: Ignored::new(), headers: parts.headers, key, fingerprint, body })
+    }
+}
+
+impl Asked {
+    /// The body, which has to be a JSON object.
+    pub(crate) fn object(&mut self) -> Result<Fields<'_>, Problem> {
+        let value = self.json()?;
+        let value = value.ok_or_else(|| Problem::invalid("", "expected a JSON object, got an empty body"))?;
+        Fields::of("", value, &mut self.ignored)
+    }
+
+    /// The body of a request that may come without one.
+    pub(crate) fn optional_object(&mut self) -> Result<Fields<'_>, Problem> {
+        let value = self.json()?.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        Fields::of("", value, &mut self.ignored)
+    }
+
+    /// A header's value, if it is plain text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn json(&mut self) -> Result<Option<Value>, Problem> {
+        if self.body.is_empty() {
+            return Ok(None);
+        }
+        if let Some(kind) = self.headers.get(header::CONTENT_TYPE)
+            && !is_json(kind)
+        {
+            let given: String = String::from_utf8_lossy(kind.as_bytes()).chars().take(60).collect();
+            let message = format!("expected the header `content-type: application/json`, got `{given}`");
+            return Err(Problem::new(Kind::UnsupportedMediaType, message));
+        }
+        let value = serde_json::from_slice(&self.body)
+            .map_err(|error| Problem::invalid("", format!("expected JSON in UTF-8 as the body: {error}")))?;
+        self.body = Bytes::new();
+        Ok(Some(value))
+    }
+}
+
+/// A 200 with a JSON body. Names what was ignored of the request.
+pub(crate) fn answer(asked: Asked, json: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(json.into()));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let Asked { ignored, query, .. } = asked;
+    if let Some(value) = ignored_header(ignored.into_iter().chain(query.ignored())) {
+        headers.insert(HeaderName::from_static("x-tenure-ignored"), value);
+    }
+    response
+}
+
+/// Names of fields and parameters, with what a header can't carry replaced.
+fn ignored_header(names: impl Iterator<Item = String>) -> Option<HeaderValue> {
+    let plain = |name: String| -> String {
+        let plain = |c: char| if c.is_ascii_graphic() && c != ',' { c } else { '?' };
+        name.chars().take(80).map(plain).collect()
+    };
+    let named: Vec<String> = names.take(20).map(plain).collect();
+    if named.is_empty() { None } else { HeaderValue::from_str(&named.join(", ")).ok() }
+}
+
+fn is_json(kind: &HeaderValue) -> bool {
+    let text = kind.to_str().unwrap_or("").to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or("").trim();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

@@ -1,0 +1,15 @@
+//! Reading a request: its body, its query, its page cursor, its idempotency key.
+
+mod asked;
+mod body;
+mod cursor;
+mod fields;
+mod query;
+
+pub(crate) mod idempotency;
+
+pub(crate) use asked::{Asked, Caller, answer};
+pub(crate) use body::BodyLimit;
+pub(crate) use cursor::{Cursor, EventCursor, ListCursor};
+pub(crate) use fields::{Fields, Given, Ignored, describe};
+pub(crate) use query::Query;
