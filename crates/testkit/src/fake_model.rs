@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ pub struct FakeModel {
     /// Its base URL.
     pub url: String,
     requests: Arc<Mutex<Vec<Value>>>,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
     count: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -41,23 +43,36 @@ impl FakeModel {
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let answers: Arc<Mutex<VecDeque<Answer>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
         let requests = Arc::new(Mutex::new(Vec::new()));
+        let arrivals = Arc::new(Mutex::new(Vec::new()));
         let (counter, count) = watch::channel(0);
         let task = tokio::spawn({
-            let requests = requests.clone();
+            let (requests, arrivals) = (requests.clone(), arrivals.clone());
             async move {
                 let counter = Arc::new(counter);
                 while let Ok((stream, _)) = listener.accept().await {
                     let (answers, requests, counter) = (answers.clone(), requests.clone(), counter.clone());
-                    tokio::spawn(async move { serve(stream, &answers, &requests, &counter).await });
+                    let arrivals = arrivals.clone();
+                    tokio::spawn(async move {
+                        let mut first = [0];
+                        if stream.peek(&mut first).await.is_ok() {
+                            arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+                            serve(stream, &answers, &requests, &counter).await;
+                        }
+                    });
                 }
             }
         });
-        Self { url, requests, count, task }
+        Self { url, requests, arrivals, count, task }
     }
 
     /// The bodies of the requests so far.
     pub fn requests(&self) -> Vec<Value> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the first byte of each connection's request came. Each request has a connection of its own.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until it was asked so often.

@@ -46,6 +46,11 @@ impl TestEngine {
 
     /// One with other choices of the operator's.
     pub async fn with_config(anthropic: Option<&str>, config: Config) -> Self {
+        Self::on_store(Arc::new(MemoryStore::new()), anthropic, config).await
+    }
+
+    /// One on another store.
+    pub async fn on_store(store: Arc<dyn Store>, anthropic: Option<&str>, config: Config) -> Self {
         let scripts = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
         let models = Settings {
             anthropic: anthropic.map(|url| Endpoint { base_url: url.to_owned(), key: Some(Secret::new("test-key")) }),
@@ -54,7 +59,6 @@ impl TestEngine {
             ..Settings::default()
         };
         let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let backend = FakeBackend::default();
         let (engine, runtime) = launch(&store, &backend, &models, &clock, &config).await;
         Self { engine, backend, clock, store, config, models, scripts, runtime: Some(runtime) }
