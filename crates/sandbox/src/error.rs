@@ -26,7 +26,9 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The processes that keep the sandboxes are of a version that this one doesn't speak. Shut down, then go on.
-    #[error("the running supervisor speaks versions {theirs_min} to {theirs_max}, this program {ours_min} to {ours_max}: run `tenure down` first")]
+    #[error(
+        "the running supervisor speaks versions {theirs_min} to {theirs_max}, this program {ours_min} to {ours_max}: run `tenure down` first"
+    )]
     Incompatible {
         /// The oldest version the supervisor speaks.
         theirs_min: u16,

@@ -252,11 +252,12 @@ mod tests {
     #[test]
     fn every_state_of_a_journal_has_one_verdict() {
         let entries = whole();
-        let shown = |count: usize, boot: &str, older: bool| match judge(Record::read(&file(&entries[..count])), boot, older) {
-            Verdict::Run => "run".to_owned(),
-            Verdict::Ended(CallEnd::Exited(_)) => "result".to_owned(),
-            Verdict::Ended(CallEnd::Interrupted { .. }) => "interrupted".to_owned(),
-        };
+        let shown =
+            |count: usize, boot: &str, older: bool| match judge(Record::read(&file(&entries[..count])), boot, older) {
+                Verdict::Run => "run".to_owned(),
+                Verdict::Ended(CallEnd::Exited(_)) => "result".to_owned(),
+                Verdict::Ended(CallEnd::Interrupted { .. }) => "interrupted".to_owned(),
+            };
         let table = [
             (0, "b1", false, "run"),
             (0, "b1", true, "interrupted"),

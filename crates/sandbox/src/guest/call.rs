@@ -24,7 +24,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(id: ItemId, journal: OwnedFd, timeout: Option<Duration>, cap_bytes: usize, watched: bool) -> Self {
+    pub(crate) fn new(
+        id: ItemId,
+        journal: OwnedFd,
+        timeout: Option<Duration>,
+        cap_bytes: usize,
+        watched: bool,
+    ) -> Self {
         let kept = || Kept::new(cap_bytes);
         let ending = Ending::default();
         Self { id, journal, out: kept(), err: kept(), timeout, deadline: None, ending, watched, printed: 0 }
@@ -69,7 +75,10 @@ impl Call {
             End::Signal(signal) => self.ending.signal = Some(signal),
         }
         let nothing = || Kept::new(0);
-        for (stream, kept) in [(Stream::Out, std::mem::replace(&mut self.out, nothing())), (Stream::Err, std::mem::replace(&mut self.err, nothing()))] {
+        for (stream, kept) in [
+            (Stream::Out, std::mem::replace(&mut self.out, nothing())),
+            (Stream::Err, std::mem::replace(&mut self.err, nothing())),
+        ] {
             let (tail, omitted) = kept.finish();
             self.ending.omitted_bytes += omitted;
             if !tail.is_empty() {
@@ -103,6 +112,10 @@ pub(crate) enum End {
 impl End {
     /// From a wait status.
     pub(crate) fn from_status(status: i32) -> Self {
-        if libc::WIFSIGNALED(status) { Self::Signal(libc::WTERMSIG(status)) } else { Self::Code(libc::WEXITSTATUS(status)) }
+        if libc::WIFSIGNALED(status) {
+            Self::Signal(libc::WTERMSIG(status))
+        } else {
+            Self::Code(libc::WEXITSTATUS(status))
+        }
     }
 }

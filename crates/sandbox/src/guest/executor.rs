@@ -5,8 +5,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use serde::{Deserialize, Serialize};
 
 use super::privileges::{self, Capabilities};
-use super::tool::{self, Notice};
 use super::signals;
+use super::tool::{self, Notice};
 use crate::dispatch::Ops;
 use crate::supervisor::AGENT;
 use crate::wire::{decode, encode, receive, send};
@@ -85,7 +85,11 @@ impl Executor {
     fn serve(&self, socket: &OwnedFd) -> i32 {
         let limited = self.enter_limits();
         signals::close_all_but(&[socket.as_raw_fd()]);
-        let unable = limited.and_then(|()| fill_standard_descriptors()).and_then(|()| become_agent()).err().map(|error| format!("the sandbox's limits can't be applied: {error}"));
+        let unable = limited
+            .and_then(|()| fill_standard_descriptors())
+            .and_then(|()| become_agent())
+            .err()
+            .map(|error| format!("the sandbox's limits can't be applied: {error}"));
         while let Ok(Some(packet)) = receive(socket, RecvFlags::empty()) {
             let Ok((job, _)) = decode::<Job>(&packet.bytes) else { continue };
             let Some(notices) = packet.descriptors.last().and_then(|fd| fd.try_clone().ok()) else { continue };
@@ -101,7 +105,9 @@ impl Executor {
     }
 
     fn enter_limits(&self) -> io::Result<()> {
-        self.entrances.iter().try_for_each(|entrance| rustix::io::write(entrance.as_fd(), b"0").map(drop).map_err(Into::into))
+        self.entrances
+            .iter()
+            .try_for_each(|entrance| rustix::io::write(entrance.as_fd(), b"0").map(drop).map_err(Into::into))
     }
 }
 

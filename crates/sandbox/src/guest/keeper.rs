@@ -98,7 +98,8 @@ impl Keeper {
 
     fn wait(&self) -> Vec<Wake> {
         let input = PollFlags::IN;
-        let mut sources = vec![(Wake::Signal, self.signals.as_fd(), input), (Wake::Connection, self.link.listener(), input)];
+        let mut sources =
+            vec![(Wake::Signal, self.signals.as_fd(), input), (Wake::Connection, self.link.listener(), input)];
         if let Some((socket, writing)) = self.link.socket() {
             sources.push((Wake::Server, socket, if writing { input | PollFlags::OUT } else { input }));
         }
@@ -109,14 +110,20 @@ impl Keeper {
             (Wake::Shell(port), fd, if port == ShellPort::Commands { PollFlags::OUT } else { input })
         }));
         sources.extend(self.drains.iter().enumerate().map(|(at, pipe)| (Wake::Drain(at), pipe.as_fd(), input)));
-        let mut polled: Vec<PollFd<'_>> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         // Rounded up to a millisecond, lest it spin through the last one.
         let timeout = timeout.and_then(|left| Timespec::try_from(left + Duration::from_millis(1)).ok());
         if poll(&mut polled, timeout.as_ref()).is_err() {
             return Vec::new();
         }
-        sources.iter().zip(&polled).filter(|(_, poll)| !poll.revents().is_empty()).map(|((wake, ..), _)| *wake).collect()
+        sources
+            .iter()
+            .zip(&polled)
+            .filter(|(_, poll)| !poll.revents().is_empty())
+            .map(|((wake, ..), _)| *wake)
+            .collect()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -199,7 +206,8 @@ impl Keeper {
     fn start_tool(&mut self, call: Call, job: Job, order: OwnedFd) {
         match ToolProcess::start(call, job, &order, &mut self.executor) {
             Ok(tool) => drop(self.tools.insert(tool.call.id, tool)),
-            Err((mut call, error)) => {
+            Err(failed) => {
+                let (mut call, error) = *failed;
                 call.print(Stream::Err, format!("can't start a process: {error}\n").as_bytes());
                 self.finish(call, End::Code(126));
             }
@@ -277,7 +285,8 @@ impl Keeper {
 
     fn check_deadlines(&mut self) {
         let now = Instant::now();
-        for tool in self.tools.values_mut().filter(|tool| tool.call.deadline().is_some_and(|deadline| deadline <= now)) {
+        for tool in self.tools.values_mut().filter(|tool| tool.call.deadline().is_some_and(|deadline| deadline <= now))
+        {
             tool.call.ending.timed_out = true;
             tool.kill();
         }

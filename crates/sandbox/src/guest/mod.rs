@@ -16,7 +16,7 @@ mod mounts;
 mod output;
 mod process;
 mod process_tree;
-mod server_link;
 mod seccomp;
+mod server_link;
 mod shell;
 mod tool;

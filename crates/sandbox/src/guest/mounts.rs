@@ -4,8 +4,8 @@ use std::os::unix::fs::symlink;
 
 use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount,
-    move_mount, open_tree, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, move_mount, open_tree, unmount,
 };
 
 use crate::supervisor::{Detached, Doing, Failure};
@@ -16,8 +16,20 @@ const STAGE: &str = "/usr";
 
 /// Files of `/proc` that tell of the host, and directories that do.
 const MASKED_FILES: &[&str] = &[
-    "config.gz", "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats",
-    "sched_debug", "sysrq-trigger", "timer_list", "timer_stats",
+    "config.gz",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "sched_debug",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
 ];
 const MASKED_DIRS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
 /// The kernel's settings: to be read only.
@@ -27,16 +39,25 @@ const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 
 /// Namespaces that may be made inside: none, of any kind.
 const NAMESPACE_LIMITS: &[&str] = &[
-    "max_cgroup_namespaces", "max_ipc_namespaces", "max_mnt_namespaces", "max_net_namespaces", "max_pid_namespaces",
-    "max_time_namespaces", "max_user_namespaces", "max_uts_namespaces",
+    "max_cgroup_namespaces",
+    "max_ipc_namespaces",
+    "max_mnt_namespaces",
+    "max_net_namespaces",
+    "max_pid_namespaces",
+    "max_time_namespaces",
+    "max_user_namespaces",
+    "max_uts_namespaces",
 ];
 
 /// Puts the new root together and makes it the root.
 pub(crate) fn build(layers: Vec<Detached>, memory_bytes: Option<u64>) -> Result<(), Failure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).doing(|| "leaving the host's mounts".to_owned())?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(|| "leaving the host's mounts".to_owned())?;
     let devices: Vec<(&str, OwnedFd)> = DEVICES
         .iter()
-        .map(|name| clone_mount(&format!("/dev/{name}")).map(|mount| (*name, mount)).doing(|| format!("opening /dev/{name}")))
+        .map(|name| {
+            clone_mount(&format!("/dev/{name}")).map(|mount| (*name, mount)).doing(|| format!("opening /dev/{name}"))
+        })
         .collect::<Result<_, _>>()?;
     for layer in &layers {
         if !layer.target.is_empty() {
@@ -122,7 +143,9 @@ fn mask_proc() -> Result<(), Failure> {
         mask(&format!("/proc/{name}"), |path| Ok(mount_bind("/dev/null", path)?))?;
     }
     for name in MASKED_DIRS {
-        mask(&format!("/proc/{name}"), |path| Ok(mount("tmpfs", path, "tmpfs", plain() | MountFlags::RDONLY, c"size=0,nr_inodes=1")?))?;
+        mask(&format!("/proc/{name}"), |path| {
+            Ok(mount("tmpfs", path, "tmpfs", plain() | MountFlags::RDONLY, c"size=0,nr_inodes=1")?)
+        })?;
     }
     for name in READ_ONLY {
         mask(&format!("/proc/{name}"), |path| {

@@ -47,7 +47,8 @@ mod tests {
                 let (tail, omitted) = kept.finish();
                 out.extend(tail);
                 let head = cap / 2;
-                let expected = if cap >= 100 { all.clone() } else { [&all[..head], &all[100 - (cap - head)..]].concat() };
+                let expected =
+                    if cap >= 100 { all.clone() } else { [&all[..head], &all[100 - (cap - head)..]].concat() };
                 assert_eq!((out, omitted), (expected, 100 - cap.min(100) as u64), "cap {cap}, step {step}");
             }
         }

@@ -34,14 +34,27 @@ pub(crate) enum ToolPort {
 
 impl ToolProcess {
     /// Starts it; gives the call back if that fails.
-    pub(crate) fn start(mut call: Call, job: Job, order: &OwnedFd, executor: &mut Executor) -> Result<Self, (Call, io::Error)> {
+    pub(crate) fn start(
+        mut call: Call,
+        job: Job,
+        order: &OwnedFd,
+        executor: &mut Executor,
+    ) -> Result<Self, Box<(Call, io::Error)>> {
         call.start();
         match Self::fork(job, order, executor) {
             Ok((out, err, notices)) => {
                 super::failpoint::pass("guest.forked");
-                Ok(Self { call, out: Some(out), err: Some(err), notices, notice_bytes: Vec::new(), pids: None, kill_wanted: false })
+                Ok(Self {
+                    call,
+                    out: Some(out),
+                    err: Some(err),
+                    notices,
+                    notice_bytes: Vec::new(),
+                    pids: None,
+                    kill_wanted: false,
+                })
             }
-            Err(error) => Err((call, error)),
+            Err(error) => Err(Box::new((call, error))),
         }
     }
 

@@ -77,7 +77,8 @@ pub(crate) fn kill_below(roots: &[i32], spared: &HashSet<Process>) {
         let snapshot = Snapshot::take();
         let mut found = Vec::new();
         roots.iter().for_each(|root| snapshot.below(*root, spared, &mut found));
-        let fresh: Vec<Process> = found.into_iter().filter(|process| !roots.contains(&process.pid) && stopped.insert(*process)).collect();
+        let fresh: Vec<Process> =
+            found.into_iter().filter(|process| !roots.contains(&process.pid) && stopped.insert(*process)).collect();
         if fresh.is_empty() {
             break;
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -92,10 +92,13 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     allowed.insert(libc::SYS_personality, vec![equals(0, 0)?, equals(0, 8)?, equals(0, 0xffff_ffff)?]);
 
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    refused.insert(libc::SYS_clone, NAMESPACE_FLAGS.iter().map(|flag| has_flag(0, *flag as u64)).collect::<Result<_, _>>()?);
+    refused.insert(
+        libc::SYS_clone,
+        NAMESPACE_FLAGS.iter().map(|flag| has_flag(0, *flag as u64)).collect::<Result<_, _>>()?,
+    );
     refused.insert(libc::SYS_socket, refused_sockets()?);
     // Typing into the terminal of someone else.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| equals(1, request as u64));
+    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| equals(1, request));
     refused.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
 
     let filter = |rules, otherwise, matching| -> Result<BpfProgram, _> {
@@ -125,7 +128,8 @@ fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         family(SeccompCmpOp::Eq, libc::AF_NETLINK)?,
         SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, libc::NETLINK_ROUTE as u64)?,
     ])?;
-    let others = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(|allowed| family(SeccompCmpOp::Ne, allowed));
+    let others = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
+        .map(|allowed| family(SeccompCmpOp::Ne, allowed));
     Ok(vec![netlink_but_routes, SeccompRule::new(others.into_iter().collect::<Result<_, _>>()?)?])
 }
 
@@ -134,7 +138,12 @@ fn equals(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendE
 }
 
 fn has_flag(argument: u8, flag: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?])
+    SeccompRule::new(vec![SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(flag),
+        flag,
+    )?])
 }
 
 #[cfg(test)]

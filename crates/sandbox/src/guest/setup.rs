@@ -109,5 +109,8 @@ fn limit_resources() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let files = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum.map_or(Some(1024), |most| Some(most.min(1024))), ..files });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit { current: files.maximum.map_or(Some(1024), |most| Some(most.min(1024))), ..files },
+    );
 }

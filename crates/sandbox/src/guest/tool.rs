@@ -47,7 +47,8 @@ impl Notice {
     pub(crate) fn take(read: &mut Vec<u8>) -> Vec<Self> {
         let mut notices = Vec::new();
         loop {
-            let number = |at: usize| -> Option<i32> { Some(i32::from_le_bytes(read.get(at..at + 4)?.try_into().ok()?)) };
+            let number =
+                |at: usize| -> Option<i32> { Some(i32::from_le_bytes(read.get(at..at + 4)?.try_into().ok()?)) };
             let (notice, length) = match read.first() {
                 Some(b'P') => match (number(1), number(5)) {
                     (Some(top), Some(tool)) => (Self::Started { top, tool }, 9),
@@ -70,6 +71,9 @@ impl Notice {
 /// runs, and reports its end.
 pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)], ops: Ops) -> i32 {
     signals::reset();
+    let mut ours: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).chain([0, 1, 2]).collect();
+    ours.sort_unstable();
+    signals::close_all_but(&ours);
     let Ok([first, second, third, notices]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
     let _ = privileges::adopt_orphans();
     let top = std::process::id() as i32;
@@ -81,7 +85,7 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             return 0;
         }
         Job::Exec => fork_into(|| exec(first, &second, &third, env)),
-        Job::Shell => fork_into(|| shell::exec(&first, &second, &third, env)),
+        Job::Shell => fork_into(|| shell::exec(first, &second, &third, env)),
     };
     let tool = match forked {
         Ok(tool) => tool,
@@ -91,7 +95,8 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
         }
     };
     Notice::Started { top, tool }.give(&notices);
-    signals::close_all_but(&[notices.as_raw_fd()]);
+    // Its output ends when its own processes have ended; this one is not of them.
+    drop((second, third));
     let mut status = 0;
     loop {
         // SAFETY: the status is a valid place to write to.
@@ -126,7 +131,9 @@ fn run_op(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]
     let mut order = File::from(order);
     let null = File::options().read(true).write(true).open("/dev/null");
     let plumbed = null.is_ok_and(|null| {
-        rustix::stdio::dup2_stdin(&null).is_ok() && rustix::stdio::dup2_stdout(out).is_ok() && rustix::stdio::dup2_stderr(err).is_ok()
+        rustix::stdio::dup2_stdin(&null).is_ok()
+            && rustix::stdio::dup2_stdout(out).is_ok()
+            && rustix::stdio::dup2_stderr(err).is_ok()
     });
     let mut input = Vec::new();
     let sheet = read_sheet(&mut order).and_then(|sheet| order.read_to_end(&mut input).map(|_| sheet));
@@ -162,6 +169,8 @@ fn exec(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) 
     if let Err(error) = std::env::set_current_dir(&cwd) {
         return complain(126, &format!("can't enter {cwd}: {error}"));
     }
+    // It is standard input now, and as itself is closed with all the rest below.
+    std::mem::forget(order);
     become_program(&argv, &env, &[])
 }
 
@@ -170,13 +179,14 @@ fn exec(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) 
 pub(crate) fn plumb(stdin: i32, out: &OwnedFd, err: &OwnedFd) -> bool {
     let _ = rustix::process::setsid();
     // SAFETY: the standard descriptors are nobody's in this process.
-    let done = unsafe { libc::dup2(stdin, 0) == 0 && libc::dup2(out.as_raw_fd(), 1) == 1 && libc::dup2(err.as_raw_fd(), 2) == 2 };
-    done
+
+    unsafe { libc::dup2(stdin, 0) == 0 && libc::dup2(out.as_raw_fd(), 1) == 1 && libc::dup2(err.as_raw_fd(), 2) == 2 }
 }
 
 /// A later value of a variable replaces an earlier one.
 pub(crate) fn overlaid(base: &[(String, String)], more: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut env: Vec<(String, String)> = base.iter().filter(|(key, _)| !more.iter().any(|(other, _)| other == key)).cloned().collect();
+    let mut env: Vec<(String, String)> =
+        base.iter().filter(|(key, _)| !more.iter().any(|(other, _)| other == key)).cloned().collect();
     env.extend(more);
     env
 }

@@ -55,7 +55,8 @@ impl Native {
         let NativeConfig { dir, executable, linger, cgroups, failpoint } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let supervisor = Arc::new(SupervisorLink::new(Config { dir: dir.clone(), linger, cgroups }, executable, failpoint));
+        let supervisor =
+            Arc::new(SupervisorLink::new(Config { dir: dir.clone(), linger, cgroups }, executable, failpoint));
         Self { dir, supervisor, open: Mutex::default() }
     }
 
@@ -163,7 +164,8 @@ impl Backend for Native {
 
     fn shutdown(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            let held: Vec<_> = self.open.lock().expect("no holder panics").drain().filter_map(|(_, held)| held.upgrade()).collect();
+            let held: Vec<_> =
+                self.open.lock().expect("no holder panics").drain().filter_map(|(_, held)| held.upgrade()).collect();
             held.iter().for_each(|sandbox| sandbox.expect_end());
             self.supervisor.shut_down().await
         })
@@ -172,8 +174,9 @@ impl Backend for Native {
 
 /// The name of our group in each cgroup hierarchy: one for each directory of sandboxes.
 pub(crate) fn cgroup_name(dir: &Path) -> String {
-    let hash = dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash =
+        dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     format!("tenure-{hash:016x}")
 }

@@ -23,7 +23,12 @@ impl Channel {
     /// listens.
     pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<Self> {
         let directory = open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
         let address = address_in(&directory, name)?;
         loop {
             match connect(&socket, &address) {
@@ -36,7 +41,9 @@ impl Channel {
     }
 
     pub(crate) async fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.0.async_io(Interest::WRITABLE, |socket| send(socket.as_fd(), bytes, descriptors, SendFlags::DONTWAIT)).await
+        self.0
+            .async_io(Interest::WRITABLE, |socket| send(socket.as_fd(), bytes, descriptors, SendFlags::DONTWAIT))
+            .await
     }
 
     /// The next packet; `None` when the other side is gone.

@@ -8,7 +8,12 @@ use crate::supervisor::{Cgroups, Config, subgroups};
 use crate::{Error, Leftover};
 
 /// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
-pub(crate) fn find(dir: &Path, supervisor: Option<u32>, alive: &[SessionId], known: &[SessionId]) -> Result<Vec<Leftover>, Error> {
+pub(crate) fn find(
+    dir: &Path,
+    supervisor: Option<u32>,
+    alive: &[SessionId],
+    known: &[SessionId],
+) -> Result<Vec<Leftover>, Error> {
     let mut found = Vec::new();
     let is_known = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -17,7 +22,8 @@ pub(crate) fn find(dir: &Path, supervisor: Option<u32>, alive: &[SessionId], kno
     let directories = subgroups(&dir.join("sessions"));
     found.extend(directories.into_iter().filter(|path| !is_known(path)).map(Leftover::Directory));
 
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
+    let mountinfo =
+        std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
     for home in Cgroups::find(&mountinfo, &cgroup_name(dir)) {
         let groups = subgroups(&home.parent).into_iter().filter(|path| !is_known(path));
         let ours = (supervisor.is_none() && home.parent.exists()).then(|| home.parent.clone());
@@ -37,7 +43,11 @@ pub(crate) fn find(dir: &Path, supervisor: Option<u32>, alive: &[SessionId], kno
 }
 
 fn mounts_under<'m>(mountinfo: &'m str, dir: &'m Path) -> impl Iterator<Item = PathBuf> + 'm {
-    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).filter(move |at| at.starts_with(dir) && at != dir)
+    mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(move |at| at.starts_with(dir) && at != dir)
 }
 
 /// A supervisor, keeper or executor: all are copies of one process, and so have its command line.

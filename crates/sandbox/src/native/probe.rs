@@ -1,8 +1,109 @@
 use std::path::Path;
+use std::time::Duration;
+
+use tenure_core::id::{ItemId, SessionId};
 
 use super::Native;
-use crate::Report;
+use crate::guest::probe::{Finding, Input, NAME};
+use crate::{Applied, Backend, CallEnd, Check, Error, Opened, Order, Outcome, Report, Spec, Work};
 
-pub(crate) async fn run(_native: &Native, _dir: &Path) -> Report {
-    Report::default()
+/// Makes a sandbox, has it try to get out, and removes it.
+pub(crate) async fn run(native: &Native, dir: &Path) -> Report {
+    let mut report = Report::default();
+    let session = SessionId::from_bits(random_bits());
+    match Backend::open(native, Spec::new(session)).await {
+        Ok(opened) => {
+            report.add("a sandbox can be made", Outcome::Pass, "with its own namespaces and an overlay root", "");
+            report.add_limits(&opened.limits);
+            let host_file = dir.join(format!("probe-{session}"));
+            match std::fs::write(&host_file, b"of the host") {
+                Ok(()) => report.add_findings(attempt(&opened, &host_file).await),
+                Err(error) => {
+                    report.add("attempts to get out fail", Outcome::Fail, &format!("can't prepare them: {error}"), "")
+                }
+            }
+            let _ = std::fs::remove_file(&host_file);
+        }
+        Err(error) => {
+            let (cause, fix) = explain(&error);
+            report.add("a sandbox can be made", Outcome::Fail, &cause, &fix);
+        }
+    }
+    match Backend::destroy(native, session).await {
+        Ok(()) => report.add("a sandbox can be removed", Outcome::Pass, "nothing is left of it", ""),
+        Err(error) => report.add("a sandbox can be removed", Outcome::Fail, &explain(&error).0, ""),
+    }
+    report
+}
+
+async fn attempt(opened: &Opened, host_file: &Path) -> Result<Vec<Finding>, String> {
+    let input = Input { host_file: host_file.to_string_lossy().into_owned() };
+    let input = serde_json::to_vec(&input).map_err(|error| error.to_string())?;
+    let mut order = Order::new(ItemId::from_bits(random_bits()), Work::Op { name: NAME.to_owned(), input });
+    order.timeout = Some(Duration::from_secs(30));
+    match opened.sandbox.run(order, None).await {
+        Ok(CallEnd::Exited(exit)) if exit.code == Some(0) => {
+            serde_json::from_slice(&exit.stdout).map_err(|error| error.to_string())
+        }
+        Ok(CallEnd::Exited(exit)) => Err(format!("they ended early: {exit:?}")),
+        Ok(CallEnd::Interrupted { reason }) => Err(reason),
+        Err(error) => Err(explain(&error).0),
+    }
+}
+
+impl Report {
+    fn add(&mut self, name: &str, outcome: Outcome, cause: &str, fix: &str) {
+        self.checks.push(Check { name: name.to_owned(), outcome, cause: cause.to_owned(), fix: fix.to_owned() });
+    }
+
+    fn add_limits(&mut self, limits: &Applied) {
+        for (name, value) in [
+            ("memory", limits.memory_bytes.map(|bytes| format!("{} MiB by default", bytes >> 20))),
+            ("pids", limits.pids.map(|pids| format!("{pids} by default"))),
+        ] {
+            let check = format!("{name} can be limited");
+            let missing = limits.missing.iter().find(|missing| missing.starts_with(name));
+            match (value, missing) {
+                (Some(value), _) => self.add(&check, Outcome::Pass, &value, ""),
+                (None, Some(cause)) => {
+                    self.add(&check, Outcome::Absent, cause, "mount this cgroup controller where Tenure may write")
+                }
+                (None, None) => self.add(&check, Outcome::Absent, "not asked for", ""),
+            }
+        }
+    }
+
+    fn add_findings(&mut self, findings: Result<Vec<Finding>, String>) {
+        match findings {
+            Ok(findings) => {
+                for Finding { name, holds, seen } in findings {
+                    let (outcome, fix) = match holds {
+                        true => (Outcome::Pass, ""),
+                        false => (Outcome::Fail, "don't run sessions here; report this with the output of `uname -a`"),
+                    };
+                    self.add(&name, outcome, &seen, fix);
+                }
+            }
+            Err(cause) => {
+                self.add("attempts to get out fail", Outcome::Fail, &format!("they could not be made: {cause}"), "")
+            }
+        }
+    }
+}
+
+fn explain(error: &Error) -> (String, String) {
+    match error {
+        Error::Refused { cause, fix } => (cause.clone(), fix.clone()),
+        Error::Failed { doing, source } => (format!("{doing}: {source}"), String::new()),
+        Error::Unenforceable { .. } | Error::Lost | Error::Invalid(_) | Error::Incompatible { .. } => {
+            (error.to_string(), String::new())
+        }
+    }
+}
+
+fn random_bits() -> u128 {
+    let mut bytes = [0; 16];
+    // Without randomness the id is zero, which no session has either.
+    let _ = getrandom::fill(&mut bytes);
+    u128::from_le_bytes(bytes)
 }

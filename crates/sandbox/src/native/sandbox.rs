@@ -119,7 +119,9 @@ impl Sandbox for NativeSandbox {
 
     fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            JournalFile::new(&self.shared.session_dir, call).remove().map_err(Error::failed("removing a call's journal"))
+            JournalFile::new(&self.shared.session_dir, call)
+                .remove()
+                .map_err(Error::failed("removing a call's journal"))
         })
     }
 
@@ -129,7 +131,9 @@ impl Sandbox for NativeSandbox {
 
     fn lost(&self) -> BoxFuture<'_, LostReason> {
         let mut lost = self.shared.lost.subscribe();
-        Box::pin(async move { lost.wait_for(Option::is_some).await.ok().and_then(|lost| *lost).unwrap_or(LostReason::Died) })
+        Box::pin(
+            async move { lost.wait_for(Option::is_some).await.ok().and_then(|lost| *lost).unwrap_or(LostReason::Died) },
+        )
     }
 }
 
@@ -140,7 +144,9 @@ fn check(work: &Work) -> Result<(), Error> {
         Work::Shell { command, .. } if command.contains('\0') => zero("the command"),
         Work::Exec { argv, .. } if argv.is_empty() => Err(Error::Invalid("no program is named".to_owned())),
         Work::Exec { argv, .. } if argv.iter().any(|argument| argument.contains('\0')) => zero("an argument"),
-        Work::Exec { env, .. } if env.iter().any(|(key, value)| key.contains(['\0', '=']) || key.is_empty() || value.contains('\0')) => {
+        Work::Exec { env, .. }
+            if env.iter().any(|(key, value)| key.contains(['\0', '=']) || key.is_empty() || value.contains('\0')) =>
+        {
             Err(Error::Invalid("a variable's name is empty or has `=` in it, or it has a zero byte in it".to_owned()))
         }
         Work::Shell { .. } | Work::Exec { .. } | Work::Op { .. } => Ok(()),
@@ -229,15 +235,12 @@ impl Shared {
         loop {
             let Some(mut file) = journal.try_lock().map_err(failed)? else {
                 // Someone may still write it: the keeper that has it, or one that is just dying.
-                match self.attach(call).await {
-                    Some(true) => {
-                        self.wait_end(call).await;
-                        if let Some(exit) = journal.read().map_err(failed)?.into_exit() {
-                            return Ok(CallEnd::Exited(exit));
-                        }
+                // If it isn't known there, it came to its end a moment ago, or was an unread order that was dropped.
+                if self.attach(call).await == Some(true) {
+                    self.wait_end(call).await;
+                    if let Some(exit) = journal.read().map_err(failed)?.into_exit() {
+                        return Ok(CallEnd::Exited(exit));
                     }
-                    // It may have come to its end a moment ago, or been an unread order that was dropped.
-                    Some(false) | None => {}
                 }
                 journal.wait_unlocked().await.map_err(failed)?;
                 continue;

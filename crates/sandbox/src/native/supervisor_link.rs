@@ -132,16 +132,24 @@ impl SupervisorLink {
                 self.idle.lock().expect("no holder panics").push(connection);
                 return Ok(());
             }
-            let (config, executable, failpoint) = (self.config.clone(), self.executable.clone(), self.failpoint.clone());
+            let (config, executable, failpoint) =
+                (self.config.clone(), self.executable.clone(), self.failpoint.clone());
             let started = tokio::task::spawn_blocking(move || spawn(&config, &executable, failpoint.as_deref()));
-            match started.await.map_err(io::Error::other).flatten().map_err(Error::failed("starting the sandbox supervisor"))? {
+            match started
+                .await
+                .map_err(io::Error::other)
+                .flatten()
+                .map_err(Error::failed("starting the sandbox supervisor"))?
+            {
                 Started::Ready => {}
                 // Of another process, and not yet listening; or one that is just ending.
                 Started::Taken => tokio::time::sleep(ATTEMPT_AGAIN).await,
                 Started::Failed(failure) => return Err(failure.into()),
             }
         }
-        Err(Error::failed("starting the sandbox supervisor")(io::Error::other("another one holds the directory and doesn't answer")))
+        Err(Error::failed("starting the sandbox supervisor")(io::Error::other(
+            "another one holds the directory and doesn't answer",
+        )))
     }
 }
 

@@ -75,7 +75,11 @@ impl Cgroups {
             }
         }
         for control in Control::ALL {
-            let known = ours.homes.iter().flat_map(|home| &home.controls).chain(ours.missing.iter().map(|(control, _)| control));
+            let known = ours
+                .homes
+                .iter()
+                .flat_map(|home| &home.controls)
+                .chain(ours.missing.iter().map(|(control, _)| control));
             if !known.into_iter().any(|seen| *seen == control) {
                 ours.missing.push((control, "no cgroup hierarchy with this controller is mounted".to_owned()));
             }
@@ -90,13 +94,20 @@ impl Cgroups {
             (Control::Cpu, limits.cpu_millis.map(u64::from), None),
             (Control::Pids, limits.pids.map(u64::from), Some(u64::from(Limits::DEFAULT_PIDS))),
         ];
-        let mut group = Group { paths: Vec::new(), applied: Applied::default(), entrances: Vec::new(), memory_events: None };
+        let mut group =
+            Group { paths: Vec::new(), applied: Applied::default(), entrances: Vec::new(), memory_events: None };
         let made = wanted.into_iter().try_for_each(|(control, set, default)| match (set.or(default), set.is_some()) {
             (None, _) => Ok(()),
             (Some(value), mandatory) => match self.limit(&mut group, session, control, value) {
-                Ok(()) => Ok(group.note(control, value)),
+                Ok(()) => {
+                    group.note(control, value);
+                    Ok(())
+                }
                 Err(cause) if mandatory => Err(Failure::Unenforceable { what: control, cause }),
-                Err(cause) => Ok(group.applied.missing.push(format!("{}: {cause}", control.name()))),
+                Err(cause) => {
+                    group.applied.missing.push(format!("{}: {cause}", control.name()));
+                    Ok(())
+                }
             },
         });
         match made.and_then(|()| group.open_doors()) {
@@ -130,16 +141,17 @@ impl Cgroups {
         self.homes.iter().flat_map(|home| subgroups(&home.parent)).collect()
     }
 
-    /// Kills and removes whatever an earlier supervisor left.
-    pub(crate) fn sweep(&self) {
-        for path in self.children() {
+    /// Kills and removes whatever an earlier supervisor left; gives what the kernel does not let go of yet.
+    pub(crate) fn sweep(&self) -> Vec<PathBuf> {
+        let children = self.children();
+        for path in &children {
             for pid in std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
                 if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
             }
-            remove(&path);
         }
+        children.into_iter().filter(|path| !remove(path)).collect()
     }
 
     /// Removes our own groups; the sandboxes' must be gone.
@@ -177,7 +189,8 @@ impl Group {
     }
 
     fn open_doors(&mut self) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Failed { doing: "opening a cgroup".to_owned(), cause: error.to_string() };
+        let failed =
+            |error: io::Error| Failure::Failed { doing: "opening a cgroup".to_owned(), cause: error.to_string() };
         for path in &self.paths {
             let entrance = File::options().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
             self.entrances.push(entrance.into());
@@ -190,14 +203,14 @@ impl Group {
         Ok(())
     }
 
-    /// Removes the groups; what was in them must be dead. Says whether all are gone.
-    pub(crate) fn remove(&mut self) -> bool {
-        self.paths.retain(|path| !remove(path));
-        self.paths.is_empty()
+    /// Removes the groups, whose processes must be dead; gives those that the kernel does not let go of yet.
+    pub(crate) fn remove(self) -> Vec<PathBuf> {
+        self.paths.into_iter().filter(|path| !remove(path)).collect()
     }
 }
 
-fn remove(path: &Path) -> bool {
+/// Removes a group; says whether it is gone.
+pub(crate) fn remove(path: &Path) -> bool {
     match std::fs::remove_dir(path) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -270,7 +283,8 @@ mod tests {
 34 30 0:29 / /nowhere/systemd rw - cgroup cgroup rw,name=systemd
 35 30 0:30 / /nowhere/pids rw - cgroup cgroup rw,pids";
         let found = Cgroups::find(mountinfo, "tenure-x");
-        let shown: Vec<_> = found.iter().map(|home| (home.parent.to_string_lossy().into_owned(), home.controls.clone())).collect();
+        let shown: Vec<_> =
+            found.iter().map(|home| (home.parent.to_string_lossy().into_owned(), home.controls.clone())).collect();
         let expected = [
             ("/nowhere/cpu,cpuacct/tenure-x".to_owned(), vec![Control::Cpu]),
             ("/nowhere/memory/tenure-x".to_owned(), vec![Control::Memory]),
@@ -289,7 +303,8 @@ mod tests {
         let session = tenure_core::id::SessionId::from_bits(7);
         let limits = crate::Limits { cpu_millis: Some(1_500), ..Default::default() };
         std::fs::create_dir(root.path().join("tenure-x").join(session.to_string())).expect("as the kernel would");
-        std::fs::write(root.path().join("tenure-x").join(session.to_string()).join("cgroup.procs"), "").expect("as the kernel would");
+        std::fs::write(root.path().join("tenure-x").join(session.to_string()).join("cgroup.procs"), "")
+            .expect("as the kernel would");
         let group = cgroups.create(session, limits).expect("limits");
         let read = |name: &str| std::fs::read_to_string(group.paths[0].join(name)).expect(name);
         assert_eq!(read("cpu.max"), format!("150000 {CPU_PERIOD_US}"));

@@ -8,7 +8,7 @@ use tenure_core::id::SessionId;
 use super::create::create;
 use super::layers::Slot;
 use super::skeleton::Skeleton;
-use super::{Cgroups, Doing, Failure, Group, SLOTS};
+use super::{Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
 use crate::spec::{Applied, Spec};
 
@@ -20,8 +20,8 @@ pub(crate) struct Sandboxes {
     cgroups: Cgroups,
     ops: Ops,
     live: HashMap<SessionId, Live>,
-    /// Dead, but with groups that the kernel did not let go of yet.
-    lingering: Vec<Group>,
+    /// Groups of dead sandboxes that the kernel did not let go of yet.
+    lingering: Vec<PathBuf>,
     free: Vec<Slot>,
     next_slot: u32,
     busy: &'static [AtomicBool],
@@ -36,14 +36,14 @@ struct Live {
 
 impl Sandboxes {
     pub(crate) fn new(dir: &Path, cgroups: Cgroups, ops: Ops) -> Result<Self, Failure> {
-        cgroups.sweep();
+        let lingering = cgroups.sweep();
         Ok(Self {
             sessions_dir: dir.join("sessions"),
             skeleton: Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?,
             cgroups,
             ops,
             live: HashMap::new(),
-            lingering: Vec::new(),
+            lingering,
             free: Vec::new(),
             next_slot: 0,
             busy: shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?,
@@ -59,12 +59,16 @@ impl Sandboxes {
         let session_dir = self.sessions_dir.join(session.to_string());
         for dir in [session_dir.clone(), session_dir.join("calls")] {
             match std::fs::create_dir(&dir) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).doing(|| format!("making {}", dir.display())),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error).doing(|| format!("making {}", dir.display()));
+                }
                 Ok(()) | Err(_) => {}
             }
         }
         let slot = self.take_slot()?;
         let mut group = self.cgroups.create(session, spec.limits)?;
+        // The groups of its last life may be among them.
+        self.lingering.retain(|path| !group.paths.contains(path));
         let busy = &self.busy[slot.index as usize];
         busy.store(false, Ordering::Relaxed);
         match create(spec, &session_dir, &slot, &mut group, busy, self.ops) {
@@ -74,7 +78,7 @@ impl Sandboxes {
                 Ok((true, applied))
             }
             Err(failure) => {
-                group.remove();
+                self.lingering.extend(group.remove());
                 self.free.push(slot);
                 Err(failure)
             }
@@ -86,7 +90,10 @@ impl Sandboxes {
             return Ok(slot);
         }
         if self.next_slot == SLOTS {
-            return Err(Failure::Failed { doing: "making a sandbox".to_owned(), cause: format!("{SLOTS} are alive, the most there can be") });
+            return Err(Failure::Failed {
+                doing: "making a sandbox".to_owned(),
+                cause: format!("{SLOTS} are alive, the most there can be"),
+            });
         }
         let slot = Slot::new(self.next_slot, &self.skeleton.path, &self.skeleton.host_dirs)?;
         self.next_slot += 1;
@@ -107,7 +114,7 @@ impl Sandboxes {
 
     /// Collects every sandbox that has died: all its processes are gone when its keeper can be waited for.
     pub(crate) fn reap(&mut self) {
-        self.lingering.retain_mut(|group| !group.remove());
+        self.lingering.retain(|path| !cgroup::remove(path));
         loop {
             // SAFETY: takes no pointer that matters.
             let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
@@ -115,10 +122,8 @@ impl Sandboxes {
                 return;
             }
             let dead = self.live.iter().find(|(_, live)| live.keeper == pid).map(|(session, _)| *session);
-            if let Some(mut live) = dead.and_then(|session| self.live.remove(&session)) {
-                if !live.group.remove() {
-                    self.lingering.push(live.group);
-                }
+            if let Some(live) = dead.and_then(|session| self.live.remove(&session)) {
+                self.lingering.extend(live.group.remove());
                 self.free.push(live.slot);
             }
         }

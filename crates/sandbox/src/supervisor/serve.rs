@@ -15,6 +15,9 @@ use crate::wire::{Greeting, SupervisorAsk, SupervisorTell, decode, encode, recei
 /// would not remove tries again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long the server that started it may take to connect.
+const FIRST_SERVER: Duration = Duration::from_secs(10);
+
 /// The state of a running supervisor.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -23,7 +26,9 @@ pub(crate) struct Supervisor {
     signals: OwnedFd,
     servers: Vec<Server>,
     linger: Duration,
+    /// Since when it has had no server, and for how long it bears that.
     alone_since: Instant,
+    bears: Duration,
     closing: bool,
     /// Held for the life of the process.
     _lock: OwnedFd,
@@ -56,13 +61,15 @@ impl Supervisor {
             }
             false => Cgroups::without("cgroups are switched off"),
         };
-        let signals = signals::open().map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
+        let signals = signals::open()
+            .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
             sandboxes: Sandboxes::new(&config.dir, cgroups, ops)?,
             listener,
             signals,
             servers: Vec::new(),
             linger: config.linger,
+            bears: config.linger.max(FIRST_SERVER),
             alone_since: Instant::now(),
             closing: false,
             _lock: lock,
@@ -92,7 +99,8 @@ impl Supervisor {
     }
 
     fn is_done(&mut self) -> bool {
-        let alone_too_long = self.servers.is_empty() && self.alone_since.elapsed() >= self.linger && !self.sandboxes.any_busy();
+        let alone_too_long =
+            self.servers.is_empty() && self.alone_since.elapsed() >= self.bears && !self.sandboxes.any_busy();
         if alone_too_long && !self.closing {
             self.closing = true;
             self.sandboxes.kill_all();
@@ -105,8 +113,10 @@ impl Supervisor {
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
         let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
-        let mut polled: Vec<PollFd<'_>> = sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let timeout = self.timeout().map(|left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 }));
+        let mut polled: Vec<PollFd<'_>> =
+            sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let timeout =
+            self.timeout().map(|left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 60, tv_nsec: 0 }));
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) => {}
             Err(_) => return Vec::new(),
@@ -116,7 +126,8 @@ impl Supervisor {
 
     fn timeout(&self) -> Option<Duration> {
         let again = (!self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
-        let alone = self.servers.is_empty().then(|| self.linger.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
+        let alone =
+            self.servers.is_empty().then(|| self.bears.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
         again.into_iter().chain(alone).min()
     }
 
@@ -150,9 +161,10 @@ impl Supervisor {
     fn answer(&mut self, ask: SupervisorAsk) -> Answer {
         Answer::Now(match ask {
             SupervisorAsk::Hello(_) => SupervisorTell::Hello(Greeting::ours()),
-            SupervisorAsk::Open { .. } if self.closing => {
-                SupervisorTell::Failed { doing: "making a sandbox".to_owned(), cause: "the supervisor is shutting down".to_owned() }
-            }
+            SupervisorAsk::Open { .. } if self.closing => SupervisorTell::Failed {
+                doing: "making a sandbox".to_owned(),
+                cause: "the supervisor is shutting down".to_owned(),
+            },
             SupervisorAsk::Open { spec } => {
                 // The keeper of an earlier sandbox may have died unnoticed a moment ago.
                 self.sandboxes.reap();
@@ -193,6 +205,7 @@ impl Supervisor {
         self.servers.retain(|server| !server.gone);
         if self.servers.is_empty() && before > 0 {
             self.alone_since = Instant::now();
+            self.bears = self.linger;
         }
     }
 }

@@ -14,11 +14,48 @@ const SYSTEM_DIRS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "
 /// What programs of the host look for in `/etc`. Nothing that may hold a secret: no `shadow`, `ssh`, `environment`, no
 /// package manager's or proxy's settings.
 const ETC: &[&str] = &[
-    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf", "debian_version",
-    "ethertypes", "fonts", "gai.conf", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-    "localtime", "locale.alias", "locale.conf", "magic", "magic.mime", "mailcap", "mime.types", "os-release", "perl", "pki",
-    "profile", "profile.d", "protocols", "python2.7", "python3", "redhat-release", "rpc", "services", "sgml", "shells", "skel",
-    "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "xattr.conf", "xml",
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion.d",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "debian_version",
+    "ethertypes",
+    "fonts",
+    "gai.conf",
+    "host.conf",
+    "inputrc",
+    "java",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "locale.alias",
+    "locale.conf",
+    "magic",
+    "magic.mime",
+    "mailcap",
+    "mime.types",
+    "os-release",
+    "perl",
+    "pki",
+    "profile",
+    "profile.d",
+    "protocols",
+    "python2.7",
+    "python3",
+    "redhat-release",
+    "rpc",
+    "services",
+    "sgml",
+    "shells",
+    "skel",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+    "xattr.conf",
+    "xml",
 ];
 /// As above, for names that carry a version.
 const ETC_PREFIXES: &[&str] = &["java-", "python3.", "openssl"];
@@ -51,7 +88,8 @@ pub(crate) const HOSTNAME: &str = "sandbox";
 const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n";
 /// There is no network, and so no name server: a lookup fails at once instead of waiting.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 /// Directories, their modes and owners, as seen inside.
 const DIRECTORIES: &[(&str, u32, u32)] = &[
@@ -111,8 +149,13 @@ impl Skeleton {
                 Ok(_) | Err(_) => {}
             }
         }
-        let texts =
-            [("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("resolv.conf", RESOLV_CONF), ("nsswitch.conf", NSSWITCH)];
+        let texts = [
+            ("passwd", PASSWD),
+            ("group", GROUP),
+            ("hosts", HOSTS),
+            ("resolv.conf", RESOLV_CONF),
+            ("nsswitch.conf", NSSWITCH),
+        ];
         for (name, text) in texts {
             make_file(text.as_bytes(), &at.join("etc").join(name), 0o644)?;
         }

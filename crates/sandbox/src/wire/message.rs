@@ -35,9 +35,13 @@ impl Greeting {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SupervisorAsk {
     Hello(Greeting),
-    Open { spec: Spec },
+    Open {
+        spec: Spec,
+    },
     /// Kill what is left of the sandbox, reap it and remove its cgroups.
-    End { session: SessionId },
+    End {
+        session: SessionId,
+    },
     Alive,
     Shutdown,
 }
@@ -79,21 +83,41 @@ impl Control {
 pub(crate) enum KeeperAsk {
     Hello(Greeting),
     /// With the locked journal and the order as descriptors.
-    Run { call: ItemId, timeout_ms: Option<u64>, cap_bytes: usize, watch: bool },
-    Attach { call: ItemId, watch: bool },
-    Cancel { call: ItemId },
-    Terminate { grace_ms: u64 },
+    Run {
+        call: ItemId,
+        timeout_ms: Option<u64>,
+        cap_bytes: usize,
+        watch: bool,
+    },
+    Attach {
+        call: ItemId,
+        watch: bool,
+    },
+    Cancel {
+        call: ItemId,
+    },
+    Terminate {
+        grace_ms: u64,
+    },
 }
 
 /// What a keeper tells its server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum KeeperTell {
     Hello(Greeting),
-    Attached { call: ItemId, known: bool },
+    Attached {
+        call: ItemId,
+        known: bool,
+    },
     /// The journal has the result.
-    Ended { call: ItemId },
+    Ended {
+        call: ItemId,
+    },
     /// Followed by output bytes; `from` is how many came before them on all streams.
-    Progress { call: ItemId, from: u64 },
+    Progress {
+        call: ItemId,
+        from: u64,
+    },
 }
 
 /// A message as one line, to be followed by raw bytes.
@@ -105,7 +129,8 @@ pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
 
 /// The message of a packet, and the raw bytes after it.
 pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> io::Result<(T, &[u8])> {
-    let end = packet.iter().position(|byte| *byte == b'\n').ok_or_else(|| io::Error::other("a packet has no message"))?;
+    let end =
+        packet.iter().position(|byte| *byte == b'\n').ok_or_else(|| io::Error::other("a packet has no message"))?;
     let message = serde_json::from_slice(&packet[..end])?;
     Ok((message, &packet[end + 1..]))
 }

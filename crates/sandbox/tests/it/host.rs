@@ -46,6 +46,48 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The supervisor of this host.
+    pub(crate) fn supervisor(&self) -> i32 {
+        let family = self.family();
+        let is_inside = |pid: i32| family.iter().any(|(other, _)| *other == pid);
+        family.iter().find(|(_, parent)| !is_inside(*parent)).expect("a supervisor").0
+    }
+
+    /// The keepers of this host, newest last.
+    pub(crate) fn keepers(&self) -> Vec<i32> {
+        let supervisor = self.supervisor();
+        self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid).collect()
+    }
+
+    /// Processes that are copies of this host's supervisor, with their parents.
+    fn family(&self) -> Vec<(i32, i32)> {
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        let pids = std::fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = pids.filter(|pid: &i32| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.starts_with("tenure-sandbox-supervisor") && command.contains(&dir)
+        });
+        let mut family: Vec<(i32, i32)> = ours
+            .filter_map(|pid| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+                Some((pid, stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?))
+            })
+            .collect();
+        family.sort_unstable();
+        family
+    }
+}
+
+/// Ends a process that this test started, at once.
+pub(crate) fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+}
+
 fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> NativeConfig {
     let mut config = NativeConfig::new(dir);
     config.executable = Some(env!("CARGO_BIN_EXE_tenure-sandbox-guest").into());
@@ -69,6 +111,13 @@ pub(crate) fn shell(command: &str) -> Work {
 pub(crate) fn exec(argv: &[&str]) -> Work {
     let argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
     Work::Exec { argv, env: Vec::new(), cwd: "/workspace".to_owned(), stdin: Vec::new() }
+}
+
+/// Runs a call as a restarted server does: it may have been ordered before.
+pub(crate) async fn judge(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) -> Result<CallEnd, tenure_sandbox::Error> {
+    let mut order = Order::new(call(n), work);
+    order.asked_at = Some(std::time::SystemTime::now());
+    sandbox.run(order, None).await
 }
 
 /// Runs a new call to its end.

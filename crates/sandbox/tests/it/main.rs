@@ -1,4 +1,9 @@
 //! Tests of the sandbox as a whole: real processes, real namespaces, real files.
 
 mod conformance;
+mod crash;
+mod escape;
 mod host;
+mod limits;
+mod shell;
+mod tree;

@@ -1,0 +1,155 @@
+//! What is judged of calls after a process was killed.
+
+use std::sync::Arc;
+
+use tenure_sandbox::{CallEnd, LostReason, Order, Sandbox};
+
+use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
+
+/// A call that waits to be let go, and leaves one line for each time it ran.
+const WAITING: &str = "echo ran >> log; : > /tmp/ready; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo done";
+
+async fn started(sandbox: &Arc<dyn Sandbox>, n: u128) {
+    run(sandbox, n, exec(&["sh", "-c", "while [ ! -e /tmp/ready ]; do sleep 0.01; done"])).await;
+}
+
+#[tokio::test]
+async fn a_restarted_server_attaches_to_a_running_call() {
+    for work in [exec(&["sh", "-c", WAITING]), shell(WAITING)] {
+        let mut host = Host::new();
+        let sandbox = host.open(session(1)).await;
+        let server = tokio::spawn({
+            let (sandbox, work) = (Arc::clone(&sandbox), work.clone());
+            async move { sandbox.run(Order::new(call(1), work), None).await }
+        });
+        started(&sandbox, 2).await;
+        server.abort();
+        drop(sandbox);
+        host.restarted();
+        let sandbox = host.open(session(1)).await;
+        let running = judge(&sandbox, 1, work.clone());
+        let release = run(&sandbox, 3, exec(&["touch", "/tmp/go"]));
+        let (end, _) = tokio::join!(running, release);
+        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "done\n"), "{end:?}");
+        // And once more, from the journal alone.
+        let end = judge(&sandbox, 1, work).await;
+        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "done\n"), "{end:?}");
+        assert_eq!(text(&run(&sandbox, 4, exec(&["cat", "log"])).await), "ran\n");
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_result_outlives_the_sandbox_that_made_it() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("echo result; echo ran >> log")).await;
+    kill(host.keepers()[0]);
+    assert_eq!(sandbox.lost().await, LostReason::Died);
+    let end = judge(&sandbox, 1, shell("echo ran >> log")).await;
+    assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "result\n"), "{end:?}");
+    let sandbox = host.open(session(1)).await;
+    let end = judge(&sandbox, 1, shell("echo ran >> log")).await;
+    assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "result\n"), "{end:?}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_keeper_or_supervisor_died_is_interrupted_and_not_run_again() {
+    for whom in ["keeper", "supervisor"] {
+        let host = Host::new();
+        let sandbox = host.open(session(1)).await;
+        let running = sandbox.run(Order::new(call(1), exec(&["sh", "-c", WAITING])), None);
+        let killing = async {
+            started(&sandbox, 2).await;
+            kill(if whom == "keeper" { host.keepers()[0] } else { host.supervisor() });
+        };
+        let (end, ()) = tokio::join!(running, killing);
+        assert!(matches!(end, Ok(CallEnd::Interrupted { .. })), "{whom}: {end:?}");
+        assert_eq!(sandbox.lost().await, LostReason::Died);
+        let sandbox = host.open(session(1)).await;
+        let end = judge(&sandbox, 1, exec(&["sh", "-c", WAITING])).await;
+        assert!(matches!(end, Ok(CallEnd::Interrupted { .. })), "{whom}: {end:?}");
+        assert_eq!(text(&run(&sandbox, 3, exec(&["cat", "log"])).await), "ran\n");
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_never_asked_for_runs_however_often_things_died() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    kill(host.supervisor());
+    assert_eq!(sandbox.lost().await, LostReason::Died);
+    let lost = judge(&sandbox, 1, shell("echo ran")).await;
+    assert!(matches!(lost, Err(tenure_sandbox::Error::Lost)), "{lost:?}");
+    let sandbox = host.open(session(1)).await;
+    let end = judge(&sandbox, 1, shell("echo ran")).await;
+    assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "ran\n"), "{end:?}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn a_killed_supervisor_takes_its_sandboxes_along_and_the_next_one_sweeps() {
+    let host = Host::new();
+    for n in 1..4 {
+        let sandbox = host.open(session(n)).await;
+        run(&sandbox, 1, shell("echo kept > f; setsid sleep 1000 & sleep 1000 &")).await;
+    }
+    let supervisor = host.supervisor();
+    kill(supervisor);
+    let sandbox = host.open(session(1)).await;
+    assert_eq!(host.backend.alive().await.expect("a list"), [session(1)]);
+    assert_eq!(text(&run(&sandbox, 2, shell("cat f; pgrep -c sleep")).await), "kept\n0\n");
+    assert_eq!(host.backend.leftovers(&[1, 2, 3].map(session)).await.expect("a list"), []);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_without_server_and_work_ends_everything() {
+    let host = Host::with(|config| config.linger = std::time::Duration::ZERO);
+    let sandbox = host.open(session(1)).await;
+    let supervisor = host.supervisor();
+    drop((sandbox, host.backend));
+    let pid = rustix::process::Pid::from_raw(supervisor).expect("a process");
+    if let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        let mut polled = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).expect("it ends");
+    }
+}
+
+/// Each place where a keeper can die, and what is then said of the call and seen of its effect.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_a_keeper_dies_the_call_is_judged_rightly() {
+    for (place, expected) in
+        [("guest.started", "interrupted"), ("guest.forked", "interrupted"), ("guest.exited", "result")]
+    {
+        for work in [exec(&["sh", "-c", "echo ran >> log; echo result"]), shell("echo ran >> log; echo result")] {
+            let host = Host::with(|config| config.failpoint = Some(format!("{place}:1")));
+            let sandbox = host.open(session(1)).await;
+            let end = sandbox.run(Order::new(call(1), work.clone()), None).await;
+            assert_eq!(shown(&end), expected, "{place}: {end:?}");
+            // A keeper of its own again: it dies at its first call, if that gets there.
+            let sandbox = host.open(session(1)).await;
+            let end = judge(&sandbox, 1, work).await;
+            assert_eq!(shown(&end), expected, "{place}, judged again: {end:?}");
+            let log = std::fs::read_to_string(
+                host.dir.path().join(format!("sessions/{}/layer/root/workspace/log", session(1))),
+            );
+            let ran = log.unwrap_or_default().lines().count();
+            assert!(if place == "guest.started" { ran == 0 } else { ran <= 1 }, "{place}: ran {ran} times");
+            host.finish().await;
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn shown(end: &Result<CallEnd, tenure_sandbox::Error>) -> &'static str {
+    match end {
+        Ok(CallEnd::Exited(exit)) if text(exit) == "result\n" => "result",
+        Ok(CallEnd::Exited(_)) => "another result",
+        Ok(CallEnd::Interrupted { .. }) => "interrupted",
+        Err(_) => "error",
+    }
+}

@@ -1,0 +1,94 @@
+//! Attempts to get out, each with a control that shows that the attempt itself is sound.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+use tenure_sandbox::Outcome;
+
+use crate::host::{Host, exec, run, session, shell, text};
+
+#[tokio::test]
+async fn every_check_of_the_probe_passes() {
+    let host = Host::new();
+    let report = host.backend.probe().await;
+    let failed: Vec<_> = report.checks.iter().filter(|check| check.outcome == Outcome::Fail).collect();
+    assert!(failed.is_empty() && report.isolates(), "{failed:#?}");
+    assert!(report.checks.len() > 15, "{report:#?}");
+    host.finish().await;
+}
+
+/// The suite must be able to fail: without the sandbox, most of it does.
+#[test]
+fn the_probe_finds_much_amiss_outside_of_a_sandbox() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenure-sandbox-guest"))
+        .arg("probe-here")
+        .output()
+        .expect("it runs");
+    let findings = String::from_utf8(output.stdout).expect("text");
+    assert!(findings.matches("\"holds\":false").count() >= 4, "{findings}");
+}
+
+#[tokio::test]
+async fn abstract_sockets_of_the_host_are_out_of_reach() {
+    let name = format!("tenure-escape-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("an address");
+    let _listener = UnixListener::bind_addr(&address).expect("it listens");
+    UnixStream::connect_addr(&address).expect("control: the host reaches it");
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let script = format!(
+        "use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0) or die 'socket'; connect(S, pack_sockaddr_un(\"\\0{name}\")) or die \"refused\\n\"; print \"reached\\n\""
+    );
+    let exit = run(&sandbox, 1, exec(&["perl", "-e", &script])).await;
+    assert_eq!(text(&exit), "refused\n");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn one_session_sees_nothing_of_another() {
+    let host = Host::new();
+    let (one, other) = (host.open(session(1)).await, host.open(session(2)).await);
+    run(&one, 1, shell("echo secret > /workspace/s; echo secret > /tmp/s; sleep 1000 &")).await;
+    let exit = run(&other, 1, shell("cat /workspace/s /tmp/s 2>/dev/null; ls /proc | grep -c '^[0-9]'; id -u")).await;
+    let shown = text(&exit);
+    assert!(!shown.contains("secret"), "{shown}");
+    let maps: Vec<String> = {
+        let mut maps = Vec::new();
+        for sandbox in [&one, &other] {
+            maps.push(text(&run(sandbox, 9, exec(&["cat", "/proc/self/uid_map"])).await));
+        }
+        maps
+    };
+    assert_ne!(maps[0], maps[1]);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn the_keeper_survives_what_tools_do_to_it() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(
+        &sandbox,
+        1,
+        shell("kill -9 1; kill -TERM 1; kill -STOP 1; renice 19 -p 1; prlimit --pid 1 --nofile=0 --cpu=1"),
+    )
+    .await;
+    // All tools, the executor among them, go at once.
+    run(&sandbox, 2, exec(&["bash", "-c", "kill -9 -1"])).await;
+    let exit = run(&sandbox, 3, exec(&["echo", "alive"])).await;
+    assert_eq!(text(&exit), "alive\n");
+    let exit = run(&sandbox, 4, shell("echo again")).await;
+    assert_eq!((text(&exit).as_str(), exit.shell_lost), ("again\n", true));
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn host_files_keep_their_owner_and_content() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let exit = run(&sandbox, 1, shell("echo x > /usr/bin/true; rm -f /usr/bin/env; echo x > /etc/passwd; ls -ld /usr /etc | cut -d' ' -f3,4 | sort -u")).await;
+    assert!(text(&exit).contains("Permission denied"), "{}", text(&exit));
+    assert!(text(&exit).ends_with("root root\n"), "{}", text(&exit));
+    assert!(std::path::Path::new("/usr/bin/env").exists());
+    host.finish().await;
+}
