@@ -16,7 +16,8 @@ use crate::page::{Order, TimeRange};
 /// The logs of all sessions, and what is written in one transaction with them.
 pub trait FactStore {
     /// Adds facts to a session: all of it or nothing. When this returns `Ok`, it survives a loss of power. Appends to
-    /// one session that are under way together are decided by `expected_seq`: one succeeds.
+    /// one session that are under way together are decided by `expected_seq`: one succeeds. Dropping the future may or
+    /// may not keep the append from happening: read the log again to know.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>>;
 
     /// The facts after place `after` (0: from the beginning), oldest first, at most `limit`. Empty at the log's end and

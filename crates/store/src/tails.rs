@@ -30,12 +30,12 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Tells a session's followers of committed facts. Whoever commits calls this in the order of the commits, and
-    /// before it answers.
-    pub(crate) fn publish(&self, session: SessionId, facts: Vec<StoredFact>) {
+    /// Tells a session's followers, if it has any, of committed facts. Whoever commits calls this in the order of the
+    /// commits, and before it answers.
+    pub(crate) fn publish(&self, session: SessionId, facts: impl FnOnce() -> Arc<[StoredFact]>) {
         if let Some(sender) = self.lock().get(&session) {
             // Fails without followers only, which is as good.
-            let _ = sender.send(Tail::Facts(facts.into()));
+            let _ = sender.send(Tail::Facts(facts()));
         }
     }
 
@@ -98,8 +98,8 @@ impl Follower {
         loop {
             let told = match self.source {
                 Source::Over => return None,
-                Source::Log => self.from_log().await,
-                Source::Live => self.from_live().await,
+                Source::Log => self.read_log().await,
+                Source::Live => self.hear().await,
             };
             match &told {
                 Some(Ok(Tail::Facts(_))) | None => {}
@@ -111,7 +111,7 @@ impl Follower {
         }
     }
 
-    async fn from_log(&mut self) -> Option<Result<Tail, Error>> {
+    async fn read_log(&mut self) -> Option<Result<Tail, Error>> {
         let page = match (self.read)(self.place.session, self.position).await {
             Ok(Some(page)) => page,
             Ok(None) => return Some(Ok(Tail::Deleted)),
@@ -124,7 +124,7 @@ impl Follower {
         Some(Ok(Tail::Facts(page.into())))
     }
 
-    async fn from_live(&mut self) -> Option<Result<Tail, Error>> {
+    async fn hear(&mut self) -> Option<Result<Tail, Error>> {
         let received = match self.place.receiver.as_mut() {
             Some(receiver) => receiver.recv().await,
             None => Err(RecvError::Closed),

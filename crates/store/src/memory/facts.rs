@@ -27,7 +27,7 @@ impl FactStore for MemoryStore {
             let mut state = self.lock();
             let (session, facts) = (append.session, append.facts.clone());
             state.append(append)?;
-            self.hub.publish(session, facts);
+            self.hub.publish(session, || facts.into());
             Ok(())
         })
     }

@@ -35,12 +35,18 @@ pub(super) struct PreparedAppend {
     summary: Vec<u8>,
     definition: Option<Vec<u8>>,
     refused: Option<AppendError>,
-    reply: oneshot::Sender<Result<(), AppendError>>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// The answer, with the memory that was used: whoever asked frees it, since the writer's time is everybody's.
+pub(super) struct Answer {
+    pub(super) result: Result<(), AppendError>,
+    _used: (Append, Vec<Body>, Vec<u8>, Option<Vec<u8>>),
 }
 
 impl PreparedAppend {
     /// Serialises what isn't yet; `bodies` are those of the facts, in their order.
-    pub(super) fn new(append: Append, bodies: Vec<Body>, reply: oneshot::Sender<Result<(), AppendError>>) -> Self {
+    pub(super) fn new(append: Append, bodies: Vec<Body>, reply: oneshot::Sender<Answer>) -> Self {
         let summary = encode(&append.summary);
         let definition = append.definition.as_deref().map(encode);
         Self { append, bodies, summary, definition, refused: None, reply }
@@ -194,16 +200,17 @@ impl Write for PreparedAppend {
     }
 
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {
-        let result = match (committed, self.refused) {
+        let Self { mut append, bodies, summary, definition, refused, reply } = *self;
+        let result = match (committed, refused) {
             (Err(error), _) => Err(error.into()),
             (Ok(()), Some(refused)) => Err(refused),
             (Ok(()), None) => {
-                hub.publish(self.append.session, self.append.facts);
+                hub.publish(append.session, || std::mem::take(&mut append.facts).into());
                 Ok(())
             }
         };
         // Whoever asked may have stopped waiting.
-        let _ = self.reply.send(result);
+        let _ = reply.send(Answer { result, _used: (append, bodies, summary, definition) });
     }
 }
 

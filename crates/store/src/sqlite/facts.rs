@@ -41,7 +41,7 @@ impl FactStore for SqliteStore {
             }
             let (reply, answer) = oneshot::channel();
             self.writer.submit(Box::new(PreparedAppend::new(append, bodies, reply)))?;
-            answer.await.during("waiting for an append")?
+            answer.await.during("waiting for an append")?.result
         })
     }
 

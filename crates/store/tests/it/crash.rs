@@ -1,7 +1,8 @@
 //! A process that is killed in the middle of writing loses nothing that was acknowledged.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -18,36 +19,54 @@ const SESSIONS: u128 = 8;
 async fn what_was_acknowledged_is_there() {
     for acknowledgements in [1, 50, 400, 1500] {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::appends_until_killed", "--nocapture", "--include-ignored"])
-            .env(DIR, dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut acknowledged = [0; SESSIONS as usize];
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let mut stored = lines.filter_map(|line| acknowledgement(&line));
-        for (session, seq) in stored.by_ref().take(acknowledgements) {
-            acknowledged[session] = seq;
-        }
+        let (mut child, mut stored) = start(dir.path(), &[]);
+        let mut acknowledged: Vec<_> = stored.by_ref().take(acknowledgements).collect();
         child.kill().unwrap();
-        child.wait().unwrap();
         // What it still said before it died counts too.
-        for (session, seq) in stored {
-            acknowledged[session] = seq;
-        }
-        assert_ne!(acknowledged, [0; SESSIONS as usize], "the child stored nothing");
+        acknowledged.extend(stored);
+        child.wait().unwrap();
+        assert!(!acknowledged.is_empty(), "the child stored nothing");
+        check(dir.path(), &acknowledged).await;
+    }
+}
 
-        let store = open(dir.path());
-        for (session, acknowledged) in (0..SESSIONS).zip(acknowledged) {
-            let session = SessionId::from_bits(session);
-            let facts = store.read_facts(session, 0, usize::MAX).await.unwrap();
-            let head = facts.len() as u64;
-            assert!(head >= acknowledged, "{head} facts are there, {acknowledged} were acknowledged");
-            assert!(facts.iter().map(|stored| stored.seq).eq(1..=head), "a gap in {session}");
-            let row = store.session(None, session).await.unwrap();
-            assert_eq!(row.map_or(0, |row| row.summary.seq), head, "the row is not the one after the last fact");
-        }
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_death_at_a_checkpoint_loses_nothing() {
+    for nth in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, stored) = start(dir.path(), &[("TENURE_FAILPOINT", &format!("checkpoint:{nth}"))]);
+        let acknowledged: Vec<_> = stored.collect();
+        assert!(!child.wait().unwrap().success());
+        check(dir.path(), &acknowledged).await;
+    }
+}
+
+/// Starts the other half; what it acknowledges comes from the iterator.
+fn start(dir: &Path, env: &[(&str, &str)]) -> (Child, impl Iterator<Item = (usize, u64)> + use<>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::appends_until_killed", "--nocapture", "--include-ignored"])
+        .env(DIR, dir)
+        .envs(env.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    (child, lines.filter_map(|line| acknowledgement(&line)))
+}
+
+async fn check(dir: &Path, acknowledged: &[(usize, u64)]) {
+    let store = open(dir);
+    for session in 0..SESSIONS {
+        let own = acknowledged.iter().filter(|(of, _)| *of as u128 == session);
+        let acknowledged = own.map(|(_, seq)| *seq).max().unwrap_or(0);
+        let session = SessionId::from_bits(session);
+        let facts = store.read_facts(session, 0, usize::MAX).await.unwrap();
+        let head = facts.len() as u64;
+        assert!(head >= acknowledged, "{head} facts are there, {acknowledged} were acknowledged");
+        assert!(facts.iter().map(|stored| stored.seq).eq(1..=head), "a gap in {session}");
+        let row = store.session(None, session).await.unwrap();
+        assert_eq!(row.map_or(0, |row| row.summary.seq), head, "the row is not the one after the last fact");
     }
 }
 
