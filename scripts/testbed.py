@@ -1,0 +1,270 @@
+"""A Tenure server for a test: started on a free port in a directory of its own, killed, restarted, and cleaned away.
+
+Needs nothing but Python's standard library.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TENURE = os.environ.get("TENURE_BIN") or str(ROOT / "target/debug/tenure")
+KEY = "test-key-0123456789abcdef"
+
+# What the caller's shell may have set and a test must not see.
+FOREIGN = ("TENURE_", "ANTHROPIC_", "OPENAI_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+
+class Failed(Exception):
+    """A test's expectation that didn't hold."""
+
+
+class Refused(Exception):
+    """An answer of the server with a status of 400 or more."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body}")
+        self.status, self.body = status, body
+
+
+def expect(condition, what):
+    if not condition:
+        raise Failed(what)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=30):
+    """Waits until the condition gives something true, and gives that."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise Failed(f"waited {seconds} s in vain: {what}")
+
+
+class Server:
+    """A server with its data. Use it as a context: at the end everything it started is gone."""
+
+    def __init__(self, scripts=None, env=None, config=None):
+        # Beside the build: sandboxes can't have their files on every file system, /tmp among them.
+        places = ROOT / "target" / "testbed"
+        places.mkdir(parents=True, exist_ok=True)
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=places))
+        self.data = self.home / "data"
+        (self.data / "scripts").mkdir(parents=True)
+        os.chmod(self.data, 0o700)
+        for name, text in (scripts or {}).items():
+            (self.data / "scripts" / f"{name}.yaml").write_text(text)
+        if config:
+            (self.data / "config.toml").write_text(config)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        self.env |= {"HOME": str(self.home), "TENURE_API_KEY": KEY, "NO_PROXY": "*"} | (env or {})
+        self.process = None
+
+    def __enter__(self):
+        # `timeout` and CI end a script with TERM; what it started has to go then too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+
+    def __exit__(self, kind, *_):
+        if kind is not None and kind is not SystemExit:
+            self.show_log()
+        self.stop()
+        ended = self.end_leftovers()
+        shutil.rmtree(self.home, ignore_errors=True)
+        if ended and kind is None:
+            raise Failed(f"still there after `tenure down`: {', '.join(ended)}")
+
+    def start(self):
+        with open(self.home / "server.log", "ab") as log:
+            command = [TENURE, "up", "--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.data)]
+            self.process = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for("the server is ready", self.is_ready)
+        return self
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise Failed(f"the server ended with code {self.process.returncode} while it started")
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+                return answer.status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def kill(self):
+        """As a crash does: no chance to tidy up."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """As an operator does; sandboxes end too."""
+        if self.process is None:
+            return
+        self.run("down", check=False)
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def run(self, *arguments, check=True, **options):
+        """A command of the binary against this server's data."""
+        command = [TENURE, *arguments, "--data-dir", str(self.data)]
+        ran = subprocess.run(
+            command, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **options
+        )
+        expect(not check or ran.returncode == 0, f"`tenure {' '.join(arguments)}`: {ran.returncode}: {ran.stderr}")
+        return ran
+
+    def processes(self):
+        """The processes that name our directory: the server, the supervisor and what descends from it."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    if str(self.home) in line:
+                        found[int(entry.name)] = line
+        return found
+
+    def end_leftovers(self):
+        """Ends what `tenure down` left of ours. Gives what it was; that's a failure of the test."""
+        with contextlib.suppress(Failed):
+            wait_for("processes to end", lambda: not self.processes(), 10)
+        left = self.processes()
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return [f"{pid} {line[:80]}" for pid, line in left.items()]
+
+    def show_log(self):
+        with contextlib.suppress(OSError):
+            lines = (self.home / "server.log").read_text(errors="replace").splitlines()[-40:]
+            print("--- the server's log ends:", *lines, "---", sep="\n", file=sys.stderr)
+
+    # What a client does.
+
+    def ask(self, method, path, body=None, headers=None, timeout=60):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        for name, value in {"X-Api-Key": KEY, "Content-Type": "application/json", **(headers or {})}.items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, error.read().decode(errors="replace")) from None
+
+    def get(self, path):
+        return self.ask("GET", path)
+
+    def post(self, path, body=None, **options):
+        return self.ask("POST", path, body, **options)
+
+    def agent(self, model, tools=True):
+        toolset = [{"type": "agent_toolset_20260401"}] if tools else []
+        return self.post("/v1/agents", {"name": "tester", "model": model, "tools": toolset})["id"]
+
+    def environment(self, name="testbed"):
+        return self.post("/v1/environments", {"name": name, "config": {"type": "cloud"}})["id"]
+
+    def session(self, agent, environment):
+        return self.post("/v1/sessions", {"agent": agent, "environment_id": environment})["id"]
+
+    def say(self, session, text, **options):
+        events = [{"type": "user.message", "content": [{"type": "text", "text": text}]}]
+        return self.post(f"/v1/sessions/{session}/events", {"events": events}, **options)["data"]
+
+    def events(self, session, query=""):
+        """The whole list, page by page."""
+        found, page = [], ""
+        while page is not None:
+            answer = self.get(f"/v1/sessions/{session}/events?limit=200{query}{page}")
+            found += answer["data"]
+            following = answer.get("next_page")
+            page = f"&page={urllib.parse.quote(following)}" if following else None
+        return found
+
+    def stream(self, session, after=0, query="", timeout=60):
+        """Live events from a cursor on, as (cursor, event). Ends when the connection does."""
+        path = f"/v1/sessions/{session}/events/stream?after={after}{query}"
+        request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
+        cursor, data = None, []
+        with contextlib.closing(urllib.request.urlopen(request, timeout=timeout)) as answer:
+            for line in answer:
+                line = line.decode().rstrip("\r\n")
+                if line.startswith("id:"):
+                    cursor = line[3:].strip()
+                elif line.startswith("data:"):
+                    data.append(line[5:].strip())
+                elif not line:
+                    if data:
+                        yield cursor, json.loads("\n".join(data))
+                    cursor, data = None, []
+
+    def until(self, session, wanted, after=0, query="", seconds=60):
+        """Events from a cursor up to the first that is wanted."""
+        seen = []
+        end = time.monotonic() + seconds
+        with contextlib.closing(self.stream(session, after, query, timeout=seconds)) as stream:
+            for cursor, event in stream:
+                seen.append((cursor, event))
+                if wanted(event):
+                    return seen
+                expect(time.monotonic() < end, f"waited {seconds} s in vain; saw {[e['type'] for _, e in seen]}")
+        raise Failed(f"the stream ended too early; saw {[event['type'] for _, event in seen]}")
+
+
+def is_idle(event):
+    return event["type"] == "session.status_idle"
+
+
+def text_of(event):
+    return "".join(block.get("text", "") for block in event.get("content", []))
+
+
+def run(main):
+    """Runs a script and turns what it raises into a line and an exit code."""
+    name = pathlib.Path(sys.argv[0]).name
+    if not os.access(TENURE, os.X_OK):
+        sys.exit(f"{name}: no {TENURE}: build it first (`cargo build`), or set TENURE_BIN")
+    began = time.monotonic()
+    try:
+        said = main()
+    except (Failed, Refused) as failure:
+        sys.exit(f"{name}: FAILED: {failure}")
+    print(f"{name}: passed in {time.monotonic() - began:.0f} s: {said}")
+
+
+def needs_sandbox():
+    """Sandboxes can be had by root alone. Elsewhere a script says so and ends, except in CI, where it fails."""
+    if os.geteuid() != 0:
+        name = pathlib.Path(sys.argv[0]).name
+        print(f"{name}: SKIPPED: sandboxes need root", flush=True)
+        sys.exit(1 if os.environ.get("CI") == "true" else 0)

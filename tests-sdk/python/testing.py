@@ -1,0 +1,93 @@
+"""A runner of a few lines, so that nothing but the SDK need be installed; and what the tests share."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+import uuid
+
+import anthropic
+
+TOOLSET = {"type": "agent_toolset_20260401"}
+
+
+def connect(**options):
+    """The SDK as anybody would make it."""
+    return anthropic.Anthropic(
+        base_url=os.environ["TENURE_URL"], api_key=os.environ["TENURE_API_KEY"], timeout=60, **options
+    )
+
+
+def unique(name):
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def new_session(client, model="script/greeter", tools=(), **more):
+    agent = client.beta.agents.create(name=unique("agent"), model=model, tools=list(tools))
+    environment = client.beta.environments.create(name=unique("environment"), config={"type": "cloud"})
+    return client.beta.sessions.create(agent=agent.id, environment_id=environment.id, **more)
+
+
+def message(text):
+    return {"type": "user.message", "content": [{"type": "text", "text": text}]}
+
+
+def say(client, session, text, **more):
+    return client.beta.sessions.events.send(session.id, events=[message(text)], **more)
+
+
+def turn(client, session, *events, **more):
+    """Sends the events and gives what the stream says until the session is idle."""
+    with client.beta.sessions.events.stream(session.id, **more) as stream:
+        client.beta.sessions.events.send(session.id, events=list(events))
+        return until_idle(stream)
+
+
+def until_idle(stream):
+    seen = []
+    for event in stream:
+        seen.append(event)
+        if event.type == "session.status_idle":
+            return seen
+    raise AssertionError(f"the stream ended before the session was idle; saw {types(seen)}")
+
+
+def types(events):
+    return [event.type for event in events]
+
+
+def only(events, kind):
+    return [event for event in events if event.type == kind]
+
+
+def text(event):
+    return "".join(block.text for block in event.content or [] if block.type == "text")
+
+
+@contextlib.contextmanager
+def raises(kind, *words):
+    """Expects an error of the SDK whose message has these words."""
+    try:
+        yield
+    except kind as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, f"expected {missing} in: {error}"
+        assert error.request_id, f"no request id: {error}"
+        return
+    raise AssertionError(f"expected {kind.__name__}")
+
+
+def run(tests):
+    """Runs every `test_…` of a module; the last line counts them."""
+    failed, names = [], [name for name in tests if name.startswith("test_")]
+    for name in names:
+        began = time.monotonic()
+        try:
+            tests[name](connect())
+        except Exception:
+            failed.append(name)
+            print(f"--- {name} failed after {time.monotonic() - began:.1f} s", file=sys.stderr)
+            traceback.print_exc()
+    print(f"anthropic {anthropic.__version__}: {len(names) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
