@@ -17,6 +17,9 @@ use crate::view::Keyed;
 /// Requests that may wait for one session.
 const MAILBOX: usize = 1_024;
 
+/// The way into an owner's mailbox. Mail is boxed: a channel keeps room for 32 pieces, and an idle owner should be small.
+type Mailbox = mpsc::Sender<Box<Mail>>;
+
 /// A request to a session's owner.
 #[derive(Debug)]
 pub(crate) enum Mail {
@@ -38,7 +41,7 @@ pub(crate) enum Mail {
 /// The way to every session. Cheap to clone; it doesn't keep the engine alive.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
-    owners: Arc<Mutex<HashMap<SessionId, mpsc::Sender<Mail>>>>,
+    owners: Arc<Mutex<HashMap<SessionId, Mailbox>>>,
     shared: Weak<Shared>,
 }
 
@@ -67,7 +70,7 @@ impl Directory {
 
     /// Brings a session the outcome of an effect.
     pub(crate) fn bring(&self, session: SessionId, command: impl Into<Command>) {
-        let mail = Mail::Outcome(command.into());
+        let mail = Box::new(Mail::Outcome(command.into()));
         if let Err(refused) = self.try_post(session, mail) {
             // The mailbox is full of people's requests: outcomes wait for room instead of being lost.
             let directory = self.clone();
@@ -82,7 +85,7 @@ impl Directory {
 
     /// Posts mail, waking the session if it is asleep.
     pub(crate) fn post(&self, session: SessionId, mail: Mail) -> Result<(), Error> {
-        self.try_post(session, mail).map_err(|_| Error::busy())
+        self.try_post(session, Box::new(mail)).map_err(|_| Error::busy())
     }
 
     /// Makes a session awake that has just been created, and carries out what its first facts ask for.
@@ -94,7 +97,7 @@ impl Directory {
     }
 
     /// Lets go of a session if nothing waits for it. Mail is posted under the same lock, so none is lost.
-    pub(crate) fn leave(&self, session: SessionId, mailbox: &mpsc::Receiver<Mail>) -> bool {
+    pub(crate) fn leave(&self, session: SessionId, mailbox: &mpsc::Receiver<Box<Mail>>) -> bool {
         let mut owners = self.lock();
         let quiet = mailbox.is_empty();
         if quiet {
@@ -103,7 +106,7 @@ impl Directory {
         quiet
     }
 
-    fn try_post(&self, session: SessionId, mail: Mail) -> Result<(), Mail> {
+    fn try_post(&self, session: SessionId, mail: Box<Mail>) -> Result<(), Box<Mail>> {
         let mut owners = self.lock();
         let mail = match owners.get(&session) {
             Some(owner) => match owner.try_send(mail) {
@@ -126,7 +129,7 @@ impl Directory {
         })
     }
 
-    async fn insist(&self, session: SessionId, mail: Mail) {
+    async fn insist(&self, session: SessionId, mail: Box<Mail>) {
         let owner = self.lock().get(&session).cloned();
         let Some(owner) = owner else {
             let _ = self.try_post(session, mail);
@@ -137,7 +140,7 @@ impl Directory {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<Mail>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Mailbox>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,7 +25,7 @@ use crate::providers::Providers;
 use crate::sandboxes::Sandboxes;
 use crate::sessions::Sessions;
 use crate::timers::{self, Timers};
-use crate::{agents, environments, recovery};
+use crate::{agents, environments, housekeeping, recovery};
 
 /// What an engine is put together from.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ pub struct Engine {
     environments: Environments,
     keys: Keys,
     providers: Providers,
-    background: Arc<OnceLock<[JoinHandle<()>; 2]>>,
+    background: Arc<OnceLock<[JoinHandle<()>; 3]>>,
 }
 
 impl Engine {
@@ -146,7 +146,11 @@ impl Engine {
         environments::ensure_default(&engine.environments).await?;
         agents::ensure_default(&engine.agents, engine.providers.default_model().await).await?;
         let shared = &engine.shared;
-        let background = [tokio::spawn(timers::run(shared.clone())), tokio::spawn(recovery::run(shared.clone()))];
+        let background = [
+            tokio::spawn(timers::run(shared.clone())),
+            tokio::spawn(recovery::run(shared.clone())),
+            tokio::spawn(housekeeping::run(shared.clone())),
+        ];
         let _ = engine.background.set(background);
         Ok(engine)
     }

@@ -20,6 +20,7 @@ mod failpoint;
 mod directory;
 mod owner;
 
+mod housekeeping;
 mod live;
 mod recovery;
 mod sandboxes;

@@ -72,7 +72,8 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 struct Inner {
     current: Option<Attempt>,
-    listeners: broadcast::Sender<(AttemptId, Preview)>,
+    /// Made for the first listener: its buffer is the largest part of a channel.
+    listeners: Option<broadcast::Sender<(AttemptId, Preview)>>,
 }
 
 /// What the attempt in flight has said so far, for listeners that come in the middle.
@@ -84,7 +85,7 @@ struct Attempt {
 
 impl Channel {
     fn new() -> Self {
-        Self { inner: Mutex::new(Inner { current: None, listeners: broadcast::Sender::new(LAG) }) }
+        Self { inner: Mutex::new(Inner { current: None, listeners: None }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -98,18 +99,18 @@ impl Channel {
             inner.current = Some(Attempt { id: attempt, items: Vec::new() });
         }
         let Some(current) = &mut inner.current else { return };
-        let heard = inner.listeners.receiver_count() > 0;
+        let heard = inner.listeners.as_ref().filter(|listeners| listeners.receiver_count() > 0);
         match current.items.last_mut().filter(|(last, ..)| *last == item) {
             Some((.., said)) => said.push_str(text),
             None => {
                 current.items.push((item, part, text.to_owned()));
-                if heard {
-                    let _ = inner.listeners.send((attempt, Preview::Started { item, part }));
+                if let Some(listeners) = heard {
+                    let _ = listeners.send((attempt, Preview::Started { item, part }));
                 }
             }
         }
-        if heard {
-            let _ = inner.listeners.send((attempt, Preview::Delta { item, part, text: text.into() }));
+        if let Some(listeners) = heard {
+            let _ = listeners.send((attempt, Preview::Delta { item, part, text: text.into() }));
         }
     }
 
@@ -122,7 +123,7 @@ impl Channel {
     }
 
     fn listen(&self) -> (Vec<(AttemptId, Preview)>, broadcast::Receiver<(AttemptId, Preview)>) {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let mut so_far = Vec::new();
         if let Some(current) = &inner.current {
             for (item, part, text) in &current.items {
@@ -131,7 +132,8 @@ impl Channel {
                 so_far.push((current.id, Preview::Delta { item, part, text: text.as_str().into() }));
             }
         }
-        (so_far, inner.listeners.subscribe())
+        let listeners = inner.listeners.get_or_insert_with(|| broadcast::Sender::new(LAG));
+        (so_far, listeners.subscribe())
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Executed {
 pub(crate) struct Owner {
     shared: Arc<Shared>,
     state: State,
-    mailbox: mpsc::Receiver<Mail>,
+    mailbox: mpsc::Receiver<Box<Mail>>,
     channel: Arc<Channel>,
     /// The place up to which the kept state is good.
     saved_seq: u64,
@@ -61,9 +61,9 @@ enum Next {
 
 impl Owner {
     /// Wakes a session from the store and serves its mail. Mail for a session that doesn't exist is refused.
-    pub(crate) async fn wake(shared: Arc<Shared>, session: SessionId, mut mailbox: mpsc::Receiver<Mail>) {
-        match load::load(&*shared.store, session).await {
-            Ok(Some((state, saved_seq))) => Self::new(shared, state, saved_seq, mailbox).run().await,
+    pub(crate) async fn wake(shared: Arc<Shared>, session: SessionId, mut mailbox: mpsc::Receiver<Box<Mail>>) {
+        match Box::pin(load::load(&*shared.store, session)).await {
+            Ok(Some((state, saved_seq))) => Box::pin(Self::new(shared, state, saved_seq, mailbox).run()).await,
             Ok(None) => {
                 load::refuse(&shared, session, &mut mailbox, || Error::not_found("session", session.prefixed()));
             }
@@ -75,7 +75,7 @@ impl Owner {
     }
 
     /// Serves a session that was just created, whose first facts are stored.
-    pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: mpsc::Receiver<Mail>) {
+    pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: mpsc::Receiver<Box<Mail>>) {
         let wanted: Vec<Effect> = facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
         let runtime = shared.runtime.clone();
         let mut owner = Self::new(shared, state, 0, mailbox);
@@ -85,7 +85,7 @@ impl Owner {
         });
     }
 
-    fn new(shared: Arc<Shared>, state: State, saved_seq: u64, mailbox: mpsc::Receiver<Mail>) -> Self {
+    fn new(shared: Arc<Shared>, state: State, saved_seq: u64, mailbox: mpsc::Receiver<Box<Mail>>) -> Self {
         let channel = shared.channels.of(state.session);
         let (attempts, calls) = (HashMap::new(), HashMap::new());
         Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending: Vec::new() }
@@ -95,7 +95,8 @@ impl Owner {
         let linger = self.shared.config.awake_linger;
         loop {
             let next = match tokio::time::timeout(linger, self.mailbox.recv()).await {
-                Ok(Some(mail)) => self.serve(mail).await,
+                // Boxed, so that an owner with nothing to do holds no room for doing it.
+                Ok(Some(mail)) => Box::pin(self.serve(*mail)).await,
                 Ok(None) => Next::LetGo,
                 Err(_) if self.is_quiet() => Next::LetGo,
                 Err(_) => Next::GoOn,
@@ -106,7 +107,7 @@ impl Owner {
                 Next::LetGo => {}
             }
         }
-        self.sleep().await;
+        Box::pin(self.sleep()).await;
     }
 
     async fn serve(&mut self, mail: Mail) -> Next {

@@ -51,12 +51,12 @@ async fn kept(store: &dyn Store, session: SessionId) -> Result<Option<State>, St
 pub(super) fn refuse(
     shared: &Arc<Shared>,
     session: SessionId,
-    mailbox: &mut mpsc::Receiver<Mail>,
+    mailbox: &mut mpsc::Receiver<Box<Mail>>,
     error: impl Fn() -> Error,
 ) {
     loop {
         while let Ok(mail) = mailbox.try_recv() {
-            match mail {
+            match *mail {
                 Mail::Request { reply, .. } => drop(reply.send(Err(error()))),
                 Mail::Delete { reply, .. } => drop(reply.send(Err(error()))),
                 Mail::Outcome(_) | Mail::Recover { .. } => {}
@@ -86,7 +86,7 @@ impl Owner {
         let session = self.state.session;
         self.mailbox.close();
         while let Ok(mail) = self.mailbox.try_recv() {
-            let _ = self.shared.directory.post(session, mail);
+            let _ = self.shared.directory.post(session, *mail);
         }
         if self.state.seq - self.saved_seq.min(self.state.seq) < WORTH_KEEPING {
             return;
