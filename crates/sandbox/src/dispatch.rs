@@ -35,8 +35,7 @@ pub(crate) const SUPERVISOR: &str = "tenure-sandbox-supervisor";
 /// Must be the first line of every `main` whose executable a [`Native`](crate::Native) starts: if this process was
 /// started in a sandbox role, plays it and never returns.
 pub fn dispatch(ops: &'static [Op]) {
-    let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| name == SUPERVISOR) {
-        crate::supervisor::start(arguments.collect(), Ops(ops));
+    if std::env::args_os().next().is_some_and(|name| name == SUPERVISOR) {
+        crate::supervisor::start(Ops(ops));
     }
 }

@@ -1,8 +1,9 @@
 //! An executable that does little but play the sandbox roles, for the tests of this crate.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
-use tenure_sandbox::{Op, dispatch};
+use tenure_sandbox::{Backend, Native, NativeConfig, Op, dispatch};
 
 const OPS: &[Op] = &[
     Op { name: "echo", run: echo },
@@ -12,9 +13,59 @@ const OPS: &[Op] = &[
 
 fn main() {
     dispatch(OPS);
-    // For the control of the escape suite: the same attempts, made outside of any sandbox.
-    if std::env::args().nth(1).as_deref() == Some("probe-here") {
-        tenure_sandbox::native::probe_here(&mut std::io::stdout());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        // For the control of the escape suite: the same attempts, made outside of any sandbox.
+        ["probe-here"] => tenure_sandbox::native::probe_here(&mut std::io::stdout()),
+        ["report-without-user-namespaces", dir] => {
+            leave_user_namespaces();
+            report(Path::new(dir));
+        }
+        ["report-as-nobody", dir] => {
+            // SAFETY: changes the user of this process, which has one thread.
+            let changed =
+                std::os::unix::fs::chown(dir, Some(65_534), None).is_ok() && unsafe { libc::setuid(65_534) } == 0;
+            assert!(changed, "control: this needs root");
+            report(Path::new(dir));
+        }
+        _ => {}
+    }
+}
+
+/// Goes where no user namespace can be made: into one, the only one, that allows none below it.
+fn leave_user_namespaces() {
+    let (mut mapped, mut say_mapped) = std::io::pipe().expect("a pipe");
+    let parent = std::process::id();
+    // SAFETY: this process has one thread; the copy only writes two files and ends.
+    let mapper = unsafe { libc::fork() };
+    if mapper == 0 {
+        drop(say_mapped);
+        let _ = mapped.read(&mut [0]);
+        // Every user as outside, so that nothing but the number of namespaces is different.
+        let written =
+            ["uid_map", "gid_map"].map(|map| std::fs::write(format!("/proc/{parent}/{map}"), "0 0 4294967295"));
+        std::process::exit(i32::from(written.iter().any(Result::is_err)));
+    }
+    drop(mapped);
+    // SAFETY: moves this process, which has one thread, into a new namespace, and waits for its own child.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWUSER), 0, "control: one can be made here");
+        say_mapped.write_all(b"1").expect("it waits");
+        let mut status = 0;
+        libc::waitpid(mapper, &raw mut status, 0);
+        assert_eq!(status, 0, "control: it can be mapped");
+    }
+    std::fs::write("/proc/sys/user/max_user_namespaces", "0").expect("control: the limit can be set");
+}
+
+fn report(dir: &Path) {
+    let mut config = NativeConfig::new(dir);
+    config.cgroups = false;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let report = runtime.block_on(Native::new(config).probe());
+    for check in report.checks {
+        let line = format!("{:?} {}: {}; {}\n", check.outcome, check.name, check.cause, check.fix);
+        std::io::stdout().write_all(line.as_bytes()).expect("it is read");
     }
 }
 

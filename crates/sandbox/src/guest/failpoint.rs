@@ -1,20 +1,50 @@
-//! Places where a test can have the keeper die: `TENURE_FAILPOINT=name:n` aborts it the n-th time it passes.
+//! Places where a test can have a keeper die: `TENURE_FAILPOINT=name:n` ends it the n-th time any keeper of this
+//! supervisor passes there, and no other after it, so that what comes after the crash can be tested too.
 
-/// Dies here if a test wants it.
 #[cfg(not(feature = "failpoints"))]
-pub(crate) fn pass(_name: &str) {}
+mod off {
+    /// Has keepers count together.
+    pub(crate) fn prepare() {}
 
-/// Dies here if a test wants it.
+    /// Dies here if a test wants it.
+    pub(crate) fn pass(_name: &str) {}
+}
+
 #[cfg(feature = "failpoints")]
-pub(crate) fn pass(name: &str) {
+mod on {
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    static PASSED: AtomicU32 = AtomicU32::new(0);
-    let Ok(wanted) = std::env::var("TENURE_FAILPOINT") else { return };
-    let Some((wanted, count)) = wanted.rsplit_once(':') else { return };
-    if wanted == name && count.parse() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1) {
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
-        // A signal from within doesn't end PID 1 of a namespace.
-        // SAFETY: ends the process, as wanted.
-        unsafe { libc::_exit(137) };
+
+    static PASSED: OnceLock<&'static AtomicU32> = OnceLock::new();
+
+    /// Has keepers count together.
+    pub(crate) fn prepare() {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let size = size_of::<AtomicU32>();
+        // SAFETY: a fresh mapping of zeros, never unmapped and aligned to a page, shared with every process forked later.
+        let passed = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+                .map(|at| &*at.cast::<AtomicU32>())
+        };
+        if let Ok(passed) = passed {
+            let _ = PASSED.set(passed);
+        }
+    }
+
+    /// Dies here if a test wants it.
+    pub(crate) fn pass(name: &str) {
+        let wanted = std::env::var("TENURE_FAILPOINT").unwrap_or_default();
+        let Some((wanted, count)) = wanted.rsplit_once(':') else { return };
+        let passed = || PASSED.get().map(|passed| passed.fetch_add(1, Ordering::Relaxed) + 1);
+        if wanted == name && count.parse().ok() == passed() {
+            // A signal from within doesn't end PID 1 of a namespace.
+            // SAFETY: ends the process, as wanted.
+            unsafe { libc::_exit(137) };
+        }
     }
 }
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) use off::{pass, prepare};
+#[cfg(feature = "failpoints")]
+pub(crate) use on::{pass, prepare};

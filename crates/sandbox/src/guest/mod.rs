@@ -3,6 +3,7 @@
 //! After the root is changed nothing of ours is executed or loaded again: the keeper and the executor are copies of the
 //! supervisor's memory, so a hostile root filesystem has nothing to replace.
 
+pub(crate) mod failpoint;
 pub(crate) mod privileges;
 pub(crate) mod probe;
 pub(crate) mod setup;
@@ -10,7 +11,6 @@ pub(crate) mod signals;
 
 mod call;
 mod executor;
-mod failpoint;
 mod keeper;
 mod mounts;
 mod output;

@@ -143,9 +143,10 @@ fn run_op(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]
         let _ = io::stderr().write_all(format!("no op is called {name}\n").as_bytes());
         return 127;
     };
-    for (key, value) in env {
-        // SAFETY: this process has one thread.
-        unsafe { std::env::set_var(key, value) };
+    // SAFETY: this process has one thread.
+    unsafe {
+        std::env::remove_var(crate::supervisor::CONFIG_VARIABLE);
+        env.iter().for_each(|(key, value)| std::env::set_var(key, value));
     }
     let _ = std::env::set_current_dir(WORKSPACE);
     let Ok(out) = out.try_clone() else { return 126 };

@@ -9,6 +9,7 @@ use tenure_core::id::SessionId;
 use super::channel::{Channel, nobody_listens};
 use super::sandbox::NativeSandbox;
 use super::supervisor_link::SupervisorLink;
+use super::trash::Trash;
 use super::{leftovers, probe};
 use crate::supervisor::{Config, KEEPER_SOCKET};
 use crate::wire::{SupervisorAsk, SupervisorTell};
@@ -27,14 +28,21 @@ pub struct NativeConfig {
     pub linger: Duration,
     /// Whether to use cgroups. Without, no limit is enforced, and setting one is an error. Default: yes.
     pub cgroups: bool,
-    /// For tests: where keepers die, as `name:n`. Has an effect only in a build with the feature `failpoints`.
+    /// For tests: where a keeper dies, as `name:n` (`guest.started`, `guest.forked`, `guest.exited`). Has an effect only
+    /// in a build with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says.
     pub failpoint: Option<String>,
 }
 
 impl NativeConfig {
     /// The defaults, for files in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), executable: None, linger: Duration::from_secs(300), cgroups: true, failpoint: None }
+        Self {
+            dir: dir.into(),
+            executable: None,
+            linger: Duration::from_secs(300),
+            cgroups: true,
+            failpoint: std::env::var("TENURE_FAILPOINT").ok(),
+        }
     }
 }
 
@@ -44,6 +52,7 @@ pub struct Native {
     dir: PathBuf,
     supervisor: Arc<SupervisorLink>,
     open: Mutex<HashMap<SessionId, Weak<NativeSandbox>>>,
+    trash: Trash,
 }
 
 /// How often opening is tried when the sandbox dies meanwhile.
@@ -57,7 +66,8 @@ impl Native {
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let supervisor =
             Arc::new(SupervisorLink::new(Config { dir: dir.clone(), linger, cgroups }, executable, failpoint));
-        Self { dir, supervisor, open: Mutex::default() }
+        let trash = Trash::new(&dir);
+        Self { dir, supervisor, open: Mutex::default(), trash }
     }
 
     fn session_dir(&self, session: SessionId) -> PathBuf {
@@ -123,12 +133,7 @@ impl Native {
             sandbox.expect_end();
         }
         self.supervisor.ask_if_running(&SupervisorAsk::End { session }).await?;
-        let session_dir = self.session_dir(session);
-        let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(session_dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        });
-        removed.await.map_err(io::Error::other).flatten().map_err(Error::failed("removing a sandbox's files"))
+        self.trash.take(&self.session_dir(session)).map_err(Error::failed("removing a sandbox's files"))
     }
 }
 
@@ -155,7 +160,10 @@ impl Backend for Native {
 
     fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {
         let known = known.to_vec();
-        Box::pin(async move { leftovers::find(&self.dir, self.supervisor.pid().await?, &self.alive().await?, &known) })
+        Box::pin(async move {
+            self.trash.wait_empty().await;
+            leftovers::find(&self.dir, self.supervisor.pid().await?, &self.alive().await?, &known)
+        })
     }
 
     fn probe(&self) -> BoxFuture<'_, Report> {
@@ -167,13 +175,15 @@ impl Backend for Native {
             let held: Vec<_> =
                 self.open.lock().expect("no holder panics").drain().filter_map(|(_, held)| held.upgrade()).collect();
             held.iter().for_each(|sandbox| sandbox.expect_end());
+            self.trash.wait_empty().await;
             self.supervisor.shut_down().await
         })
     }
 }
 
-/// The name of our group in each cgroup hierarchy: one for each directory of sandboxes.
-pub(crate) fn cgroup_name(dir: &Path) -> String {
+/// The name that the sandboxes of a directory have on the host: of their group in each cgroup hierarchy, and the first
+/// argument of their processes.
+pub fn cgroup_name(dir: &Path) -> String {
     let hash =
         dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

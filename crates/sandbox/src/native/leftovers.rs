@@ -4,7 +4,7 @@ use tenure_core::id::SessionId;
 
 use super::cgroup_name;
 use crate::dispatch::SUPERVISOR;
-use crate::supervisor::{Cgroups, Config, subgroups};
+use crate::supervisor::{Cgroups, subdirectories};
 use crate::{Error, Leftover};
 
 /// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
@@ -19,13 +19,14 @@ pub(crate) fn find(
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         known.iter().any(|session| session.to_string() == name)
     };
-    let directories = subgroups(&dir.join("sessions"));
-    found.extend(directories.into_iter().filter(|path| !is_known(path)).map(Leftover::Directory));
+    let directories = subdirectories(&dir.join("sessions"));
+    let trash = subdirectories(&dir.join("trash"));
+    found.extend(directories.into_iter().filter(|path| !is_known(path)).chain(trash).map(Leftover::Directory));
 
     let mountinfo =
         std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
     for home in Cgroups::find(&mountinfo, &cgroup_name(dir)) {
-        let groups = subgroups(&home.parent).into_iter().filter(|path| !is_known(path));
+        let groups = subdirectories(&home.parent).into_iter().filter(|path| !is_known(path));
         let ours = (supervisor.is_none() && home.parent.exists()).then(|| home.parent.clone());
         found.extend(groups.chain(ours).map(Leftover::Cgroup));
     }
@@ -65,8 +66,7 @@ impl Family {
     fn read(pid: i32, dir: &Path) -> Option<Self> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut arguments = command.split(|byte| *byte == 0);
-        let is_ours = arguments.next()? == SUPERVISOR.as_bytes()
-            && serde_json::from_slice::<Config>(arguments.next()?).is_ok_and(|config| config.dir == dir);
+        let is_ours = arguments.next()? == SUPERVISOR.as_bytes() && arguments.next()? == cgroup_name(dir).as_bytes();
         is_ours.then(|| Self { pid, role: SUPERVISOR.to_owned() })
     }
 }

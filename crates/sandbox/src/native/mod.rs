@@ -7,9 +7,9 @@ mod leftovers;
 mod probe;
 mod sandbox;
 mod supervisor_link;
+mod trash;
 
-pub(crate) use backend::cgroup_name;
-pub use backend::{Native, NativeConfig};
+pub use backend::{Native, NativeConfig, cgroup_name};
 
 /// Makes the attempts of [`probe`](crate::Backend::probe) that are safe outside of a sandbox in this very process: the
 /// control that shows that they can succeed.

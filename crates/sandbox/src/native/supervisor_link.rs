@@ -9,10 +9,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::cgroup_name;
 use super::channel::{Channel, nobody_listens};
 use crate::Error;
 use crate::dispatch::SUPERVISOR;
-use crate::supervisor::{Config, Failure, Started};
+use crate::supervisor::{CONFIG_VARIABLE, Config, Failure, Started};
 use crate::wire::{Greeting, SupervisorAsk, SupervisorTell, VERSION_MAX, VERSION_MIN, decode, encode};
 
 const SOCKET: &str = "supervisor.sock";
@@ -168,8 +169,9 @@ fn spawn(config: &Config, executable: &Path, failpoint: Option<&str>) -> io::Res
     let mut command = Command::new(executable);
     command
         .arg0(SUPERVISOR)
-        .arg(serde_json::to_string(config)?)
+        .arg(cgroup_name(&config.dir))
         .env_clear()
+        .env(CONFIG_VARIABLE, serde_json::to_string(config)?)
         .envs(failpoint.map(|failpoint| ("TENURE_FAILPOINT", failpoint)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

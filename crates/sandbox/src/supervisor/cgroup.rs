@@ -138,7 +138,7 @@ impl Cgroups {
 
     /// The groups of sandboxes that are under our own.
     pub(crate) fn children(&self) -> Vec<PathBuf> {
-        self.homes.iter().flat_map(|home| subgroups(&home.parent)).collect()
+        self.homes.iter().flat_map(|home| subdirectories(&home.parent)).collect()
     }
 
     /// Kills and removes whatever an earlier supervisor left; gives what the kernel does not let go of yet.
@@ -217,8 +217,8 @@ pub(crate) fn remove(path: &Path) -> bool {
     }
 }
 
-/// The directories in a group.
-pub(crate) fn subgroups(parent: &Path) -> Vec<PathBuf> {
+/// The directories in a directory, as a group's children are.
+pub(crate) fn subdirectories(parent: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }

@@ -36,6 +36,7 @@ struct Live {
 
 impl Sandboxes {
     pub(crate) fn new(dir: &Path, cgroups: Cgroups, ops: Ops) -> Result<Self, Failure> {
+        crate::guest::failpoint::prepare();
         let lingering = cgroups.sweep();
         Ok(Self {
             sessions_dir: dir.join("sessions"),

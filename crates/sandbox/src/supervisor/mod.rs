@@ -10,12 +10,12 @@ mod serve;
 mod skeleton;
 mod start;
 
-pub(crate) use cgroup::{Cgroups, Group, subgroups};
+pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::KEEPER_SOCKET;
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
-pub(crate) use start::{Config, Started, address_in, start};
+pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, start};
 
 /// The uids and gids of a sandbox's files on disk: this many, from this one on, whichever range the sandbox has itself.
 /// So layers can be shared between sandboxes.

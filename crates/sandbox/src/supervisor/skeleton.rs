@@ -175,12 +175,16 @@ fn etc_names() -> Vec<String> {
     ETC.iter().map(|name| (*name).to_owned()).chain(versioned).collect()
 }
 
+/// Manual pages of alternatives, which make up most of them: there are a thousand.
+const NOT_NEEDED: &str = "gz";
+
 /// Copies what everybody on the host may read; the rest, and what isn't there, is left out.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let Ok(found) = std::fs::symlink_metadata(from) else { return Ok(()) };
     let mode = found.permissions().mode() & 0o755;
     if found.is_symlink() {
-        return make_symlink(&std::fs::read_link(from)?, to);
+        let needed = from.extension().is_none_or(|extension| extension != NOT_NEEDED);
+        return if needed { make_symlink(&std::fs::read_link(from)?, to) } else { Ok(()) };
     }
     if found.mode() & 0o004 == 0 {
         return Ok(());

@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,7 +13,8 @@ use super::serve::Supervisor;
 use super::{Doing, Failure};
 use crate::dispatch::Ops;
 
-/// What a supervisor is told by who starts it, as its only argument.
+/// What a supervisor is told by who starts it, in [`CONFIG_VARIABLE`]. Tools may read the command line that their keeper
+/// shares with it, so that has only a name made from the directory's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Config {
     pub(crate) dir: PathBuf,
@@ -22,6 +22,9 @@ pub(crate) struct Config {
     /// Whether to put sandboxes into cgroups at all; without, no limit can be enforced.
     pub(crate) cgroups: bool,
 }
+
+/// The variable that has the configuration. Nobody but root can read a supervisor's or a keeper's environment.
+pub(crate) const CONFIG_VARIABLE: &str = "TENURE_SANDBOX_CONFIG";
 
 /// What a supervisor says when it has started, on its standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +36,10 @@ pub(crate) enum Started {
 }
 
 /// Becomes the supervisor: leaves the session of who started it, takes the directory, says so, and serves.
-pub(crate) fn start(arguments: Vec<OsString>, ops: Ops) -> ! {
-    let config: Config = arguments
-        .first()
-        .and_then(|argument| serde_json::from_str(argument.to_str()?).ok())
+pub(crate) fn start(ops: Ops) -> ! {
+    let config: Config = std::env::var(CONFIG_VARIABLE)
+        .ok()
+        .and_then(|config| serde_json::from_str(&config).ok())
         .unwrap_or_else(|| std::process::exit(2));
     // SAFETY: no thread has been started: `dispatch` is the first line of `main`.
     match unsafe { libc::fork() } {

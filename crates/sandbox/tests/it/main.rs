@@ -5,5 +5,6 @@ mod crash;
 mod escape;
 mod host;
 mod limits;
+mod refusal;
 mod shell;
 mod tree;
