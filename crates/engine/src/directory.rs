@@ -1,6 +1,7 @@
 //! Which sessions are awake, and how to reach any of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenure_core::command::{Command, ReportSandbox, SandboxReport};
@@ -92,7 +93,11 @@ impl Directory {
     pub(crate) fn adopt(&self, state: State, facts: &[StoredFact]) {
         let Some(shared) = self.shared.upgrade() else { return };
         let (sender, mailbox) = mpsc::channel(MAILBOX);
-        self.lock().insert(state.session, sender);
+        match self.lock().entry(state.session) {
+            // A recovery that is just under way has found it already.
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => drop(vacant.insert(sender)),
+        }
         Owner::adopt(shared, state, facts, mailbox);
     }
 

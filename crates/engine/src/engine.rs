@@ -13,6 +13,8 @@ use tenure_store::Store;
 use tenure_tools::{Tool, ToolLimits};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::agents::Agents;
 use crate::clock::Clock;
@@ -98,6 +100,10 @@ pub(crate) struct Shared {
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) channels: Channels,
     pub(crate) timers: Timers,
+    /// The model requests in flight.
+    pub(crate) requests: TaskTracker,
+    /// Set once the engine ends: what is asked for from then on is left to the next start.
+    pub(crate) draining: CancellationToken,
     /// Where owners and keepers run, whoever wakes them.
     pub(crate) runtime: Handle,
 }
@@ -131,6 +137,8 @@ impl Engine {
             directory: Directory::new(shared.clone()),
             channels: Channels::default(),
             timers: Timers::new(),
+            requests: TaskTracker::new(),
+            draining: CancellationToken::new(),
             runtime: Handle::current(),
         });
         let engine = Self {
@@ -205,15 +213,12 @@ impl Engine {
         Ok(self.shared.store.blob(id).await?)
     }
 
-    /// Ends it: waits up to `grace` until nothing is in flight that a restart would have to do again. Sandboxes and
-    /// what runs in them live on; everything that is stored is taken up by the next start.
+    /// Ends it: nothing new is begun, and model requests in flight get up to `grace` to be answered. Sandboxes and what
+    /// runs in them live on; whatever is left is taken up by the next start.
     pub async fn shutdown(&self, grace: Duration) {
-        let quiet = async {
-            while self.shared.directory.awake() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let _ = tokio::time::timeout(grace, quiet).await;
+        self.shared.draining.cancel();
+        self.shared.requests.close();
+        let _ = tokio::time::timeout(grace, self.shared.requests.wait()).await;
         for task in self.background.get().into_iter().flatten() {
             task.abort();
         }

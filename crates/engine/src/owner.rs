@@ -287,6 +287,8 @@ impl Owner {
 
     /// Starts everything on the list. Nothing here waits.
     fn carry_out(&mut self, wanted: Vec<Effect>, origin: Origin) {
+        // While the engine ends, what is asked for stays outstanding.
+        let wanted = if self.shared.draining.is_cancelled() { Vec::new() } else { wanted };
         for effect in wanted {
             failpoint::hit("before_dispatch");
             match effect {

@@ -6,7 +6,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use tenure_core::agent::{Environment, ToolConfig};
 use tenure_core::command::create::{Create, create};
-use tenure_core::command::{End, Hold, Resume, Send, Update, Withdraw};
+use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
 use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
@@ -153,7 +153,8 @@ impl Sessions {
 
     /// A session.
     pub async fn get(&self, tenant: TenantId, session: SessionId) -> Result<SessionView, Error> {
-        Ok(SessionView::of(self.row(tenant, session).await?, self.shared.clock.now()))
+        let row = self.row(tenant, session).await?;
+        self.up_to_date(row).await
     }
 
     /// A page of sessions.
@@ -173,8 +174,10 @@ impl Sessions {
             limit,
         };
         let page = self.shared.store.sessions(query).await?;
-        let now = self.shared.clock.now();
-        let rows = page.rows.into_iter().map(|row| SessionView::of(row, now)).collect();
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            rows.push(self.up_to_date(row).await?);
+        }
         Ok(Page { rows, prev: page.prev, next: page.next })
     }
 
@@ -286,6 +289,20 @@ impl Sessions {
     /// The answer that is kept under an idempotency key.
     pub async fn answer(&self, tenant: TenantId, key: &str) -> Result<Option<IdempotencyRecord>, Error> {
         Ok(self.shared.store.answer(tenant, key.to_owned(), self.shared.clock.now()).await?)
+    }
+
+    /// The session with everything applied that is due by now, so that nobody reads a status that has passed.
+    async fn up_to_date(&self, row: SessionRow) -> Result<SessionView, Error> {
+        let now = self.shared.clock.now();
+        if row.summary.wake_at.is_none_or(|at| at > now) {
+            return Ok(SessionView::of(row, now));
+        }
+        let (tenant, session) = (row.summary.tenant, row.summary.session);
+        match self.shared.directory.execute(tenant, session, Tick {}, None).await {
+            Ok(executed) => Ok(executed.view),
+            // It is just being deleted, or has too much to do: what was read is the best there is.
+            Err(_) => Ok(SessionView::of(row, now)),
+        }
     }
 
     async fn execute(

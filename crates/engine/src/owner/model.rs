@@ -22,7 +22,7 @@ impl Owner {
         let session = self.state.session;
         let directory = self.shared.directory.clone();
         metrics::counter!("tenure_model_requests_total").increment(1);
-        let task = tokio::spawn(async move {
+        let task = self.shared.requests.spawn(async move {
             let outcome = AssertUnwindSafe(asking.ask(request)).catch_unwind().await;
             let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
             directory.bring(session, command);

@@ -67,3 +67,15 @@ async fn a_session_can_end_with_its_agents_turn() {
     engine.say(session, "go").await;
     engine.until(session, 0, |fact| matches!(fact, Fact::SessionEnded { outcome: Outcome::Completed, .. })).await;
 }
+
+#[tokio::test]
+async fn reads_show_what_is_due() {
+    let engine = TestEngine::start(None).await;
+    let then = IdleThen::End { outcome: Outcome::Completed, keep: Keep::Everything };
+    let lifetimes =
+        Lifetimes { idle: Some(IdleRule { after: Duration::from_secs(600), then }), ..Lifetimes::default() };
+    let session = engine.session_for(engine.agent("script/demo").await, Some(lifetimes)).await;
+    engine.clock.advance(Duration::from_secs(601));
+    let view = engine.engine.sessions().get(DEFAULT_TENANT, session).await.expect("it is there");
+    assert_eq!(view.phase(), Phase::Completed);
+}
