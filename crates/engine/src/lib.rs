@@ -39,4 +39,4 @@ pub use sessions::{
 };
 pub use tenure_models::{ModelInfo, Models};
 pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
-pub use view::{Done, Keyed, SessionView};
+pub use view::{Done, Keyed, Render, SessionView};

@@ -63,6 +63,9 @@ impl Preview {
     }
 }
 
+/// A preview and the attempt it is of.
+type Heard = (AttemptId, Preview);
+
 /// The previews of one session.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -73,7 +76,7 @@ pub(crate) struct Channel {
 struct Inner {
     current: Option<Attempt>,
     /// Made for the first listener: its buffer is the largest part of a channel.
-    listeners: Option<broadcast::Sender<(AttemptId, Preview)>>,
+    listeners: Option<broadcast::Sender<Heard>>,
 }
 
 /// What the attempt in flight has said so far, for listeners that come in the middle.
@@ -122,7 +125,7 @@ impl Channel {
         }
     }
 
-    fn listen(&self) -> (Vec<(AttemptId, Preview)>, broadcast::Receiver<(AttemptId, Preview)>) {
+    fn listen(&self) -> (Vec<Heard>, broadcast::Receiver<Heard>) {
         let mut inner = self.lock();
         let mut so_far = Vec::new();
         if let Some(current) = &inner.current {
@@ -181,7 +184,7 @@ pub(crate) fn merge(
 
 struct Merge {
     facts: BoxStream<'static, Result<Tail, StoreError>>,
-    previews: broadcast::Receiver<(AttemptId, Preview)>,
+    previews: broadcast::Receiver<Heard>,
     _channel: Arc<Channel>,
     /// The last attempt whose end this stream has told: nothing of it is previewed any more.
     ended: Option<AttemptId>,

@@ -45,8 +45,11 @@ pub struct Keyed {
     /// SHA-256 of the method, path and body it came with.
     pub fingerprint: [u8; 32],
     /// Prints the body of the answer.
-    pub render: Box<dyn FnOnce(&Done) -> Vec<u8> + Send>,
+    pub render: Render,
 }
+
+/// Prints the body of an answer.
+pub type Render = Box<dyn FnOnce(&Done) -> Vec<u8> + Send>;
 
 /// What a keyed request did.
 #[derive(Debug, Clone)]

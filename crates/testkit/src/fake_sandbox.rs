@@ -180,10 +180,8 @@ impl FakeSandbox {
             inner.started.push(call);
             None
         });
-        match known {
-            Some(Some(end)) => return Ok(end),
-            // A call that had started in an earlier sandbox isn't run again; one of this sandbox is attached to.
-            Some(None) | None => {}
+        if let Some(Some(end)) = known {
+            return Ok(end);
         }
         let waits = matches!(&order.work, Work::Shell { command, .. } if command.contains("wait"));
         let mut gone = self.gone.clone();
