@@ -141,6 +141,19 @@ impl Record {
         record
     }
 
+    /// What a journal has of the output, of both streams, as it came.
+    pub(crate) fn printed(file: &[u8]) -> Vec<u8> {
+        let mut printed = Vec::new();
+        let mut rest = file.strip_prefix(MAGIC).unwrap_or_default();
+        while let Some((kind, payload, after)) = next_frame(rest) {
+            rest = after;
+            if let Some(Entry::Output { bytes, .. }) = Entry::decode(kind, payload) {
+                printed.extend(bytes);
+            }
+        }
+        printed
+    }
+
     /// The call's result, if it ended.
     pub fn into_exit(self) -> Option<Exit> {
         self.ending.map(|ending| Exit {

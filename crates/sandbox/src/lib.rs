@@ -1,7 +1,7 @@
 //! Where a session's tools run: isolated processes with their own files, limits and record of calls.
 //!
 //! The port is [`Backend`] and [`Sandbox`]; [`Native`] implements it with nothing but this binary and the kernel. Three
-//! processes of the same executable work together (see [`dispatch`]): a *supervisor* that outlives the server, and in
+//! processes of the same executable work together (see [`dispatch()`]): a *supervisor* that outlives the server, and in
 //! each sandbox a *keeper*, which is PID 1 and writes the [call journal](journal), and an *executor*, which forks the
 //! tools.
 //!

@@ -45,6 +45,11 @@ impl JournalFile {
         }
     }
 
+    /// What it has of the output, as it came.
+    pub(crate) fn printed(&self) -> Vec<u8> {
+        std::fs::read(&self.0).map(|bytes| Record::printed(&bytes)).unwrap_or_default()
+    }
+
     pub(crate) fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

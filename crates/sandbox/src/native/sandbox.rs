@@ -44,6 +44,7 @@ struct Waiting {
     progress: Option<mpsc::Sender<Vec<u8>>>,
     /// How much output it has been given.
     shown: u64,
+    journal: JournalFile,
 }
 
 impl NativeSandbox {
@@ -196,35 +197,24 @@ impl Shared {
     /// Runs a call, or joins whoever waits for it already.
     async fn run(&self, order: Order, progress: Option<mpsc::Sender<Vec<u8>>>) -> Result<CallEnd, Error> {
         let journal = JournalFile::new(&self.session_dir, order.call);
-        let joined = {
-            let mut waiting = self.waiting.lock().expect("no holder panics");
-            match waiting.get(&order.call) {
-                Some(waiting) => Some(waiting.ended.subscribe()),
-                None => {
-                    let (ended, _) = watch::channel(false);
-                    waiting.insert(order.call, Waiting { ended, attached: None, progress, shown: 0 });
-                    None
-                }
+        while let Some(ended) = self.join(order.call) {
+            self.wait(ended).await;
+            if let Some(exit) = journal.read().map_err(Error::failed("reading a call's journal"))?.into_exit() {
+                return Ok(CallEnd::Exited(exit));
             }
-        };
-        match joined {
-            Some(mut ended) => {
-                let mut lost = self.lost.subscribe();
-                tokio::select! {
-                    // An error is the end of the other wait, which is gone once it has an answer.
-                    _ = ended.wait_for(|ended| *ended) => {}
-                    _ = lost.wait_for(Option::is_some) => {}
-                }
-                match journal.read().map_err(Error::failed("reading a call's journal"))?.into_exit() {
-                    Some(exit) => Ok(CallEnd::Exited(exit)),
-                    None => Err(Error::Lost),
-                }
-            }
-            None => {
-                let _leaving = Leaving { shared: self, call: order.call };
-                self.run_alone(order, &journal).await
-            }
+            // Whoever waited has given up, or come to another end, which can be judged again.
+            tokio::task::yield_now().await;
         }
+        let (ended, _) = watch::channel(false);
+        let waiting = Waiting { ended, attached: None, progress, shown: 0, journal: journal.clone() };
+        self.waiting.lock().expect("no holder panics").insert(order.call, waiting);
+        let _leaving = Leaving { shared: self, call: order.call };
+        self.run_alone(order, &journal).await
+    }
+
+    /// The end of a call that someone waits for already.
+    fn join(&self, call: ItemId) -> Option<watch::Receiver<bool>> {
+        self.waiting.lock().expect("no holder panics").get(&call).map(|waiting| waiting.ended.subscribe())
     }
 
     async fn run_alone(&self, order: Order, journal: &JournalFile) -> Result<CallEnd, Error> {
@@ -289,16 +279,24 @@ impl Shared {
         };
         self.channel.send(&encode(&KeeperAsk::Attach { call, watch }), &[]).await.ok()?;
         let mut lost = self.lost.subscribe();
-        tokio::select! {
+        let known = tokio::select! {
             known = answer => known.ok(),
             _ = lost.wait_for(Option::is_some) => None,
+        };
+        if let Some(waiting) = self.waiting.lock().expect("no holder panics").get_mut(&call) {
+            waiting.catch_up(u64::MAX);
         }
+        known
     }
 
     /// Waits until the call has ended or the sandbox is gone.
     async fn wait_end(&self, call: ItemId) {
-        let ended = self.waiting.lock().expect("no holder panics").get(&call).map(|waiting| waiting.ended.subscribe());
-        let Some(mut ended) = ended else { return };
+        if let Some(ended) = self.join(call) {
+            self.wait(ended).await;
+        }
+    }
+
+    async fn wait(&self, mut ended: watch::Receiver<bool>) {
         let mut lost = self.lost.subscribe();
         tokio::select! {
             _ = ended.wait_for(|ended| *ended) => {}
@@ -312,13 +310,34 @@ impl Shared {
 }
 
 impl Waiting {
+    /// Hands on output of which `from` bytes came before, after what is missing until there.
     fn show(&mut self, from: u64, bytes: &[u8]) {
+        if from > self.shown {
+            self.catch_up(from);
+        }
         let known = usize::try_from(self.shown.saturating_sub(from)).unwrap_or(usize::MAX);
-        let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return };
-        self.shown = from + bytes.len() as u64;
-        if let Some(progress) = &self.progress {
+        if let Some(fresh) = bytes.get(known..) {
+            self.shown = from + bytes.len() as u64;
+            self.give(fresh.to_vec());
+        }
+    }
+
+    /// Hands on what the journal has, up to so many bytes in all. It has only the head of a long output.
+    fn catch_up(&mut self, to: u64) {
+        if self.progress.is_none() {
+            return;
+        }
+        let mut printed = self.journal.printed();
+        printed.truncate(usize::try_from(to).unwrap_or(usize::MAX));
+        let known = usize::try_from(self.shown).unwrap_or(usize::MAX).min(printed.len());
+        self.shown = self.shown.max(printed.len() as u64);
+        self.give(printed.split_off(known));
+    }
+
+    fn give(&self, fresh: Vec<u8>) {
+        if let Some(progress) = self.progress.as_ref().filter(|_| !fresh.is_empty()) {
             // A receiver that is slow or gone misses it; the result has it all the same.
-            let _ = progress.try_send(fresh.to_vec());
+            let _ = progress.try_send(fresh);
         }
     }
 }

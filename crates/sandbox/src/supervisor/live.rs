@@ -66,8 +66,14 @@ impl Sandboxes {
                 Ok(()) | Err(_) => {}
             }
         }
-        let slot = self.take_slot()?;
         let mut group = self.cgroups.create(session, spec.limits)?;
+        let slot = match self.take_slot() {
+            Ok(slot) => slot,
+            Err(failure) => {
+                self.lingering.extend(group.remove());
+                return Err(failure);
+            }
+        };
         // The groups of its last life may be among them.
         self.lingering.retain(|path| !group.paths.contains(path));
         let busy = &self.busy[slot.index as usize];

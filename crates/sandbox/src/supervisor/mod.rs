@@ -6,6 +6,7 @@ mod failure;
 mod idmap;
 mod layers;
 mod live;
+mod predecessors;
 mod serve;
 mod skeleton;
 mod start;

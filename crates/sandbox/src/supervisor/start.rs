@@ -10,8 +10,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use serde::{Deserialize, Serialize};
 
 use super::serve::Supervisor;
-use super::{Doing, Failure};
+use super::{Doing, Failure, predecessors};
 use crate::dispatch::Ops;
+use crate::native::cgroup_name;
 
 /// What a supervisor is told by who starts it, in [`CONFIG_VARIABLE`]. Tools may read the command line that their keeper
 /// shares with it, so that has only a name made from the directory's.
@@ -91,6 +92,7 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
         .create(dir.join("sessions"))
         .doing(|| format!("making {}", dir.display()))?;
     let Some(lock) = take(&dir).doing(|| format!("locking {}", dir.display()))? else { return Ok(None) };
+    predecessors::end(&cgroup_name(&dir)).doing(|| "waiting for the end of earlier sandboxes".to_owned())?;
     let listener = listen_at(&dir, "supervisor.sock").doing(|| "listening for the server".to_owned())?;
     Supervisor::new(config, ops, lock, listener).map(Some)
 }

@@ -7,7 +7,8 @@ use tenure_sandbox::{CallEnd, LostReason, Order, Sandbox};
 use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
-const WAITING: &str = "echo ran >> log; : > /tmp/ready; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo done";
+const WAITING: &str =
+    "echo begun; echo ran >> log; : > /tmp/ready; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo done";
 
 async fn started(sandbox: &Arc<dyn Sandbox>, n: u128) {
     run(sandbox, n, exec(&["sh", "-c", "while [ ! -e /tmp/ready ]; do sleep 0.01; done"])).await;
@@ -27,16 +28,45 @@ async fn a_restarted_server_attaches_to_a_running_call() {
         drop(sandbox);
         host.restarted();
         let sandbox = host.open(session(1)).await;
-        let running = judge(&sandbox, 1, work.clone());
+        let (sender, mut progress) = tokio::sync::mpsc::channel(16);
+        let mut order = Order::new(call(1), work.clone());
+        order.asked_at = Some(std::time::SystemTime::now());
+        let running = sandbox.run(order, Some(sender));
         let release = run(&sandbox, 3, exec(&["touch", "/tmp/go"]));
         let (end, _) = tokio::join!(running, release);
-        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "done\n"), "{end:?}");
+        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "begun\ndone\n"), "{end:?}");
+        let mut shown = Vec::new();
+        while let Ok(bytes) = progress.try_recv() {
+            shown.extend(bytes);
+        }
+        assert_eq!(String::from_utf8_lossy(&shown), "begun\ndone\n", "what came before it attached, then the rest");
         // And once more, from the journal alone.
         let end = judge(&sandbox, 1, work).await;
-        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "done\n"), "{end:?}");
+        assert!(matches!(&end, Ok(CallEnd::Exited(exit)) if text(exit) == "begun\ndone\n"), "{end:?}");
         assert_eq!(text(&run(&sandbox, 4, exec(&["cat", "log"])).await), "ran\n");
         host.finish().await;
     }
+}
+
+#[tokio::test]
+async fn one_who_gives_up_waiting_leaves_the_call_to_another() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let first = tokio::spawn({
+        let sandbox = Arc::clone(&sandbox);
+        async move { sandbox.run(Order::new(call(1), exec(&["sh", "-c", WAITING])), None).await }
+    });
+    started(&sandbox, 2).await;
+    let second = run(&sandbox, 1, exec(&["sh", "-c", WAITING]));
+    let rest = async {
+        tokio::task::yield_now().await;
+        first.abort();
+        run(&sandbox, 3, exec(&["touch", "/tmp/go"])).await
+    };
+    let (exit, _) = tokio::join!(second, rest);
+    assert_eq!(text(&exit), "begun\ndone\n");
+    assert_eq!(text(&run(&sandbox, 4, exec(&["cat", "log"])).await), "ran\n");
+    host.finish().await;
 }
 
 #[tokio::test]
