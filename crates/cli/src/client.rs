@@ -1,0 +1,15 @@
+//! A client of a server's public API.
+
+mod api;
+mod error;
+mod events;
+mod resources;
+mod sse;
+mod target;
+mod tls;
+
+pub(crate) use api::Client;
+pub(crate) use error::ApiError;
+pub(crate) use events::{Event, EventStream};
+pub(crate) use resources::{Agent, CliStatus, Session, agent, session_id};
+pub(crate) use target::Target;

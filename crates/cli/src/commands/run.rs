@@ -1,0 +1,53 @@
+//! `tenure run`: a new session.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::block_on;
+use crate::cli::Shared;
+use crate::client::{Client, Target, agent};
+use crate::conversation::{Manner, Talk, converse};
+use crate::failure::Exit;
+
+/// Talk with an agent in a new session
+///
+/// Without a prompt, and unless --single or --json is given, it goes on until `exit` or Ctrl-D. Ctrl-C breaks off what
+/// the agent is doing. The session stays open afterwards; `tenure sessions resume` goes on with it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The agent, by short name or id
+    agent: String,
+    /// What to say first; without it, it is asked for or read from standard input
+    prompt: Option<String>,
+    /// Answer once and leave
+    #[arg(long, short)]
+    single: bool,
+    /// Another model than the agent's, in this session alone
+    #[arg(long)]
+    model: Option<String>,
+    /// The environment, by name or id
+    #[arg(long, default_value = "default")]
+    environment: String,
+    /// A title for the session; without it, lists show the first line of the first message
+    #[arg(long)]
+    title: Option<String>,
+}
+
+impl Run {
+    pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
+        let client = Client::new(Target::find(shared)?)?;
+        let manner = Manner { single: self.single, json: shared.json };
+        block_on(async {
+            let agent = agent(&client, &self.agent).await?;
+            let agent = match self.model {
+                Some(model) => json!({"type": "agent_with_overrides", "id": agent.id, "model": model}),
+                None => json!(agent.id),
+            };
+            let mut request = json!({"agent": agent, "environment_id": self.environment});
+            if let Some(title) = self.title {
+                request["title"] = json!(title);
+            }
+            converse(client, Talk::New(request), self.prompt, manner).await
+        })
+    }
+}

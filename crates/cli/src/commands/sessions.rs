@@ -1,0 +1,42 @@
+//! `tenure sessions`.
+
+mod change;
+mod get;
+mod list;
+mod resume;
+
+use anyhow::Result;
+
+use super::block_on;
+use crate::cli::Shared;
+use crate::client::{Client, Target};
+use crate::failure::Exit;
+
+/// List, show, resume, stop, end and delete sessions
+///
+/// A session is named by its id or by the first digits of it.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Sessions {
+    List(list::List),
+    Get(get::Get),
+    Resume(resume::Resume),
+    Stop(change::Stop),
+    End(change::End),
+    Delete(change::Delete),
+}
+
+impl Sessions {
+    pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
+        let client = Client::new(Target::find(shared)?)?;
+        block_on(async {
+            match self {
+                Self::List(command) => command.run(&client, shared.json).await,
+                Self::Get(command) => command.run(&client, shared.json).await,
+                Self::Resume(command) => command.run(client, shared.json).await,
+                Self::Stop(command) => command.run(&client, shared.json).await,
+                Self::End(command) => command.run(&client, shared.json).await,
+                Self::Delete(command) => command.run(&client, shared.json).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! `tenure up`: the server, in the foreground.
+
+mod announce;
+mod logs;
+mod model_servers;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::Mode;
+use tenure_engine::{Clock, Config, Engine, Parts};
+use tenure_models::Models;
+use tenure_sandbox::{Native, NativeConfig};
+use tenure_server::ServerConfig;
+use tenure_store::MasterKey;
+use tenure_store::sqlite::{SqliteOptions, SqliteStore};
+use tenure_tools::ToolLimits;
+use tokio::net::TcpListener;
+
+use crate::cli::Shared;
+use crate::failure::{Exit, advised};
+use crate::local::DataDir;
+use crate::settings::{Flags, Settings};
+
+/// Run the server in the foreground, until SIGINT or SIGTERM
+///
+/// The first signal lets work under way finish and keeps sandboxes running for the next server; a second one ends the
+/// server at once. Nothing that was acknowledged is lost either way.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    settings: Flags,
+    /// Started by another command: a session of its own, any free port if the wanted one is busy
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+impl Up {
+    pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
+        if self.background {
+            // An error only says that this is a session of its own already.
+            let _ = rustix::process::setsid();
+        }
+        rustix::process::umask(Mode::from_raw_mode(0o077));
+        let dir = DataDir::at(shared.data_dir.as_deref())?;
+        dir.create()?;
+        let settings = Settings::load(&self.settings, dir.path())?;
+        logs::begin(&settings)?;
+        let lease = dir.take_lease()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
+        let served = runtime.block_on(serve(&dir, &settings, self.background, shared.json));
+        // What is left of the runtime may hold files open; the directory is free when it is gone.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        drop(lease);
+        served
+    }
+}
+
+async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool) -> Result<Exit> {
+    tenure_models::install_tls();
+    let listener = listen(settings, background).await?;
+    let address = listener.local_addr().context("can't tell where the server listens")?;
+    let models = model_servers::settings(settings, &dir.scripts());
+    model_servers::refuse_itself(&models, address)?;
+
+    let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: master_key(settings)? });
+    let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
+    let sandboxes = NativeConfig { linger: settings.sandbox_linger, ..NativeConfig::new(dir.sandbox()) };
+    let parts = Parts {
+        store: Arc::new(store),
+        backend: Arc::new(Native::new(sandboxes)),
+        models: Arc::new(Models::new(models).map_err(|failure| anyhow::anyhow!(failure.message))?),
+        tools: tenure_tools::registry(),
+        clock: Clock::System,
+    };
+    let root_keys = [Some(dir.make_root_key()?), settings.api_key.clone()];
+    let config = config(settings, root_keys.into_iter().flatten().collect());
+    let engine = Engine::start(parts, config).await.context("can't start the engine")?;
+
+    let signals = signals::watch(dir)?;
+    announce::ready(dir, address, background, json)?;
+    let server = ServerConfig {
+        hosts: settings.hosts.clone(),
+        origins: settings.origins.clone(),
+        max_connections: settings.max_connections,
+        shutdown_grace: settings.shutdown_grace,
+        ..ServerConfig::default()
+    };
+    let served = tenure_server::serve(listener, engine.clone(), server, signals.stop).await;
+    // Nobody finds it any more while it finishes.
+    let _ = std::fs::remove_file(dir.server_file());
+    engine.shutdown(settings.shutdown_grace).await;
+    tracing::info!("stopped; sandboxes live on");
+    served.context("the server failed")?;
+    Ok(Exit::Success)
+}
+
+async fn listen(settings: &Settings, background: bool) -> Result<TcpListener> {
+    let wanted = settings.listen;
+    if !wanted.ip().is_loopback() && !settings.expose {
+        return Err(advised(
+            format!("{wanted} can be reached from other machines"),
+            "whoever reaches it and has a key runs code in sandboxes here, and keys cross the network in the clear \
+             unless a proxy adds TLS: if you want that, say --expose",
+        ));
+    }
+    let busy = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    match TcpListener::bind(wanted).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if busy(&error) && background => {
+            let free = SocketAddr::new(wanted.ip(), 0);
+            tracing::info!(%wanted, "the port is taken; any free one will do");
+            TcpListener::bind(free).await.with_context(|| format!("can't listen on {free}"))
+        }
+        Err(error) if busy(&error) => Err(advised(
+            format!("another program listens on {wanted} already"),
+            "choose another address with --listen; port 0 takes a free one",
+        )),
+        Err(error) => Err(error).with_context(|| format!("can't listen on {wanted}")),
+    }
+}
+
+fn master_key(settings: &Settings) -> Result<Option<MasterKey>> {
+    let key = settings.master_key.as_deref().map(MasterKey::from_hex);
+    key.transpose().context("TENURE_MASTER_KEY")
+}
+
+fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
+    let defaults = Config::default();
+    Config {
+        lifetimes: tenure_core::session::Lifetimes { sandbox_idle: settings.sandbox_idle.0, ..defaults.lifetimes },
+        retry: tenure_core::session::RetryPolicy {
+            retries: settings.retry_count,
+            base: settings.retry_base,
+            cap: settings.retry_cap,
+        },
+        tool_limits: ToolLimits {
+            default_timeout: settings.tool_timeout,
+            max_timeout: settings.tool_timeout_max,
+            ..defaults.tool_limits
+        },
+        max_sandboxes: settings.max_sandboxes,
+        root_keys,
+        default_model: settings.model.clone(),
+        ..defaults
+    }
+}

@@ -1,0 +1,220 @@
+//! The one table of settings.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::file::ConfigFile;
+use super::flags::Flags;
+use super::value::{LogFormat, Never, Value};
+use crate::failure::advised;
+
+/// One setting, as `--help` and the documentation show it.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name; `--name` is the flag of `tenure up`.
+    pub(crate) name: &'static str,
+    /// Where it can be said.
+    pub(crate) sources: Sources,
+    /// Environment variables, the first that is set counts.
+    pub(crate) env: &'static [&'static str],
+    /// Its key in `config.toml`, with its table before a dot.
+    pub(crate) key: &'static str,
+    /// What values look like.
+    pub(crate) kind: &'static str,
+    /// The default as it would be written; empty for none.
+    pub(crate) default: &'static str,
+    /// What it does.
+    pub(crate) doc: &'static str,
+    /// Whether a text is a value of it.
+    pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+/// Where a setting can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// Flag, environment, `config.toml`.
+    All,
+    /// Not in `config.toml`: it says where that is.
+    FlagAndEnvironment,
+    /// A secret: what is on a command line or in a file is read by others.
+    EnvironmentOnly,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:literal, $sources:ident $name:literal, $env:expr, $key:literal;)*) => {
+        /// What holds for a server.
+        #[derive(Debug)]
+        #[expect(dead_code, reason = "two are told to the command line, before there is a server; they are here to be documented")]
+        pub(crate) struct Settings { $($(#[doc = $doc])+ pub(crate) $field: $type,)* }
+
+        /// Every setting.
+        pub(crate) const TABLE: &[Setting] = &[$(Setting {
+            name: $name,
+            sources: Sources::$sources,
+            env: &$env,
+            key: $key,
+            kind: <$type as Value>::KIND,
+            default: $default,
+            doc: concat!($($doc),+),
+            check: |text| <$type as Value>::parse(text).map(drop),
+        },)*];
+
+        impl Settings {
+            fn read(given: &Given<'_>) -> Result<Self> {
+                Ok(Self { $($field: given.value::<$type>($name)?,)* })
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where the server listens. Port 0 takes a free one.
+    listen: SocketAddr = "127.0.0.1:7717", All "listen", ["TENURE_LISTEN"], "listen";
+    /// Lets the server listen on an address that other machines reach. They then need only a key to run code in sandboxes on this machine; keys and conversations cross the network in the clear unless a proxy adds TLS.
+    expose: bool = "false", All "expose", ["TENURE_EXPOSE"], "expose";
+    /// Names under which clients may reach the server besides loopback names and IP addresses.
+    hosts: Vec<String> = "", All "hosts", ["TENURE_HOSTS"], "hosts";
+    /// Origins, such as https://console.example, whose pages may call the server besides its own.
+    origins: Vec<String> = "", All "origins", ["TENURE_ORIGINS"], "origins";
+    /// The most connections at a time.
+    max_connections: usize = "16384", All "max-connections", ["TENURE_MAX_CONNECTIONS"], "max_connections";
+    /// How long work under way may take when the server is told to stop.
+    shutdown_grace: Duration = "10s", All "shutdown-grace", ["TENURE_SHUTDOWN_GRACE"], "shutdown_grace";
+    /// The default model: claude-…, openai/<model> or script/<name>. Without it: what `tenure models default` chose, else claude-sonnet-5 if there is an Anthropic key, else the first model of the OpenAI-compatible server, else script/demo.
+    model: Option<String> = "", All "model", ["TENURE_MODEL"], "models.default";
+    /// Where claude-… models are asked. Default: https://api.anthropic.com.
+    anthropic_base_url: Option<String> = "", All "anthropic-base-url", ["TENURE_ANTHROPIC_BASE_URL", "ANTHROPIC_BASE_URL"], "models.anthropic_base_url";
+    /// The key for it. `tenure models add anthropic` seals one instead.
+    anthropic_api_key: Option<String> = "", EnvironmentOnly "anthropic-api-key", ["TENURE_ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY"], "";
+    /// Where openai/… models are asked: OpenAI, Ollama, vLLM, llama.cpp. Default: https://api.openai.com/v1.
+    openai_base_url: Option<String> = "", All "openai-base-url", ["TENURE_OPENAI_BASE_URL", "OPENAI_BASE_URL"], "models.openai_base_url";
+    /// The key for it. `tenure models add openai` seals one instead.
+    openai_api_key: Option<String> = "", EnvironmentOnly "openai-api-key", ["TENURE_OPENAI_API_KEY", "OPENAI_API_KEY"], "";
+    /// How long a model server may send nothing until it counts as hung.
+    model_stall: Duration = "2m", All "model-stall", ["TENURE_MODEL_STALL"], "models.stall";
+    /// How many times a failing model is asked again.
+    retry_count: u32 = "5", All "retry-count", ["TENURE_RETRY_COUNT"], "retry.count";
+    /// The wait before the first retry; it doubles with each.
+    retry_base: Duration = "1s", All "retry-base", ["TENURE_RETRY_BASE"], "retry.base";
+    /// The longest wait before a retry, also when the model server asks for more.
+    retry_cap: Duration = "1m", All "retry-cap", ["TENURE_RETRY_CAP"], "retry.cap";
+    /// How long a session's sandbox outlives its work; files stay. `never` lets it run.
+    sandbox_idle: Never = "1h", All "sandbox-idle", ["TENURE_SANDBOX_IDLE"], "sandbox.idle";
+    /// How long sandboxes outlive the server while nothing runs in them.
+    sandbox_linger: Duration = "5m", All "sandbox-linger", ["TENURE_SANDBOX_LINGER"], "sandbox.linger";
+    /// The most sandboxes alive at once; sessions wait for room.
+    max_sandboxes: usize = "1000", All "max-sandboxes", ["TENURE_MAX_SANDBOXES"], "sandbox.max";
+    /// How long a tool call may take if it doesn't say.
+    tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
+    /// The longest a tool call may ask for.
+    tool_timeout_max: Duration = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
+    /// What is logged: a level, or a list such as warn,tenure_engine=debug.
+    log: String = "info", All "log", ["TENURE_LOG"], "log.filter";
+    /// How it is logged, on standard error.
+    log_format: LogFormat = "text", All "log-format", ["TENURE_LOG_FORMAT"], "log.format";
+    /// Where everything is kept. Default: $XDG_DATA_HOME/tenure, else ~/.local/share/tenure.
+    data_dir: Option<String> = "", FlagAndEnvironment "data-dir", ["TENURE_DATA_DIR"], "";
+    /// A root key the server accepts besides the one in root.key; what the command line sends.
+    api_key: Option<String> = "", EnvironmentOnly "api-key", ["TENURE_API_KEY"], "";
+    /// The key that seals secrets, 64 hex digits. Default: master.key in the data directory, made at the first start.
+    master_key: Option<String> = "", EnvironmentOnly "master-key", ["TENURE_MASTER_KEY"], "";
+    /// The server that the command line talks to. Default: this machine's own.
+    url: Option<String> = "", EnvironmentOnly "url", ["TENURE_URL"], "";
+}
+
+impl Settings {
+    /// Everything that is set, for a server with this data directory.
+    pub(crate) fn load(flags: &Flags, data_dir: &Path) -> Result<Self> {
+        let file = ConfigFile::read(&data_dir.join("config.toml"), TABLE)?;
+        Self::read(&Given { flags, file: &file, env: &|name| std::env::var(name).ok() })
+    }
+}
+
+/// Where values come from.
+struct Given<'a> {
+    flags: &'a Flags,
+    file: &'a ConfigFile,
+    env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Given<'_> {
+    fn value<T: Value>(&self, name: &str) -> Result<T> {
+        let setting = TABLE.iter().find(|setting| setting.name == name).expect("every field has its row");
+        let (text, from) = self.text(setting);
+        T::parse(&text).map_err(|problem| {
+            advised(format!("{from}: {problem}"), format!("{} is: {}", setting.name, setting.doc.trim()))
+        })
+    }
+
+    /// What was said, and where.
+    fn text(&self, setting: &Setting) -> (String, String) {
+        if let Some(text) = self.flags.get(setting.name) {
+            return (text.to_owned(), format!("--{}", setting.name));
+        }
+        for variable in setting.env {
+            // An empty variable is how many tools unset one.
+            if let Some(text) = (self.env)(variable).filter(|text| !text.is_empty()) {
+                return (text, (*variable).to_owned());
+            }
+        }
+        if let Some(text) = self.file.get(setting.key) {
+            return (text.to_owned(), format!("{} in {}", setting.key, self.file.path().display()));
+        }
+        (setting.default.to_owned(), format!("the default of {}", setting.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::{ConfigFile, Flags, Given, Settings, Sources, TABLE};
+
+    #[test]
+    fn every_setting_is_unique_and_its_default_is_a_value() {
+        let (mut names, mut variables, mut keys) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for setting in TABLE {
+            assert!(names.insert(setting.name), "{} twice", setting.name);
+            assert!(setting.env.iter().all(|variable| variables.insert(*variable)), "{} shares a variable", setting.name);
+            assert_eq!(setting.key.is_empty(), setting.sources != Sources::All, "{}", setting.name);
+            assert!(setting.key.is_empty() || keys.insert(setting.key), "{} twice", setting.key);
+            assert_eq!((setting.check)(setting.default), Ok(()), "{}", setting.name);
+            assert!(setting.doc.trim().ends_with('.'), "{} has no sentence", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
+        let text = "[retry]\ncount = 1\nbase = '2s'\ncap = '3s'\n[models]\ndefault = 'script/file'\n";
+        let file = ConfigFile::parse(text, Path::new("config.toml"), TABLE).expect("it is right");
+        let flags = Flags::from([("retry-count", "7")]);
+        let env = |name: &str| match name {
+            "TENURE_RETRY_COUNT" | "TENURE_RETRY_BASE" => Some("8s".to_owned()),
+            "TENURE_MODEL" => Some(String::new()),
+            "ANTHROPIC_BASE_URL" => Some("http://second".to_owned()),
+            "TENURE_ANTHROPIC_BASE_URL" => Some("http://first".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::read(&Given { flags: &flags, file: &file, env: &env }).expect("all are values");
+        assert_eq!(settings.retry_count, 7);
+        assert_eq!(settings.retry_base.as_secs(), 8);
+        assert_eq!(settings.retry_cap.as_secs(), 3);
+        assert_eq!(settings.shutdown_grace.as_secs(), 10);
+        assert_eq!(settings.model.as_deref(), Some("script/file"));
+        assert_eq!(settings.anthropic_base_url.as_deref(), Some("http://first"));
+    }
+
+    #[test]
+    fn a_wrong_value_says_where_it_came_from() {
+        let file = ConfigFile::parse("", Path::new("config.toml"), TABLE).expect("it is right");
+        let env = |name: &str| (name == "TENURE_SANDBOX_IDLE").then(|| "soon".to_owned());
+        let error = Settings::read(&Given { flags: &Flags::default(), file: &file, env: &env }).expect_err("it is wrong");
+        let message = error.to_string();
+        assert!(message.starts_with("TENURE_SANDBOX_IDLE: expected"), "{message}");
+        assert!(message.contains("`soon`"), "{message}");
+    }
+}
