@@ -1,0 +1,14 @@
+//! The server in process, through its front door.
+
+mod support;
+
+mod agents;
+mod connections;
+mod environments;
+mod errors;
+mod events;
+mod extensions;
+mod idempotency;
+mod routes;
+mod sessions;
+mod stream;

@@ -1,0 +1,85 @@
+//! Reading an event stream frame by frame.
+
+use axum::body::{Body, BodyDataStream};
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Frame {
+    /// Its cursor.
+    pub(crate) id: Option<u64>,
+    /// Its event name; empty for a comment.
+    pub(crate) event: String,
+    /// Its data, or a comment's text.
+    pub(crate) data: Value,
+}
+
+impl Frame {
+    /// The type in its JSON.
+    pub(crate) fn kind(&self) -> &str {
+        self.data["type"].as_str().unwrap_or("")
+    }
+}
+
+/// A stream that is being read.
+pub(crate) struct Frames {
+    body: BodyDataStream,
+    read: String,
+}
+
+impl Frames {
+    pub(crate) fn new(body: Body) -> Self {
+        Self { body: body.into_data_stream(), read: String::new() }
+    }
+
+    /// The next frame, comments included; `None` at the stream's end.
+    pub(crate) async fn raw(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(end) = self.read.find("\n\n") {
+                let frame = parse(&self.read[..end]);
+                self.read.drain(..end + 2);
+                return Some(frame);
+            }
+            let bytes = self.body.next().await?.unwrap();
+            self.read.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+
+    /// The next frame that is no comment.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            match self.raw().await? {
+                frame if frame.event.is_empty() => {}
+                frame => return Some(frame),
+            }
+        }
+    }
+
+    /// All frames up to the first of this type.
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        loop {
+            let Some(frame) = self.next().await else { panic!("the stream ended before {kind}: {frames:#?}") };
+            let found = frame.kind() == kind;
+            frames.push(frame);
+            if found {
+                return frames;
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Frame {
+    let mut frame = Frame { id: None, event: String::new(), data: Value::Null };
+    for line in text.lines() {
+        match line.split_once(": ") {
+            Some(("id", id)) => frame.id = Some(id.parse().unwrap()),
+            Some(("event", event)) => frame.event = event.to_owned(),
+            Some(("data", data)) => frame.data = serde_json::from_str(data).unwrap(),
+            Some(("", comment)) => frame.data = comment.into(),
+            _ => panic!("no line of an event stream: {line}"),
+        }
+    }
+    frame
+}
