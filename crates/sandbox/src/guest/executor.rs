@@ -83,6 +83,10 @@ impl Executor {
 
     /// The executor's own life.
     fn serve(&self, socket: &OwnedFd) -> i32 {
+        // First of all, lest anyone wait for the end of a pipe of which this has a copy.
+        let mut keep: Vec<i32> = self.entrances.iter().chain([socket]).map(AsRawFd::as_raw_fd).collect();
+        keep.sort_unstable();
+        signals::close_all_but(&keep);
         let limited = self.enter_limits();
         signals::close_all_but(&[socket.as_raw_fd()]);
         let unable = limited

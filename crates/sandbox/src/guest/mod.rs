@@ -9,6 +9,7 @@ pub(crate) mod probe;
 pub(crate) mod setup;
 pub(crate) mod signals;
 
+mod bpf_list;
 mod call;
 mod executor;
 mod keeper;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::bpf_list;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -11,8 +12,12 @@ use seccompiler::{
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCH: TargetArch = TargetArch::aarch64;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCH: u32 = 0xc000_00b7;
 
 macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
@@ -84,12 +89,9 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().chain(ALLOWED_HERE).chain(REFUSED).map(|call| (*call, Vec::new())).collect();
-    allowed.insert(libc::SYS_clone, Vec::new());
-    allowed.insert(libc::SYS_socket, Vec::new());
-    // 0: Linux; 8: Linux with 4 GiB of address space; the last asks only. Others bring back old weaknesses.
-    allowed.insert(libc::SYS_personality, vec![equals(0, 0)?, equals(0, 8)?, equals(0, 0xffff_ffff)?]);
+    let known = ALLOWED.iter().chain(ALLOWED_HERE).chain(REFUSED).copied();
+    let known =
+        known.chain([libc::SYS_clone, libc::SYS_socket, libc::SYS_personality]).map(|call| call as u32).collect();
 
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(
@@ -97,17 +99,18 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         NAMESPACE_FLAGS.iter().map(|flag| has_flag(0, *flag as u64)).collect::<Result<_, _>>()?,
     );
     refused.insert(libc::SYS_socket, refused_sockets()?);
+    // 0: Linux; 8: Linux with 4 GiB of address space; the last asks only. Others bring back old weaknesses.
+    let other_personalities = [0, 8, 0xffff_ffff].map(|allowed| compare(0, SeccompCmpOp::Ne, allowed));
+    refused.insert(
+        libc::SYS_personality,
+        vec![SeccompRule::new(other_personalities.into_iter().collect::<Result<_, _>>()?)?],
+    );
     // Typing into the terminal of someone else.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| equals(1, request));
+    let typing =
+        [libc::TIOCSTI, libc::TIOCLINUX].map(|request| SeccompRule::new(vec![compare(1, SeccompCmpOp::Eq, request)?]));
     refused.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
-
-    let filter = |rules, otherwise, matching| -> Result<BpfProgram, _> {
-        SeccompFilter::new(rules, otherwise, matching, ARCH).and_then(BpfProgram::try_from)
-    };
-    Ok([
-        filter(allowed, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow)?,
-        filter(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))?,
-    ])
+    let refusing = SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), ARCH)?;
+    Ok([bpf_list::allow(known, AUDIT_ARCH), BpfProgram::try_from(refusing)?])
 }
 
 const NAMESPACE_FLAGS: &[libc::c_int] = &[
@@ -133,8 +136,8 @@ fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     Ok(vec![netlink_but_routes, SeccompRule::new(others.into_iter().collect::<Result<_, _>>()?)?])
 }
 
-fn equals(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?])
+fn compare(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
 
 fn has_flag(argument: u8, flag: u64) -> Result<SeccompRule, seccompiler::BackendError> {
