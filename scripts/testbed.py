@@ -143,14 +143,14 @@ class Server:
         return ran
 
     def processes(self):
-        """The processes that name our directory: the server, the supervisor and what descends from it."""
+        """The processes that know our directory: the server, the supervisor and the keepers."""
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                    if str(self.home) in line:
-                        found[int(entry.name)] = line
+                    line, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+                    if bytes(self.home) in line + environment:
+                        found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace").strip()
         return found
 
     def end_leftovers(self):
