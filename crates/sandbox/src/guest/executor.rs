@@ -9,7 +9,7 @@ use super::signals;
 use super::tool::{self, Notice};
 use crate::dispatch::Ops;
 use crate::supervisor::AGENT;
-use crate::wire::{decode, encode, receive, send};
+use crate::wire::{SHORT, decode, encode, receive, send};
 
 /// What the executor forks, and the descriptors that come along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Executor {
             .and_then(|()| become_agent())
             .err()
             .map(|error| format!("the sandbox's limits can't be applied: {error}"));
-        while let Ok(Some(packet)) = receive(socket, RecvFlags::empty()) {
+        while let Ok(Some(packet)) = receive(socket, SHORT, RecvFlags::empty()) {
             let Ok((job, _)) = decode::<Job>(&packet.bytes) else { continue };
             let Some(notices) = packet.descriptors.last().and_then(|fd| fd.try_clone().ok()) else { continue };
             if let Some(reason) = &unable {

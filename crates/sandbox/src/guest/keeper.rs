@@ -10,6 +10,7 @@ use tenure_core::id::ItemId;
 
 use super::call::{Call, End};
 use super::executor::{Executor, Job};
+use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process::{ToolPort, ToolProcess};
 use super::process_tree;
 use super::server_link::ServerLink;
@@ -226,8 +227,7 @@ impl Keeper {
     /// What the tool itself printed is in the pipes by now. What others go on writing to them goes nowhere.
     fn end_tool(&mut self, id: ItemId, end: End) {
         for stream in [Stream::Out, Stream::Err] {
-            // A pipe holds at most 1 MiB.
-            for _ in 0..16 {
+            for _ in 0..MOST_CHUNKS_IN_A_PIPE {
                 self.read_tool(id, stream);
             }
         }
@@ -318,7 +318,7 @@ impl Keeper {
     }
 
     fn drain(&mut self, at: usize) {
-        let mut bytes = [0; 64 * 1024];
+        let mut bytes = [0; OUTPUT_CHUNK_BYTES];
         // An earlier wake of this round may have moved it; it is found in the next.
         let Some(pipe) = self.drains.get(at) else { return };
         match rustix::io::read(pipe, &mut bytes[..]) {

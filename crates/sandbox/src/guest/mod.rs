@@ -6,6 +6,7 @@
 pub(crate) mod failpoint;
 pub(crate) mod privileges;
 pub(crate) mod probe;
+pub(crate) mod seccomp;
 pub(crate) mod setup;
 pub(crate) mod signals;
 
@@ -17,7 +18,6 @@ mod mounts;
 mod output;
 mod process;
 mod process_tree;
-mod seccomp;
 mod server_link;
 mod shell;
 mod tool;

@@ -1,5 +1,11 @@
 use std::collections::VecDeque;
 
+/// How much output is read at once. There is a keeper in every sandbox: it should stay small.
+pub(crate) const OUTPUT_CHUNK_BYTES: usize = 16 * 1024;
+
+/// How many chunks a pipe that is full holds, at its default size or up to the most that its user may ask for.
+pub(crate) const MOST_CHUNKS_IN_A_PIPE: usize = (1 << 20) / OUTPUT_CHUNK_BYTES;
+
 /// What is kept of a stream: its first bytes and its last.
 #[derive(Debug)]
 pub(crate) struct Kept {

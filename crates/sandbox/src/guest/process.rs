@@ -6,6 +6,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::call::{Call, End};
 use super::executor::{Executor, Job};
+use super::output::OUTPUT_CHUNK_BYTES;
 use super::process_tree::{kill, kill_below};
 use super::tool::Notice;
 use crate::journal::Stream;
@@ -81,7 +82,7 @@ impl ToolProcess {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
-        let mut bytes = vec![0; 64 * 1024];
+        let mut bytes = vec![0; OUTPUT_CHUNK_BYTES];
         let length = rustix::io::read(pipe.as_ref()?, &mut bytes).ok()?;
         if length == 0 {
             *pipe = None;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::OnceLock;
 
 use super::bpf_list;
 use seccompiler::{
@@ -79,11 +80,21 @@ const REFUSED: &[libc::c_long] = calls! {
     SYS_settimeofday SYS_swapoff SYS_swapon SYS_syslog SYS_umount2 SYS_unshare SYS_userfaultfd SYS_vhangup
 };
 
+/// The filters, compiled by the supervisor for all who come from it.
+static FILTERS: OnceLock<[BpfProgram; 2]> = OnceLock::new();
+
+/// Compiles the filters.
+pub(crate) fn prepare() -> io::Result<()> {
+    let filters = compile().map_err(io::Error::other)?;
+    let _ = FILTERS.set(filters);
+    Ok(())
+}
+
 /// Installs the filters on this thread, the only one, and so on all that come from it.
 pub(crate) fn install() -> io::Result<()> {
     // When both answer with an error, the newer filter's is the one returned.
-    for program in compile().map_err(io::Error::other)? {
-        apply_filter(&program).map_err(io::Error::other)?;
+    for program in FILTERS.get().ok_or_else(|| io::Error::other("the filters were not prepared"))? {
+        apply_filter(program).map_err(io::Error::other)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 
-use crate::wire::{KeeperAsk, KeeperTell, decode, encode, receive, send};
+use crate::wire::{KeeperAsk, KeeperTell, SHORT, decode, encode, receive, send};
 
 /// How much output goes into one packet.
 const PROGRESS_BYTES: usize = 32 * 1024;
@@ -41,7 +41,7 @@ impl ServerLink {
 
     /// The next message and its descriptors. A server that says what isn't understood is let go.
     pub(crate) fn hear(&mut self) -> Option<(KeeperAsk, Vec<OwnedFd>)> {
-        match receive(self.socket.as_ref()?, RecvFlags::DONTWAIT) {
+        match receive(self.socket.as_ref()?, SHORT, RecvFlags::DONTWAIT) {
             Ok(Some(packet)) => match decode(&packet.bytes) {
                 Ok((ask, _)) => Some((ask, packet.descriptors)),
                 Err(_) => {

@@ -12,6 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::call::{Call, End};
 use super::executor::{Executor, Job};
+use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process_tree::{Process, Snapshot, kill, kill_below};
 use super::tool::{self, Notice};
 use crate::journal::Stream;
@@ -196,7 +197,7 @@ impl Shell {
     /// What it printed belongs to the call that runs, or else to the next.
     fn read_output(&mut self) -> Option<(usize, Vec<u8>)> {
         let bash = self.running.as_mut()?;
-        let mut bytes = vec![0; 64 * 1024];
+        let mut bytes = vec![0; OUTPUT_CHUNK_BYTES];
         let length = rustix::io::read(bash.out.as_ref()?, &mut bytes).ok()?;
         if length == 0 {
             bash.out = None;
@@ -221,8 +222,8 @@ impl Shell {
     /// not waited for.
     fn end_current(&mut self, end: End) -> Step {
         let mut printed: Option<(usize, Vec<u8>)> = None;
-        // A pipe holds at most 1 MiB: more is from a background process that goes on printing.
-        for _ in 0..16 {
+        // More than a pipe holds is from a background process that goes on printing.
+        for _ in 0..MOST_CHUNKS_IN_A_PIPE {
             match self.read_output() {
                 Some((length, bytes)) => {
                     let all = printed.get_or_insert_default();

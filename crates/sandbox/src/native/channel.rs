@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::supervisor::address_in;
-use crate::wire::{Packet, receive, send};
+use crate::wire::{LONG, Packet, receive, send};
 
 /// One end of a packet connection.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Channel {
 
     /// The next packet; `None` when the other side is gone.
     pub(crate) async fn receive(&self) -> io::Result<Option<Packet>> {
-        self.0.async_io(Interest::READABLE, |socket| receive(socket.as_fd(), RecvFlags::DONTWAIT)).await
+        self.0.async_io(Interest::READABLE, |socket| receive(socket.as_fd(), LONG, RecvFlags::DONTWAIT)).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::layers::Slot;
 use super::skeleton::Skeleton;
 use super::{Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
+use crate::guest;
 use crate::spec::{Applied, Spec};
 
 /// The sandboxes that are alive, and what is needed to make more.
@@ -36,7 +37,8 @@ struct Live {
 
 impl Sandboxes {
     pub(crate) fn new(dir: &Path, cgroups: Cgroups, ops: Ops) -> Result<Self, Failure> {
-        crate::guest::failpoint::prepare();
+        guest::failpoint::prepare();
+        guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
         let lingering = cgroups.sweep();
         Ok(Self {
             sessions_dir: dir.join("sessions"),

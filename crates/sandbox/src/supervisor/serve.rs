@@ -9,7 +9,7 @@ use super::live::Sandboxes;
 use super::{Cgroups, Config, Failure};
 use crate::dispatch::Ops;
 use crate::guest::signals;
-use crate::wire::{Greeting, SupervisorAsk, SupervisorTell, decode, encode, receive, send};
+use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, decode, encode, receive, send};
 
 /// How often a supervisor without a server looks whether calls are still running, and one with groups that the kernel
 /// would not remove tries again.
@@ -139,7 +139,7 @@ impl Supervisor {
 
     fn hear(&mut self, at: usize) {
         let server = &mut self.servers[at];
-        let ask = match receive(&server.socket, RecvFlags::DONTWAIT) {
+        let ask = match receive(&server.socket, LONG, RecvFlags::DONTWAIT) {
             Ok(Some(packet)) => decode::<SupervisorAsk>(&packet.bytes).map(|(ask, _)| ask),
             Ok(None) => {
                 server.gone = true;

@@ -6,4 +6,4 @@ mod packet;
 pub(crate) use message::{
     Control, Greeting, KeeperAsk, KeeperTell, SupervisorAsk, SupervisorTell, VERSION_MAX, VERSION_MIN, decode, encode,
 };
-pub(crate) use packet::{Packet, receive, send};
+pub(crate) use packet::{LONG, Packet, SHORT, receive, send};

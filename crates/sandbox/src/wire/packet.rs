@@ -8,8 +8,11 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// The longest packet. Whatever may be longer travels in a file whose descriptor is passed.
-const MAX_PACKET_BYTES: usize = 96 * 1024;
+/// The longest packet to a server or to the supervisor. Whatever may be longer travels in a file whose descriptor is
+/// passed.
+pub(crate) const LONG: usize = 96 * 1024;
+/// The longest packet to a keeper or an executor, which are many and must stay small.
+pub(crate) const SHORT: usize = 4 * 1024;
 
 const MAX_DESCRIPTORS: usize = 8;
 
@@ -38,9 +41,9 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// Receives one packet; `None` when the other side is gone.
-pub(crate) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<Packet>> {
-    let mut bytes = vec![0; MAX_PACKET_BYTES];
+/// Receives one packet of at most so many bytes; `None` when the other side is gone.
+pub(crate) fn receive(socket: impl AsFd, most: usize, flags: RecvFlags) -> io::Result<Option<Packet>> {
+    let mut bytes = vec![0; most];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
