@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::layers::{Slot, no_user_namespace};
+use super::layers::{Detached, no_user_namespace};
 use super::start::listen_at;
 use super::{Doing, Failure, Group, idmap};
 use crate::dispatch::Ops;
@@ -29,13 +29,13 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// Makes a sandbox and waits until its keeper is ready; gives the keeper's process id.
 pub(crate) fn create(
     spec: Spec,
+    mounts: Vec<Detached>,
     session_dir: &Path,
-    slot: &Slot,
+    first_uid: u32,
     group: &mut Group,
     busy: &'static AtomicBool,
     ops: Ops,
 ) -> Result<i32, Failure> {
-    let mounts = slot.mount(session_dir)?;
     let listener = listen_at(session_dir, KEEPER_SOCKET).doing(|| "listening for orders".to_owned())?;
     let shell_mark = File::options()
         .append(true)
@@ -72,7 +72,7 @@ pub(crate) fn create(
     // for a thousand of them.
     group.entrances.clear();
     group.memory_events = None;
-    let ready = idmap::write_maps(pid, 0, slot.base())
+    let ready = idmap::write_maps(pid, 0, first_uid)
         .and_then(|()| File::from(say_mapped).write_all(b"1"))
         .doing(|| "mapping the sandbox's users".to_owned())
         .and_then(|()| wait_ready(outcome));

@@ -34,14 +34,14 @@ pub(crate) fn write_maps(pid: i64, first: u32, base: u32) -> io::Result<()> {
     std::fs::write(format!("/proc/{pid}/gid_map"), &map)
 }
 
-/// Shifts the owners seen through a detached mount by a namespace's map.
-pub(crate) fn shift_owners(mount: impl AsFd, namespace: BorrowedFd<'_>) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_IDMAP,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: namespace.as_raw_fd() as u64,
-    };
+/// Shifts the owners seen through a detached mount by a namespace's map, and sets these attributes as well.
+pub(crate) fn shift_owners(mount: impl AsFd, namespace: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    set_attributes(mount, libc::MOUNT_ATTR_IDMAP | attributes, namespace.as_raw_fd() as u64)
+}
+
+/// Sets attributes of a mount (`MOUNT_ATTR_…`); the namespace counts for one of them only.
+pub(crate) fn set_attributes(mount: impl AsFd, attributes: u64, namespace: u64) -> io::Result<()> {
+    let wanted = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: namespace };
     // SAFETY: the path is an empty C string and the structure is of the size given.
     let result = unsafe {
         libc::syscall(
@@ -49,7 +49,7 @@ pub(crate) fn shift_owners(mount: impl AsFd, namespace: BorrowedFd<'_>) -> io::R
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
-            &raw const attributes,
+            &raw const wanted,
             size_of::<libc::mount_attr>(),
         )
     };

@@ -80,7 +80,8 @@ impl Sandboxes {
         self.lingering.retain(|path| !group.paths.contains(path));
         let busy = &self.busy[slot.index as usize];
         busy.store(false, Ordering::Relaxed);
-        match create(spec, &session_dir, &slot, &mut group, busy, self.ops) {
+        let mounts = slot.mount(&session_dir, &self.skeleton.host_dirs);
+        match mounts.and_then(|mounts| create(spec, mounts, &session_dir, slot.base(), &mut group, busy, self.ops)) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
                 self.live.insert(session, Live { keeper, group, slot });
@@ -104,7 +105,7 @@ impl Sandboxes {
                 cause: format!("{SLOTS} are alive, the most there can be"),
             });
         }
-        let slot = Slot::new(self.next_slot, &self.skeleton.path, &self.skeleton.host_dirs)?;
+        let slot = Slot::new(self.next_slot, &self.skeleton.path)?;
         self.next_slot += 1;
         Ok(slot)
     }

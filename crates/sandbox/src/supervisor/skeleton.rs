@@ -7,8 +7,8 @@ use super::CANONICAL_BASE;
 /// The uid and gid of tools inside a sandbox.
 pub(crate) const AGENT: u32 = 1000;
 
-/// The directories of a host that may hold its programs and libraries. Each is shown as it is: a directory under an
-/// overlay of its own, a symlink (as on hosts with a merged `/usr`) as a symlink.
+/// The directories of a host that may hold its programs and libraries. Each is shown as it is: a directory under a
+/// mount of its own, a symlink (as on hosts with a merged `/usr`) as a symlink.
 const SYSTEM_DIRS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// What programs of the host look for in `/etc`. Nothing that may hold a secret: no `shadow`, `ssh`, `environment`, no
@@ -120,7 +120,7 @@ const DIRECTORIES: &[(&str, u32, u32)] = &[
 #[derive(Debug)]
 pub(crate) struct Skeleton {
     pub(crate) path: PathBuf,
-    /// The directories of the host that need an overlay each.
+    /// The directories of the host that need a mount each.
     pub(crate) host_dirs: Vec<PathBuf>,
 }
 

@@ -151,6 +151,26 @@ async fn files_survive_a_stop_and_memory_does_not() {
     host.finish().await;
 }
 
+/// As a layer with packages will have it.
+#[tokio::test]
+async fn a_layer_can_change_what_the_host_has() {
+    let host = Host::new();
+    host.open(session(1)).await.stop(Duration::ZERO).await.expect("stopped");
+    let upper = host.dir.path().join(format!("sessions/{}/layer/usr", session(1)));
+    std::fs::create_dir(&upper).expect("an upper");
+    std::fs::write(upper.join("added"), "by a layer\n").expect("a file in it");
+    for path in [&upper, &upper.join("added")] {
+        std::os::unix::fs::chown(path, Some(101_000), Some(101_000)).expect("the agent's");
+    }
+    let sandbox = host.open(session(1)).await;
+    let exit =
+        run(&sandbox, 1, shell("cat /usr/added; stat -c %U /usr/added /usr/bin; echo more > /usr/more; cat /usr/more"))
+            .await;
+    assert_eq!(text(&exit), "by a layer\nagent\nroot\nmore\n");
+    assert!(!std::path::Path::new("/usr/more").exists() && upper.join("more").exists());
+    host.finish().await;
+}
+
 #[tokio::test]
 async fn opening_again_attaches() {
     let mut host = Host::new();
