@@ -79,7 +79,8 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        self.env |= {"HOME": str(self.home), "TENURE_API_KEY": KEY, "NO_PROXY": "*"} | (env or {})
+        self.env |= {"HOME": str(self.home), "TENURE_API_KEY": KEY, "NO_PROXY": "*"}
+        self.env |= {"TENURE_LOG": "info,tenure_server::guard=warn"} | (env or {})
         self.process = None
 
     def __enter__(self):
@@ -215,19 +216,7 @@ class Server:
         """Live events from a cursor on, as (cursor, event). Ends when the connection does."""
         path = f"/v1/sessions/{session}/events/stream?after={after}{query}"
         request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
-        cursor, data = None, []
-        with contextlib.closing(urllib.request.urlopen(request, timeout=timeout)) as answer:
-            for line in answer:
-                line = line.decode().rstrip("\r\n")
-                if line.startswith("id:"):
-                    cursor = line[3:].strip()
-                elif line.startswith("data:"):
-                    data.append(line[5:].strip())
-                elif not line:
-                    if data:
-                        yield cursor, json.loads("\n".join(data))
-                    cursor, data = None, []
-
+        return frames(urllib.request.urlopen(request, timeout=timeout))
     def until(self, session, wanted, after=0, query="", seconds=60):
         """Events from a cursor up to the first that is wanted."""
         seen = []
@@ -239,6 +228,22 @@ class Server:
                     return seen
                 expect(time.monotonic() < end, f"waited {seconds} s in vain; saw {[e['type'] for _, e in seen]}")
         raise Failed(f"the stream ended too early; saw {[event['type'] for _, event in seen]}")
+
+
+def frames(answer):
+    """The frames of an open event stream."""
+    cursor, data = None, []
+    with contextlib.closing(answer):
+        for line in answer:
+            line = line.decode().rstrip("\r\n")
+            if line.startswith("id:"):
+                cursor = line[3:].strip()
+            elif line.startswith("data:"):
+                data.append(line[5:].strip())
+            elif not line:
+                if data:
+                    yield cursor, json.loads("\n".join(data))
+                cursor, data = None, []
 
 
 def is_idle(event):
