@@ -59,7 +59,9 @@ impl ApiError {
         match self {
             Self::Refused { status: 401, .. } => {
                 let with = match std::env::var_os("TENURE_API_KEY").is_some_and(|key| !key.is_empty()) {
-                    true => "the key in TENURE_API_KEY isn't one of this server's; set another, or unset it to use the local root key",
+                    true => {
+                        "the key in TENURE_API_KEY isn't one of this server's; set another, or unset it to use the local root key"
+                    }
                     false => "set TENURE_API_KEY to a key of this server; `tenure keys create` makes one where it runs",
                 };
                 Some(with.to_owned())
@@ -68,8 +70,12 @@ impl ApiError {
                 Some(format!("the server's log has the cause under {request}"))
             }
             Self::Refused { .. } => None,
-            Self::Unreachable { .. } => Some("`tenure status` says whether the local server runs; TENURE_URL names another".to_owned()),
-            Self::Odd(_) => Some("is this a Tenure server of the same version? TENURE_URL says where it is looked for".to_owned()),
+            Self::Unreachable { .. } => {
+                Some("`tenure status` says whether the local server runs; TENURE_URL names another".to_owned())
+            }
+            Self::Odd(_) => {
+                Some("is this a Tenure server of the same version? TENURE_URL says where it is looked for".to_owned())
+            }
         }
     }
 }

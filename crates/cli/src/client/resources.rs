@@ -108,7 +108,7 @@ pub(crate) async fn session_id(client: &Client, typed: &str) -> Result<String> {
     }
     let found = client.get("/v1/sessions/resolve", &[("prefix", &prefix)]).await?;
     let found = found["data"].as_array().cloned().unwrap_or_default();
-    let ids: Vec<&str> = found.iter().filter_map(|session| session["id"].as_str()).collect();
+    let ids: Vec<&str> = found.iter().filter_map(Value::as_str).collect();
     match ids[..] {
         [] => Err(none()),
         [id] => Ok(id.to_owned()),

@@ -59,7 +59,9 @@ mod tests {
 
     #[test]
     fn events_come_whole_wherever_the_bytes_are_cut() {
-        let input = ": open\n\nid: 7\r\nevent: agent.message\r\ndata: {\"a\":\r\ndata: \"é🦀\"}\r\n\r\ndata:x\n\nid: 9\n\n".as_bytes();
+        let input =
+            ": open\n\nid: 7\r\nevent: agent.message\r\ndata: {\"a\":\r\ndata: \"é🦀\"}\r\n\r\ndata:x\n\nid: 9\n\n"
+                .as_bytes();
         let expected = vec![
             Frame { id: Some("7".to_owned()), data: "{\"a\":\n\"é🦀\"}".to_owned() },
             Frame { id: None, data: "x".to_owned() },

@@ -5,7 +5,7 @@ use reqwest::Url;
 
 use crate::cli::Shared;
 use crate::failure::advised;
-use crate::local::{DataDir, ServerFile, Served, find_or_start};
+use crate::local::{DataDir, Served, ServerFile, find_or_start};
 use crate::terminal::say;
 
 /// A server and a key for it.

@@ -178,13 +178,23 @@ fn text_or_file(given: String) -> Result<String> {
 fn tools_in_words(tools: &Value) -> String {
     let mut words = Vec::new();
     for tool in tools.as_array().into_iter().flatten() {
-        match tool["configs"].as_array() {
-            Some(configs) => words.extend(configs.iter().filter(|config| config["enabled"] == true).map(|config| {
-                let name = config["name"].as_str().unwrap_or_default();
-                if config["permission_policy"]["type"] == "always_ask" { format!("{name} (asks)") } else { name.to_owned() }
-            })),
-            None => words.extend(tool["name"].as_str().map(|name| format!("{name} (yours)"))),
+        let asks = |policy: &Value| policy["permission_policy"]["type"] == "always_ask";
+        let Some(configs) = tool["configs"].as_array() else {
+            words.extend(tool["name"].as_str().map(|name| format!("{name} (yours)")));
+            continue;
+        };
+        let default = &tool["default_config"];
+        if default["enabled"] == true {
+            words.push(if asks(default) { "all (asks)".to_owned() } else { "all".to_owned() });
         }
+        words.extend(configs.iter().map(|config| {
+            let name = config["name"].as_str().unwrap_or_default();
+            match (config["enabled"] == true, asks(config)) {
+                (false, _) => format!("not {name}"),
+                (true, true) => format!("{name} (asks)"),
+                (true, false) => name.to_owned(),
+            }
+        }));
     }
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }

@@ -52,7 +52,9 @@ fn report(json: bool, stopped: Stopped, sandboxes: usize, dir: &DataDir) {
     };
     match (pid, killed) {
         (Some(pid), false) => say::success(&format!("Stopped the server (pid {pid}){count}.")),
-        (Some(pid), true) => say::warning(&format!("Killed the server (pid {pid}), which didn't end by itself{count}.")),
+        (Some(pid), true) => {
+            say::warning(&format!("Killed the server (pid {pid}), which didn't end by itself{count}."))
+        }
         (None, _) if sandboxes > 0 => say::success(&format!("No server ran; stopped{}.", &count[" and".len()..])),
         (None, _) => say::line(&format!("No server runs for {}.", dir.path().display())),
     }

@@ -117,7 +117,8 @@ impl Add {
 
 /// A model server that is this very server would make it ask itself for ever.
 fn refuse_itself(base_url: &str, own: &Url) -> Result<()> {
-    let wrong = || advised(format!("--base-url is `{base_url}`"), "expected an address such as http://127.0.0.1:11434/v1");
+    let wrong =
+        || advised(format!("--base-url is `{base_url}`"), "expected an address such as http://127.0.0.1:11434/v1");
     let given = Url::parse(base_url).map_err(|_| wrong())?;
     if !matches!(given.scheme(), "http" | "https") || !given.has_host() {
         return Err(wrong());
@@ -151,7 +152,9 @@ fn read_key(provider: &str) -> Result<String> {
         stdin.lock().read_to_string(&mut key).context("can't read the key from standard input")?;
     }
     match key.trim() {
-        "" => Err(advised("there is no key", "type one, or give it on standard input; --no-key says that none is needed")),
+        "" => {
+            Err(advised("there is no key", "type one, or give it on standard input; --no-key says that none is needed"))
+        }
         key => Ok(key.to_owned()),
     }
 }
@@ -170,7 +173,9 @@ async fn default(client: &Client, model: Option<String>, as_json: bool) -> Resul
         out::line(&plain(now));
     }
     if chosen && model.is_some_and(|model| model != "auto" && model != now) {
-        say::warning("the server's own setting (TENURE_MODEL or models.default in its config.toml) goes before this choice");
+        say::warning(
+            "the server's own setting (TENURE_MODEL or models.default in its config.toml) goes before this choice",
+        );
     }
     Ok(Exit::Success)
 }

@@ -1,8 +1,7 @@
 //! `tenure status`: whether a server runs, and how it is.
 
-use std::time::Duration;
-
 use anyhow::Result;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::block_on;
@@ -10,7 +9,7 @@ use crate::cli::Shared;
 use crate::client::{Client, Target};
 use crate::failure::Exit;
 use crate::local::{DataDir, Served};
-use crate::terminal::{duration, out, plain};
+use crate::terminal::{out, plain};
 
 /// Show whether the server runs, and how it is; exit code 1 if it doesn't
 #[derive(Debug, clap::Args)]
@@ -61,10 +60,10 @@ fn print(shared: &Shared, status: &Value, url: &str, pid: Option<u32>, dir: &Dat
     }
     let word = |name: &str| plain(status[name].as_str().unwrap_or("?"));
     let count = |name: &str| status[name].as_u64().map_or_else(|| "?".to_owned(), |count| count.to_string());
-    let up = duration(Duration::from_secs(status["uptime_seconds"].as_u64().unwrap_or(0)));
+    let up = SignedDuration::from_secs(status["uptime_seconds"].as_i64().unwrap_or(0));
     let mut lines = vec![("Server", format!("running at {url}"))];
     if let Some(pid) = pid {
-        lines.push(("Process", format!("{pid}, for {up}")));
+        lines.push(("Process", format!("{pid}, for {up:#}")));
         lines.push(("Data", dir.path().display().to_string()));
     }
     lines.push(("Version", word("version")));

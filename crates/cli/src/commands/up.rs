@@ -14,7 +14,6 @@ use tenure_engine::{Clock, Config, Engine, Parts};
 use tenure_models::Models;
 use tenure_sandbox::{Native, NativeConfig};
 use tenure_server::ServerConfig;
-use tenure_store::MasterKey;
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tenure_tools::ToolLimits;
 use tokio::net::TcpListener;
@@ -49,7 +48,8 @@ impl Up {
         let settings = Settings::load(&self.settings, dir.path())?;
         logs::begin(&settings)?;
         let lease = dir.take_lease()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
         let served = runtime.block_on(serve(&dir, &settings, self.background, shared.json));
         // What is left of the runtime may hold files open; the directory is free when it is gone.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -65,7 +65,7 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
     let models = model_servers::settings(settings, &dir.scripts());
     model_servers::refuse_itself(&models, address)?;
 
-    let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: master_key(settings)? });
+    let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: settings.master_key()? });
     let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
     let sandboxes = NativeConfig { linger: settings.sandbox_linger, ..NativeConfig::new(dir.sandbox()) };
     let parts = Parts {
@@ -120,11 +120,6 @@ async fn listen(settings: &Settings, background: bool) -> Result<TcpListener> {
         )),
         Err(error) => Err(error).with_context(|| format!("can't listen on {wanted}")),
     }
-}
-
-fn master_key(settings: &Settings) -> Result<Option<MasterKey>> {
-    let key = settings.master_key.as_deref().map(MasterKey::from_hex);
-    key.transpose().context("TENURE_MASTER_KEY")
 }
 
 fn config(settings: &Settings, root_keys: Vec<String>) -> Config {

@@ -84,7 +84,8 @@ fn decide(lines: &mut Lines) -> Result<Decision> {
 /// The events of the calls that wait.
 async fn calls(client: &Client, session: &str, waiting: &[String]) -> Result<Vec<Event>> {
     let path = format!("/v1/sessions/{session}/events");
-    let query = [("types[]", "agent.tool_use"), ("types[]", "agent.custom_tool_use"), ("order", "desc"), ("limit", "100")];
+    let query =
+        [("types[]", "agent.tool_use"), ("types[]", "agent.custom_tool_use"), ("order", "desc"), ("limit", "100")];
     let waits = |event: &Value| waiting.iter().any(|id| event["id"] == id.as_str());
     let mut found = client.list(&path, &query, waiting.len(), waits).await?;
     found.reverse();

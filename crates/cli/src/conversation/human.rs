@@ -14,7 +14,7 @@ use crate::terminal::{Plain, duration, out, plain, say};
 pub(super) struct Screen {
     /// Whether `Agent > ` stands there.
     named: bool,
-    /// The message that is being shown.
+    /// The message that was shown last, perhaps not yet whole.
     message: Option<Message>,
     /// The calls that have begun.
     calls: HashMap<String, Call>,
@@ -67,7 +67,6 @@ impl Screen {
         if self.open.take().is_some() {
             say::text("\n");
         }
-        self.message = None;
     }
 
     /// The next turn begins with a name again.
@@ -105,7 +104,7 @@ impl Screen {
         match said.and_then(|message| text.strip_prefix(message.said.as_str())) {
             Some(rest) => self.add(rest),
             None => {
-                self.end_line();
+                self.message = None;
                 self.begin(event.id());
                 self.add(&text);
             }
@@ -128,7 +127,9 @@ impl Screen {
     fn result(&mut self, event: &Event) {
         let id = event.data["tool_use_id"].as_str().unwrap_or_default();
         let Some(call) = self.calls.remove(id) else { return };
-        let took = at(event).zip(call.begun).map(|(ended, begun)| Duration::try_from(ended.duration_since(begun)).unwrap_or_default());
+        let took = at(event)
+            .zip(call.begun)
+            .map(|(ended, begun)| Duration::try_from(ended.duration_since(begun)).unwrap_or_default());
         let took = took.map(|took| format!(" ({})", spaced(took))).unwrap_or_default();
         let failed = if event.data["is_error"] == true { " failed" } else { "" };
         if self.open.as_deref() == Some(id) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ask::{Answer, ask};
-use super::follow::Follower;
+use super::follow::{ATTEMPTS, Follower, Next};
 use super::human::Screen;
 use super::lines::{Line, Lines};
 use super::machine;
@@ -86,7 +86,7 @@ struct Conversation {
 enum Place {
     /// No session has been made yet.
     Nowhere(Client),
-    At(Box<Session>, Follower),
+    At(Box<Session>, Box<Follower>),
 }
 
 /// How a turn ended.
@@ -167,14 +167,18 @@ impl Conversation {
 
     fn enter(&mut self, session: Box<Session>) {
         let follower = Follower::new(self.place.client().clone(), &session.id, session.tenure.cursor);
-        self.place = Place::At(session, follower);
+        self.place = Place::At(session, Box::new(follower));
     }
 
     /// Comes to a session that is there: follows what it is doing, answers what it waits for. `Some` ends it.
     async fn join(&mut self, session: Box<Session>) -> Result<Option<Exit>> {
         if !self.manner.json {
             let messages = session.tenure.messages;
-            say::line(&say::dim(&format!("Session {} with {}, {messages} messages.", session.short_id(), plain(&session.agent.name))));
+            say::line(&say::dim(&format!(
+                "Session {} with {}, {messages} messages.",
+                session.short_id(),
+                plain(&session.agent.name)
+            )));
         }
         say_what_model_it_is(&session);
         let (status, waits) = (session.tenure.cli_status, session.tenure.phase.starts_with("waiting"));
@@ -219,7 +223,14 @@ impl Conversation {
         loop {
             let Place::At(_, follower) = &mut self.place else { return Ok(TurnEnd::Done) };
             let event = tokio::select! {
-                event = follower.next() => event?,
+                next = follower.next() => match next? {
+                    Next::Event(event) => event,
+                    Next::Reconnecting { attempt } => {
+                        self.screen.end_line();
+                        say::line(&say::dim(&format!("Reconnecting ({attempt}/{ATTEMPTS})...")));
+                        continue;
+                    }
+                },
                 _ = self.terminate.recv() => return Ok(TurnEnd::Terminated),
                 _ = self.interrupt.recv() => {
                     // A second time, the person doesn't want to wait either.
@@ -234,7 +245,8 @@ impl Conversation {
                 true => machine::print(&event),
                 false => self.screen.show(&event),
             }
-            taken_up |= event.kind() == "user.message" && Some(event.id()) == message && !event.data["processed_at"].is_null();
+            taken_up |=
+                event.kind() == "user.message" && Some(event.id()) == message && !event.data["processed_at"].is_null();
             if let Some(end) = end_of_turn(&event, taken_up) {
                 if let Place::At(_, follower) = &mut self.place {
                     follower.pause();
@@ -307,7 +319,9 @@ impl Conversation {
             Answer::Left(Line::BrokenOff) => Ok(Err(Exit::Interrupted)),
             Answer::Left(_) => Ok(Err(Exit::Success)),
             Answer::Elsewhere(call) => {
-                say::failure(&format!("The session waits for the result of {call}, a tool that your own program runs."));
+                say::failure(&format!(
+                    "The session waits for the result of {call}, a tool that your own program runs."
+                ));
                 Ok(Err(Exit::Failure))
             }
         }

@@ -63,7 +63,10 @@ fn start(dir: &DataDir) -> Result<ServerFile> {
     // It says one line when it is ready, and closes its standard output when it can't be.
     let mut said = String::new();
     let output = server.stdout.take().map(BufReader::new);
-    output.map(|mut output| output.read_line(&mut said)).transpose().context("can't hear the server that was started")?;
+    output
+        .map(|mut output| output.read_line(&mut said))
+        .transpose()
+        .context("can't hear the server that was started")?;
     match serde_json::from_str(&said) {
         Ok(started) => {
             let ServerFile { pid, url, .. } = &started;

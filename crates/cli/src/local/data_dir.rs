@@ -45,7 +45,10 @@ impl DataDir {
         let path = match named {
             Some(path) if !path.as_os_str().is_empty() => path.to_owned(),
             Some(_) | None => default_path().ok_or_else(|| {
-                advised("no data directory is named, and neither XDG_DATA_HOME nor HOME is set", "name one with --data-dir")
+                advised(
+                    "no data directory is named, and neither XDG_DATA_HOME nor HOME is set",
+                    "name one with --data-dir",
+                )
             })?,
         };
         let path = std::path::absolute(&path).with_context(|| format!("can't tell where {} is", path.display()))?;

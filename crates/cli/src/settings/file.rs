@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn a_wrong_value_names_its_key() {
         assert!(error("listen = 7717").starts_with("listen in config.toml: expected an IP address"));
-        assert!(error("[retry]\ncount = 1.5").starts_with("retry.count in config.toml: expected a number, got a float"));
+        assert!(
+            error("[retry]\ncount = 1.5").starts_with("retry.count in config.toml: expected a number, got a float")
+        );
         assert!(error("listen = ").starts_with("config.toml is no TOML"));
     }
 

@@ -28,7 +28,8 @@ fn flags() -> impl Iterator<Item = &'static Setting> {
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
         flags().fold(command, |command, setting| {
-            let default = if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+            let default =
+                if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
             let env = setting.env.join(", ");
             let arg = Arg::new(setting.name)
                 .long(setting.name)

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use tenure_store::MasterKey;
 
 use super::file::ConfigFile;
 use super::flags::Flags;
@@ -131,6 +132,12 @@ impl Settings {
         let file = ConfigFile::read(&data_dir.join("config.toml"), TABLE)?;
         Self::read(&Given { flags, file: &file, env: &|name| std::env::var(name).ok() })
     }
+
+    /// The key that seals secrets, if one is set.
+    pub(crate) fn master_key(&self) -> Result<Option<MasterKey>> {
+        let key = self.master_key.as_deref().map(MasterKey::from_hex);
+        key.transpose().context("TENURE_MASTER_KEY")
+    }
 }
 
 /// Where values come from.
@@ -179,7 +186,11 @@ mod tests {
         let (mut names, mut variables, mut keys) = (HashSet::new(), HashSet::new(), HashSet::new());
         for setting in TABLE {
             assert!(names.insert(setting.name), "{} twice", setting.name);
-            assert!(setting.env.iter().all(|variable| variables.insert(*variable)), "{} shares a variable", setting.name);
+            assert!(
+                setting.env.iter().all(|variable| variables.insert(*variable)),
+                "{} shares a variable",
+                setting.name
+            );
             assert_eq!(setting.key.is_empty(), setting.sources != Sources::All, "{}", setting.name);
             assert!(setting.key.is_empty() || keys.insert(setting.key), "{} twice", setting.key);
             assert_eq!((setting.check)(setting.default), Ok(()), "{}", setting.name);
@@ -212,7 +223,8 @@ mod tests {
     fn a_wrong_value_says_where_it_came_from() {
         let file = ConfigFile::parse("", Path::new("config.toml"), TABLE).expect("it is right");
         let env = |name: &str| (name == "TENURE_SANDBOX_IDLE").then(|| "soon".to_owned());
-        let error = Settings::read(&Given { flags: &Flags::default(), file: &file, env: &env }).expect_err("it is wrong");
+        let error =
+            Settings::read(&Given { flags: &Flags::default(), file: &file, env: &env }).expect_err("it is wrong");
         let message = error.to_string();
         assert!(message.starts_with("TENURE_SANDBOX_IDLE: expected"), "{message}");
         assert!(message.contains("`soon`"), "{message}");

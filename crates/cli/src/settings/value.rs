@@ -113,7 +113,9 @@ impl Value for Never {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "never" => Ok(Self(None)),
-            _ => Duration::parse(text).map(|span| Self(Some(span))).map_err(|problem| format!("{problem} (or `never`)")),
+            _ => {
+                Duration::parse(text).map(|span| Self(Some(span))).map_err(|problem| format!("{problem} (or `never`)"))
+            }
         }
     }
 }

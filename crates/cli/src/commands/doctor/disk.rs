@@ -31,7 +31,9 @@ pub(super) fn check(dir: &DataDir) -> Check {
         Some((0x0102_1994, kind, Some(problem))) => {
             Check { name, outcome: Outcome::Absent, cause: format!("{kind}: {problem}"), fix }
         }
-        Some((_, kind, Some(problem))) => Check { name, outcome: Outcome::Fail, cause: format!("{kind}: {problem}"), fix },
+        Some((_, kind, Some(problem))) => {
+            Check { name, outcome: Outcome::Fail, cause: format!("{kind}: {problem}"), fix }
+        }
         None => Check {
             name,
             outcome: Outcome::Absent,

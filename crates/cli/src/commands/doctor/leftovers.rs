@@ -8,6 +8,7 @@ use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::client::{Client, Target};
 use crate::local::{DataDir, Served};
+use crate::settings::{Flags, Settings};
 
 /// Rows read at once.
 const PAGE: usize = 1_000;
@@ -57,7 +58,8 @@ async fn known_sessions(dir: &DataDir) -> Result<Vec<SessionId>> {
         Served::Nobody { .. } if !dir.path().join("tenure.db").exists() => Ok(Vec::new()),
         Served::Nobody { .. } => {
             let _lease = dir.take_lease()?;
-            let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: None })?;
+            let master_key = Settings::load(&Flags::default(), dir.path())?.master_key()?;
+            let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key })?;
             let (mut ids, mut after): (Vec<SessionId>, Option<SessionId>) = (Vec::new(), None);
             loop {
                 let page = store.session_ids(after, PAGE).await?;

@@ -56,7 +56,14 @@ impl List {
             let status = session.tenure.cli_status.name().to_uppercase();
             let messages = session.tenure.messages.to_string();
             let active = ago(session.tenure.last_active_at, now);
-            table.row([session.short_id(), session.agent.name.clone(), title(session.label()), status, messages, active]);
+            table.row([
+                session.short_id(),
+                session.agent.name.clone(),
+                title(session.label()),
+                status,
+                messages,
+                active,
+            ]);
         }
         table.print();
         Ok(Exit::Success)

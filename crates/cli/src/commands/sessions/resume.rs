@@ -25,7 +25,8 @@ impl Resume {
         match session.tenure.cli_status {
             CliStatus::Active | CliStatus::Idle => {}
             status @ (CliStatus::Ended | CliStatus::Timeout) => {
-                let message = format!("Session '{}' has status '{}' and cannot be resumed", session.short_id(), status.name());
+                let message =
+                    format!("Session '{}' has status '{}' and cannot be resumed", session.short_id(), status.name());
                 return Err(advised(message, "`tenure run <agent>` begins a new one"));
             }
         }

@@ -9,7 +9,9 @@ use crate::settings::{LogFormat, Settings};
 
 pub(super) fn begin(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::builder().parse(&settings.log);
-    let filter = filter.map_err(|error| anyhow!("log: expected a level or a list such as warn,tenure_engine=debug, got `{}` ({error})", settings.log))?;
+    let filter = filter.map_err(|error| {
+        anyhow!("log: expected a level or a list such as warn,tenure_engine=debug, got `{}` ({error})", settings.log)
+    })?;
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let begun = match settings.log_format {

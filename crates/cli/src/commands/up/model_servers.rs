@@ -11,7 +11,8 @@ use crate::settings::Settings;
 
 /// The model servers of the environment and of the settings. Those added with `tenure models add` come on top.
 pub(super) fn settings(settings: &Settings, scripts: &Path) -> tenure_models::Settings {
-    let anthropic = endpoint(settings.anthropic_base_url.as_deref(), settings.anthropic_api_key.as_deref(), Endpoint::anthropic);
+    let anthropic =
+        endpoint(settings.anthropic_base_url.as_deref(), settings.anthropic_api_key.as_deref(), Endpoint::anthropic);
     let openai = endpoint(settings.openai_base_url.as_deref(), settings.openai_api_key.as_deref(), Endpoint::openai);
     tenure_models::Settings {
         anthropic,
@@ -68,7 +69,9 @@ mod tests {
             let anthropic = Some(Endpoint { base_url: base_url.to_owned(), key: None });
             refuse_itself(&Settings { anthropic, ..Settings::default() }, own).is_err()
         };
-        for itself in ["http://127.0.0.1:7717", "http://localhost:7717/", "http://[::1]:7717", "http://127.0.0.2:7717/v1"] {
+        for itself in
+            ["http://127.0.0.1:7717", "http://localhost:7717/", "http://[::1]:7717", "http://127.0.0.2:7717/v1"]
+        {
             assert!(refused(itself), "{itself}");
         }
         for other in ["http://127.0.0.1:11434", "https://api.anthropic.com", "http://10.0.0.1:7717"] {

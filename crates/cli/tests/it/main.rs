@@ -1,0 +1,12 @@
+//! The command line as people use it: the real program, in a data directory of its own, asserted on by what it prints
+//! and by its exit codes.
+
+mod home;
+
+mod doctor;
+mod help;
+mod keys;
+mod models;
+mod run;
+mod server;
+mod sessions;

@@ -1,0 +1,170 @@
+use std::collections::HashSet;
+use std::io::Write as _;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::home::{Home, finish, has_sandboxes, read_until, signal, until};
+
+#[test]
+fn one_question_gets_its_answer_alone_on_standard_output() {
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "hello", "--single"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "I hear you.\n"), "{ran:#?}");
+    assert_eq!(ran.stderr.matches("script/talk is a scripted model").count(), 1, "{ran:#?}");
+    for said in ["Agent > ", "Completed in ", "tenure sessions resume "] {
+        assert!(ran.stderr.contains(said), "no `{said}`: {ran:#?}");
+    }
+}
+
+#[test]
+fn the_question_can_come_on_standard_input() {
+    let home = Home::new();
+    let ran = home.run_with(&["run", "assistant"], "hello\nthere\n");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "I hear you.\n"), "{ran:#?}");
+    let none = home.run(&["run", "assistant"]);
+    assert_eq!(none.code, 1);
+    assert!(none.stderr.contains("there is no prompt"), "{none:#?}");
+}
+
+#[test]
+fn json_is_one_object_on_each_line() {
+    let home = Home::new();
+    let printed = home.ok(&["run", "assistant", "hello", "--json"]);
+    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
+    assert_eq!(kinds[0], "session");
+    assert_eq!(kinds.last(), Some(&"session.status_idle"));
+    for kind in ["user.message", "session.status_running", "agent.message"] {
+        assert!(kinds.contains(&kind), "no {kind} in {kinds:?}");
+    }
+    let message = events.iter().find(|event| event["type"] == "agent.message").expect("it was seen");
+    assert_eq!(message["data"]["content"][0]["text"], "I hear you.");
+    let mut seen = HashSet::new();
+    let stored = events.iter().filter(|event| event["data"]["processed_at"].is_string());
+    assert!(stored.map(|event| event["data"]["id"].as_str()).all(|id| seen.insert(id)), "an event came twice");
+}
+
+#[test]
+fn nothing_the_model_says_controls_the_terminal() {
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "escape", "--single"]);
+    assert_eq!(ran.stdout, "red end\n", "{ran:#?}");
+    assert!(!ran.stderr.contains('\x1b'), "{ran:#?}");
+}
+
+#[test]
+fn an_agent_nobody_knows_is_an_error() {
+    let home = Home::new();
+    let ran = home.run(&["run", "nobody", "hello", "--single"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:#?}");
+    assert!(ran.stderr.contains("Agent 'nobody' not found"), "{ran:#?}");
+}
+
+#[test]
+fn an_interrupt_stops_the_turn() {
+    let home = Home::new();
+    let mut run =
+        home.command(&["run", "assistant", "hello", "--json", "--model", "script/slow"]).spawn().expect("started");
+    let (_rest, _) = read_until(run.stdout.take().expect("piped"), "span.model_request_start");
+    signal(run.id(), Signal::INT);
+    let ran = finish(run);
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    assert!(ran.stderr.contains("Cancelled."), "{ran:#?}");
+    until("an idle session", || (home.json(&["sessions", "list"])["sessions"][0]["status"] == "idle").then_some(()));
+}
+
+#[test]
+fn sigterm_ends_the_command_and_not_the_turn() {
+    let home = Home::new();
+    home.configure("listen = '127.0.0.1:0'\nshutdown_grace = '100ms'\n");
+    let mut run =
+        home.command(&["run", "assistant", "hello", "--json", "--model", "script/slow"]).spawn().expect("started");
+    let (_rest, _) = read_until(run.stdout.take().expect("piped"), "span.model_request_start");
+    signal(run.id(), Signal::TERM);
+    assert_eq!(finish(run).code, 143);
+    assert_eq!(home.json(&["sessions", "list"])["sessions"][0]["status"], "running");
+}
+
+#[test]
+fn a_model_that_fails_is_exit_code_1() {
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "hello", "--single", "--model", "script/nothing"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:#?}");
+    assert!(ran.stderr.contains("no script `nothing`"), "{ran:#?}");
+}
+
+#[test]
+fn tools_run_in_a_sandbox_and_are_shown() {
+    if !has_sandboxes("tools_run_in_a_sandbox_and_are_shown") {
+        return;
+    }
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "go", "--single", "--model", "script/fibonacci"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.stdout.trim_end().ends_with("6765"), "{ran:#?}");
+    assert!(ran.stderr.contains("[write] fib.py ("), "{ran:#?}");
+    assert!(ran.stderr.contains("[bash] python3 fib.py ("), "{ran:#?}");
+    assert_eq!(home.json(&["status"])["sandboxes"], 1);
+    assert!(home.run(&["down"]).stderr.contains("and 1 sandbox."));
+}
+
+#[test]
+fn an_approval_that_nobody_can_give_is_said() {
+    let home = Home::new();
+    home.ok(&["agents", "create", "Careful", "--model", "script/demo", "--ask", "bash"]);
+    let ran = home.run(&["run", "careful", "go", "--single"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stderr.contains("waits for an answer that nobody here can give"), "{ran:#?}");
+    assert_eq!(home.json(&["sessions", "list"])["sessions"][0]["tenure"]["phase"], "waiting");
+}
+
+#[test]
+fn a_server_killed_in_the_middle_of_a_call_loses_and_doubles_nothing() {
+    if !has_sandboxes("a_server_killed_in_the_middle_of_a_call_loses_and_doubles_nothing") {
+        return;
+    }
+    let home = Home::new();
+    let mut run =
+        home.command(&["run", "assistant", "go", "--json", "--model", "script/gate"]).spawn().expect("started");
+    let (rest, said) = read_until(run.stdout.take().expect("piped"), "agent.tool_use");
+    let session: Value = serde_json::from_str(said.lines().next().expect("a line")).expect("it is JSON");
+    let id = tenure_core::id::SessionId::parse(session["data"]["id"].as_str().expect("an id")).expect("an id");
+    let workspace = home.data().join(format!("sandbox/sessions/{id}"));
+    let gate = until("the call's beginning", || find(&workspace, "gate"));
+
+    let killed = home.server()["pid"].as_u64().expect("a number");
+    signal(u32::try_from(killed).expect("a process"), Signal::KILL);
+    // The command finds that out, starts a server, and goes on where it was; then the call may end.
+    let (_, _) = read_until(run.stderr.take().expect("piped"), "Started a server");
+    // What is added to a file is seen inside; a file that is made from outside need not be.
+    let mut gate = std::fs::File::options().append(true).open(gate).expect("there");
+    gate.write_all(b"open\n").expect("written");
+    let (_, said) = read_until(rest, "session.status_idle");
+    assert_eq!(finish(run).code, 0);
+
+    let events: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let messages: Vec<&str> = events
+        .iter()
+        .filter(|event| event["type"] == "agent.message")
+        .filter_map(|event| event["data"]["content"][0]["text"].as_str())
+        .collect();
+    assert_eq!(messages.iter().map(|text| text.trim()).collect::<Vec<_>>(), ["1"], "{said}");
+    let results = events.iter().filter(|event| event["type"] == "agent.tool_result").count();
+    assert_eq!(results, 1, "{said}");
+}
+
+/// A file of that name somewhere below a folder.
+fn find(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        let found = match entry.file_type().ok()?.is_dir() {
+            true => find(&path, name),
+            false => (entry.file_name() == name && path.parent()?.ends_with("workspace")).then_some(path),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
