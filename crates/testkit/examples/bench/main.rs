@@ -33,6 +33,7 @@ fn resident_kib(pid: u32) -> u64 {
 }
 
 fn main() {
+    tenure_models::install_tls();
     let which = std::env::args().nth(1).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {

@@ -23,13 +23,13 @@ impl Server {
         command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir);
         command.env("TENURE_API_KEY", KEY).env_remove("ANTHROPIC_API_KEY").env_remove("OPENAI_API_KEY");
         command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let http = reqwest::Client::builder().build().expect("a client can be made");
         let mut child = command.spawn().expect("the server starts");
         let output = BufReader::new(child.stdout.take().expect("its output is piped"));
         let url = output.lines().map_while(Result::ok).find_map(|line| {
             let start = line.find("http://")?;
             Some(line[start..].split_whitespace().next()?.trim_end_matches(['/', '.', ',']).to_owned())
         });
-        let http = reqwest::Client::builder().build().expect("a client can be made");
         Self { child, url: url.expect("the server says where it listens"), http }
     }
 
