@@ -77,7 +77,7 @@ def describe(event):
         case "agent.message" | "agent.tool_result":
             return text(event)
         case "agent.tool_use":
-            return f"{event.name} {json.dumps(event.input, ensure_ascii=False)}"
+            return call(event.name, event.input)
         case "session.error":
             return f"{event.error.type}: {event.error.message} ({event.error.retry_status.type})"
         case "session.status_idle" | "session.thread_status_idle":
@@ -88,13 +88,24 @@ def describe(event):
     return ""
 
 
+def call(name, given):
+    """A tool call as a person would write it down."""
+    match name, given:
+        case "bash", {"command": command}:
+            return f"$ {command}"
+        case "write", {"file_path": path, "content": content}:
+            return f"write {path}\n{content}"
+    return f"{name} {json.dumps(given, ensure_ascii=False)}"
+
+
 def show(what, detail):
-    lines = [piece for line in detail.splitlines() for piece in textwrap.wrap(line, 88) or [""]] or [""]
+    wrap = textwrap.TextWrapper(88, replace_whitespace=False, drop_whitespace=False)
+    lines = [piece for line in detail.splitlines() for piece in wrap.wrap(line) or [""]] or [""]
     print(f"  {what:32} {lines[0]}".rstrip())
-    for line in lines[1:12]:
+    for line in lines[1:20]:
         print(f"  {'':32} {line}".rstrip())
-    if len(lines) > 12:
-        print(f"  {'':32} … {len(lines) - 12} more lines")
+    if len(lines) > 20:
+        print(f"  {'':32} … {len(lines) - 20} more lines")
     sys.stdout.flush()
 
 
