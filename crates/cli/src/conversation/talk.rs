@@ -106,6 +106,15 @@ enum TurnEnd {
     Terminated,
 }
 
+/// What follows a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The next message; if there is none to come, this.
+    Next(Exit),
+    /// Nothing.
+    Leave(Exit),
+}
+
 impl Conversation {
     async fn hold(&mut self, with: Talk, mut prompt: Option<String>) -> Result<Exit> {
         let mut opening = None;
@@ -128,9 +137,9 @@ impl Conversation {
             if let Some(request) = opening.take() {
                 self.open(&request).await?;
             }
-            let exit = self.turn(&message).await?;
-            if self.lines.is_none() || exit == Some(Exit::Terminated) {
-                return Ok(exit.unwrap_or(Exit::Success));
+            match self.turn(&message).await? {
+                After::Next(_) if self.lines.is_some() => {}
+                After::Next(exit) | After::Leave(exit) => return Ok(exit),
             }
         }
     }
@@ -170,7 +179,8 @@ impl Conversation {
         self.place = Place::At(session, Box::new(follower));
     }
 
-    /// Comes to a session that is there: follows what it is doing, answers what it waits for. `Some` ends it.
+    /// Comes to a session that is there: follows what it is doing, answers what it waits for. `Some` ends the
+    /// conversation.
     async fn join(&mut self, session: Box<Session>) -> Result<Option<Exit>> {
         if !self.manner.json {
             let messages = session.tenure.messages;
@@ -188,8 +198,11 @@ impl Conversation {
             (CliStatus::Active, false) => self.follow(None).await?,
             (CliStatus::Idle | CliStatus::Ended | CliStatus::Timeout, false) => return Ok(None),
         };
-        let exit = self.conclude(end, Instant::now()).await?;
-        Ok(exit.filter(|_| self.lines.is_none()))
+        Ok(match self.conclude(end, Instant::now()).await? {
+            After::Next(Exit::Success) => None,
+            After::Next(_) if self.lines.is_some() => None,
+            After::Next(exit) | After::Leave(exit) => Some(exit),
+        })
     }
 
     /// The calls that the session waited for when it last stopped.
@@ -201,8 +214,8 @@ impl Conversation {
         Ok(last.first().map(|idle| ids(&idle["stop_reason"]["event_ids"])).unwrap_or_default())
     }
 
-    /// Says something and shows what follows. `None` is success.
-    async fn turn(&mut self, message: &str) -> Result<Option<Exit>> {
+    /// Says something and shows what follows.
+    async fn turn(&mut self, message: &str) -> Result<After> {
         let begun = Instant::now();
         let said = json!({"type": "user.message", "content": [{"type": "text", "text": message}]});
         let sent = self.send(vec![said]).await?;
@@ -270,37 +283,36 @@ impl Conversation {
     }
 
     /// Says how the turn ended, and asks what there is to ask.
-    async fn conclude(&mut self, mut end: TurnEnd, begun: Instant) -> Result<Option<Exit>> {
+    async fn conclude(&mut self, mut end: TurnEnd, begun: Instant) -> Result<After> {
         loop {
             self.screen.end_line();
             match end {
                 TurnEnd::Waiting(calls) => match self.answer(&calls).await? {
                     Ok(()) => end = self.follow(None).await?,
-                    Err(exit) => return Ok(Some(exit)),
+                    Err(exit) => return Ok(After::Leave(exit)),
                 },
                 TurnEnd::Done => {
                     if !self.manner.json {
                         say::line(&format!("\n{}", say::dim(&format!("Completed in {}", duration(begun.elapsed())))));
                     }
                     self.screen.end_turn();
-                    return Ok(None);
+                    return Ok(After::Next(Exit::Success));
                 }
                 TurnEnd::Cancelled => {
                     say::line("Cancelled.");
                     self.screen.end_turn();
-                    return Ok(Some(Exit::Interrupted));
+                    return Ok(After::Next(Exit::Interrupted));
                 }
                 TurnEnd::Failed => {
                     self.screen.end_turn();
-                    return Ok(Some(Exit::Failure));
+                    return Ok(After::Next(Exit::Failure));
                 }
                 TurnEnd::Over => {
-                    self.lines = None;
                     self.place = Place::Nowhere(self.place.client().clone());
                     say::failure("The session has ended.");
-                    return Ok(Some(Exit::Failure));
+                    return Ok(After::Leave(Exit::Failure));
                 }
-                TurnEnd::Terminated => return Ok(Some(Exit::Terminated)),
+                TurnEnd::Terminated => return Ok(After::Leave(Exit::Terminated)),
             }
         }
     }

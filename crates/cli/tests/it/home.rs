@@ -132,15 +132,15 @@ impl Drop for Home {
     }
 }
 
-/// The processes whose command line names a directory.
+/// The processes that have a file of the directory open, as server and supervisor have its locks.
 fn processes_of(dir: &Path) -> Vec<String> {
-    let name = dir.to_string_lossy().into_owned();
     let entries = std::fs::read_dir("/proc").expect("it is Linux").flatten();
-    let commands = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    commands
-        .map(|command| String::from_utf8_lossy(&command).replace('\0', " "))
-        .filter(|command| command.contains(&name))
-        .collect()
+    let holds = |process: &PathBuf| {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file.starts_with(dir))
+    };
+    let holders = entries.map(|entry| entry.path()).filter(holds);
+    holders.map(|process| std::fs::read_to_string(process.join("comm")).unwrap_or_default()).collect()
 }
 
 /// Waits for a command's end; it must come by itself.
