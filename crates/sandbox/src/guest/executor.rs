@@ -153,3 +153,30 @@ pub(crate) fn fork_into(life: impl FnOnce() -> i32) -> io::Result<i32> {
         pid => Ok(pid),
     }
 }
+
+/// As [`fork_into`], for a process that is to become another program at once: it borrows this one's memory until it
+/// does, instead of getting a copy that nobody needs, and this one waits meanwhile.
+pub(crate) fn borrow_into(life: impl FnOnce() -> i32) -> io::Result<i32> {
+    extern "C" fn begin<F: FnOnce() -> i32>(life: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the place of `life` below, whose owner waits until this process is another.
+        let life = unsafe { (*life.cast::<Option<F>>()).take() };
+        let run = || life.map_or(101, |life| life());
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(101)
+    }
+    fn entry<F: FnOnce() -> i32>(_: &Option<F>) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
+        begin::<F>
+    }
+    let mut life = Some(life);
+    let mut stack = vec![0u8; BORROWED_STACK_BYTES];
+    let top = stack.as_mut_ptr_range().end.map_addr(|end| end & !0xf);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack and `life` live until the call returns, and with CLONE_VFORK it does so only when the new process
+    // has ended or become another program. It leaves by `_exit`, which `clone` calls for it.
+    match unsafe { libc::clone(entry(&life), top.cast(), flags, (&raw mut life).cast()) } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid),
+    }
+}
+
+/// Room for reading an order and finding the program.
+const BORROWED_STACK_BYTES: usize = 256 * 1024;

@@ -36,7 +36,7 @@ const KILL_ROUNDS: u32 = 10;
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 /// Becomes the shell. Called in the process that is to be it.
-pub(crate) fn exec(commands: OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &[(String, String)]) -> i32 {
+pub(crate) fn exec(commands: &OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &[(String, String)]) -> i32 {
     let Ok(null) = std::fs::File::open("/dev/null") else { return 126 };
     // SAFETY: these numbers are nobody's in this process, which has a handful of descriptors.
     let plumbed =
@@ -44,8 +44,8 @@ pub(crate) fn exec(commands: OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &[
     if !plumbed || !tool::plumb(null.as_raw_fd(), out, out) {
         return 126;
     }
-    // They have their new numbers, and as themselves are closed with all the rest below.
-    std::mem::forget((commands, null));
+    // It has its new number, and as itself is closed with all the rest below.
+    std::mem::forget(null);
     let _ = std::env::set_current_dir(tool::WORKSPACE);
     let argv = ["/bin/bash", "--noprofile", "--norc", "-c", LOOP, "bash"].map(str::to_owned);
     tool::become_program(&argv, env, &[STATUSES, COMMANDS])

@@ -1,11 +1,12 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::executor::{Job, fork_into};
+use super::executor::{Job, borrow_into};
 use super::{privileges, shell, signals};
 use crate::dispatch::Ops;
 use crate::order::Sheet;
@@ -84,8 +85,8 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             Notice::Ended(code << 8).give(&notices);
             return 0;
         }
-        Job::Exec => fork_into(|| exec(first, &second, &third, env)),
-        Job::Shell => fork_into(|| shell::exec(first, &second, &third, env)),
+        Job::Exec => borrow_into(|| exec(&first, &second, &third, env)),
+        Job::Shell => borrow_into(|| shell::exec(&first, &second, &third, env)),
     };
     let tool = match forked {
         Ok(tool) => tool,
@@ -96,7 +97,7 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
     };
     Notice::Started { top, tool }.give(&notices);
     // Its output ends when its own processes have ended; this one is not of them.
-    drop((second, third));
+    drop((first, second, third));
     let mut status = 0;
     loop {
         // SAFETY: the status is a valid place to write to.
@@ -158,9 +159,10 @@ fn run_op(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]
 /// Where tools start.
 pub(crate) const WORKSPACE: &str = "/workspace";
 
-fn exec(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) -> i32 {
-    let mut order = File::from(order);
-    if !plumb(order.as_fd().as_raw_fd(), out, err) {
+fn exec(order: &OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) -> i32 {
+    // SAFETY: the descriptor stays open for as long as this is used, and is not closed by it.
+    let mut order = ManuallyDrop::new(unsafe { File::from_raw_fd(order.as_raw_fd()) });
+    if !plumb(order.as_raw_fd(), out, err) {
         return 126;
     }
     let (argv, cwd, env) = match read_sheet(&mut order) {
@@ -170,8 +172,6 @@ fn exec(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) 
     if let Err(error) = std::env::set_current_dir(&cwd) {
         return complain(126, &format!("can't enter {cwd}: {error}"));
     }
-    // It is standard input now, and as itself is closed with all the rest below.
-    std::mem::forget(order);
     become_program(&argv, &env, &[])
 }
 
