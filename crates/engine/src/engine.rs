@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agents::Agents;
 use crate::clock::Clock;
+use crate::definitions::Definitions;
 use crate::directory::Directory;
 use crate::environments::Environments;
 use crate::error::Error;
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) channels: Channels,
+    pub(crate) definitions: Definitions,
     pub(crate) timers: Timers,
     /// The model requests in flight.
     pub(crate) requests: TaskTracker,
@@ -136,6 +138,7 @@ impl Engine {
             config,
             directory: Directory::new(shared.clone()),
             channels: Channels::default(),
+            definitions: Definitions::default(),
             timers: Timers::new(),
             requests: TaskTracker::new(),
             draining: CancellationToken::new(),

@@ -17,6 +17,7 @@ mod clock;
 mod error;
 mod failpoint;
 
+mod definitions;
 mod directory;
 mod owner;
 

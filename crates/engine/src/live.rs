@@ -162,30 +162,35 @@ impl Channels {
     }
 }
 
-/// Facts and previews as one stream. Previews come before the facts they preview, and stop at the end of their attempt.
+/// Facts and previews as one stream. Facts up to `head`, where the log ended when the stream was asked for, come first;
+/// from then on previews come before the facts they preview, and stop at the end of their attempt.
 pub(crate) fn merge(
     facts: BoxStream<'static, Result<Tail, StoreError>>,
     channel: Arc<Channel>,
+    after: u64,
+    head: u64,
 ) -> BoxStream<'static, Result<Live, StoreError>> {
     let (so_far, previews) = channel.listen();
-    let state = Merge { facts, previews, _channel: channel, ended: None, started: Vec::new() };
-    let late: Vec<Live> = so_far.iter().map(|(_, preview)| Live::Preview(preview.clone())).collect();
-    let started = so_far.iter().map(|(_, preview)| preview.item()).collect();
-    let state = Merge { started, ..state };
-    let late = stream::iter(late.into_iter().map(Ok));
-    let rest = stream::unfold(Some(state), |state| async move {
+    let state = Merge { facts, previews, _channel: channel, so_far, at: after, head, ended: None, started: Vec::new() };
+    let batches = stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         let batch = state.next().await;
         let over = batch.iter().any(|live| matches!(live, Ok(Live::Deleted) | Err(_))) || batch.is_empty();
         Some((stream::iter(batch), (!over).then_some(state)))
     });
-    late.chain(rest.flatten()).boxed()
+    batches.flatten().boxed()
 }
 
 struct Merge {
     facts: BoxStream<'static, Result<Tail, StoreError>>,
     previews: broadcast::Receiver<Heard>,
     _channel: Arc<Channel>,
+    /// What had been previewed before this stream listened.
+    so_far: Vec<Heard>,
+    /// The place of the last fact this stream has told.
+    at: u64,
+    /// The place up to which facts come without previews between them.
+    head: u64,
     /// The last attempt whose end this stream has told: nothing of it is previewed any more.
     ended: Option<AttemptId>,
     /// The items whose beginning this stream has told; others' deltas are left out.
@@ -195,28 +200,47 @@ struct Merge {
 impl Merge {
     async fn next(&mut self) -> Vec<Result<Live, StoreError>> {
         loop {
+            if self.at < self.head {
+                let tail = self.facts.next().await;
+                return self.tell(tail);
+            }
+            let late: Vec<Heard> = std::mem::take(&mut self.so_far);
+            let late: Vec<_> = late.into_iter().filter_map(|heard| self.preview(heard)).collect();
+            if !late.is_empty() {
+                return late;
+            }
             tokio::select! {
                 biased;
-                preview = self.previews.recv() => match preview {
-                    Ok((attempt, preview)) if self.ended != Some(attempt) && self.fits(&preview) => {
-                        return vec![Ok(Live::Preview(preview))];
+                heard = self.previews.recv() => match heard {
+                    Ok(heard) => {
+                        if let Some(preview) = self.preview(heard) {
+                            return vec![preview];
+                        }
                     }
-                    Ok(_) => {}
                     // What was lost can't be told any more, so what it was the middle of isn't either.
                     Err(broadcast::error::RecvError::Lagged(_)) => self.started.clear(),
                     Err(broadcast::error::RecvError::Closed) => return Vec::new(),
                 },
-                tail = self.facts.next() => return match tail {
-                    None => Vec::new(),
-                    Some(Err(error)) => vec![Err(error)],
-                    Some(Ok(Tail::Deleted)) => vec![Ok(Live::Deleted)],
-                    Some(Ok(Tail::Facts(facts))) => {
-                        facts.iter().for_each(|stored| self.note(stored));
-                        facts.iter().cloned().map(|stored| Ok(Live::Fact(stored))).collect()
-                    }
-                },
+                tail = self.facts.next() => return self.tell(tail),
             }
         }
+    }
+
+    fn tell(&mut self, tail: Option<Result<Tail, StoreError>>) -> Vec<Result<Live, StoreError>> {
+        match tail {
+            None => Vec::new(),
+            Some(Err(error)) => vec![Err(error)],
+            Some(Ok(Tail::Deleted)) => vec![Ok(Live::Deleted)],
+            Some(Ok(Tail::Facts(facts))) => {
+                facts.iter().for_each(|stored| self.note(stored));
+                facts.iter().cloned().map(|stored| Ok(Live::Fact(stored))).collect()
+            }
+        }
+    }
+
+    fn preview(&mut self, (attempt, preview): Heard) -> Option<Result<Live, StoreError>> {
+        let wanted = self.ended != Some(attempt) && self.fits(&preview);
+        wanted.then_some(Ok(Live::Preview(preview)))
     }
 
     fn fits(&mut self, preview: &Preview) -> bool {
@@ -230,6 +254,7 @@ impl Merge {
     }
 
     fn note(&mut self, stored: &StoredFact) {
+        self.at = stored.seq;
         if let Fact::AttemptEnded { attempt, .. } = &*stored.fact {
             self.ended = Some(*attempt);
             self.started.clear();

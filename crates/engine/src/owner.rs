@@ -85,7 +85,8 @@ impl Owner {
         });
     }
 
-    fn new(shared: Arc<Shared>, state: State, saved_seq: u64, mailbox: mpsc::Receiver<Box<Mail>>) -> Self {
+    fn new(shared: Arc<Shared>, mut state: State, saved_seq: u64, mailbox: mpsc::Receiver<Box<Mail>>) -> Self {
+        state.definition = shared.definitions.share(state.definition);
         let channel = shared.channels.of(state.session);
         let (attempts, calls) = (HashMap::new(), HashMap::new());
         Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending: Vec::new() }

@@ -283,7 +283,7 @@ impl Sessions {
         };
         let channel = self.shared.channels.of(session);
         let facts = self.shared.store.tail(session, after);
-        Ok(merge(facts, channel).map(|live| live.map_err(Error::from)).boxed())
+        Ok(merge(facts, channel, after, head).map(|live| live.map_err(Error::from)).boxed())
     }
 
     /// The answer that is kept under an idempotency key.
@@ -354,12 +354,12 @@ impl Sessions {
         if environment.archived_at.is_some() {
             return Err(Error::invalid("environment_id", "it is archived; new sessions need one that isn't"));
         }
-        Ok(Arc::new(Definition {
+        Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,
             agent: Arc::new(agent),
             environment: Environment { id: environment.id, limits: environment.limits },
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
-        }))
+        })))
     }
 }

@@ -69,3 +69,32 @@ async fn a_deleted_session_ends_its_streams() {
     assert!(matches!(stream.next().await, Some(Ok(Live::Deleted))));
     assert!(stream.next().await.is_none());
 }
+
+#[tokio::test]
+async fn who_comes_late_gets_the_log_first_and_then_what_is_being_said() {
+    let engine = TestEngine::start(None).await;
+    engine.script("slow", &script(&["{text: a first part and then a pause, delay_ms: 300}"]));
+    let session = engine.session("script/slow").await;
+    let sessions = engine.engine.sessions();
+    let mut early = sessions.stream(DEFAULT_TENANT, session, StreamFrom::Now).await.expect("it can be followed");
+    engine.say(session, "go").await;
+    while let Some(live) = early.next().await {
+        if matches!(live, Ok(Live::Preview(Preview::Delta { .. }))) {
+            break;
+        }
+    }
+    let mut late = sessions.stream(DEFAULT_TENANT, session, StreamFrom::After(0)).await.expect("it can be followed");
+    let mut previewed = false;
+    while let Some(live) = late.next().await {
+        match live.expect("the store works") {
+            Live::Preview(_) => previewed = true,
+            Live::Fact(stored) => match &*stored.fact {
+                Fact::AttemptStarted { .. } => assert!(!previewed, "the log comes first"),
+                Fact::SessionIdle { .. } => return,
+                _ => {}
+            },
+            Live::Deleted => break,
+        }
+    }
+    panic!("the stream ended early");
+}
