@@ -84,20 +84,22 @@ fn plain() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV
 }
 
-/// What doesn't outlive the sandbox. It counts against the memory limit; the sizes are for hosts that have none.
+/// What doesn't outlive the sandbox. It counts against the memory limit. All of it together leaves a quarter of that to
+/// programs: where files took all, not even the one that would remove them could be started.
 fn memory_file_systems(memory_bytes: Option<u64>) -> Result<(), Failure> {
-    let size = memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES) / 2;
+    let limit = memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES);
+    let (temporary, shared) = (limit / 2, limit / 4);
     for (target, options, flags) in [
         ("dev", "mode=0755,size=64k".to_owned(), MountFlags::NOSUID | MountFlags::NOEXEC),
-        ("tmp", format!("mode=1777,size={size}"), plain()),
-        ("run", format!("mode=0755,size={size}"), plain()),
+        ("tmp", format!("mode=1777,size={temporary}"), plain()),
+        ("run", "mode=0755,size=64k".to_owned(), plain()),
     ] {
         let options = std::ffi::CString::new(options).expect("options have no zero byte");
         mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).doing(|| format!("mounting /{target}"))?;
     }
-    let shared = std::ffi::CString::new(format!("mode=1777,size={size}")).expect("options have no zero byte");
+    let options = std::ffi::CString::new(format!("mode=1777,size={shared}")).expect("options have no zero byte");
     make_dir("dev/shm", 0o1777)
-        .and_then(|()| Ok(mount("tmpfs", "dev/shm", "tmpfs", plain(), shared.as_c_str())?))
+        .and_then(|()| Ok(mount("tmpfs", "dev/shm", "tmpfs", plain(), options.as_c_str())?))
         .doing(|| "mounting /dev/shm".to_owned())
 }
 
