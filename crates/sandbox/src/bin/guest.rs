@@ -1,7 +1,8 @@
 //! An executable that does little but play the sandbox roles, for the tests of this crate.
 
+use std::ffi::CString;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tenure_sandbox::{Backend, Native, NativeConfig, Op, dispatch};
 
@@ -17,9 +18,19 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         // For the control of the escape suite: the same attempts, made outside of any sandbox.
         ["probe-here"] => tenure_sandbox::native::probe_here(&mut std::io::stdout()),
+        ["report", dir] => report(Path::new(dir)),
         ["report-without-user-namespaces", dir] => {
             leave_user_namespaces();
             report(Path::new(dir));
+        }
+        ["report-without-administration", dir] => {
+            // SAFETY: takes numbers only. Programs that this one starts won't have CAP_SYS_ADMIN.
+            let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, 21, 0, 0, 0) };
+            assert_eq!(dropped, 0, "control: this needs root");
+            report(Path::new(dir));
+        }
+        ["report-on-an-overlay", dir] => {
+            report(&on_an_overlay(Path::new(dir)));
         }
         ["report-as-nobody", dir] => {
             // SAFETY: changes the user of this process, which has one thread.
@@ -58,9 +69,29 @@ fn leave_user_namespaces() {
     std::fs::write("/proc/sys/user/max_user_namespaces", "0").expect("control: the limit can be set");
 }
 
+/// A directory on an overlay that only this process and what it starts can see.
+fn on_an_overlay(dir: &Path) -> PathBuf {
+    let part = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    for name in ["lower", "upper", "work", "merged"] {
+        std::fs::create_dir(part(name)).expect("a directory");
+    }
+    let text = |text: String| CString::new(text).expect("no zero byte");
+    let options = text(format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work")));
+    let merged = text(part("merged"));
+    let (kind, null) = (c"overlay".as_ptr(), std::ptr::null());
+    // SAFETY: moves this process, which has one thread, into a new namespace; every pointer is to a C string or null.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "control: this needs root");
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        assert_eq!(libc::mount(null, c"/".as_ptr(), null, private, null.cast()), 0, "control: mounts stay here");
+        let mounted = libc::mount(kind, merged.as_ptr(), kind, 0, options.as_ptr().cast());
+        assert_eq!(mounted, 0, "control: an overlay can be mounted");
+    }
+    dir.join("merged/sandbox")
+}
+
 fn report(dir: &Path) {
-    let mut config = NativeConfig::new(dir);
-    config.cgroups = false;
+    let config = NativeConfig::new(dir);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let report = runtime.block_on(Native::new(config).probe());
     for check in report.checks {

@@ -16,6 +16,11 @@ impl Capabilities {
     /// fewer rights than itself.
     pub(crate) const KEEPER: Self = Self::of(1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID | 1 << CAP_SETPCAP);
 
+    /// Whether whoever has these can mount.
+    pub(crate) fn can_administrate(self) -> bool {
+        self.effective & 1 << CAP_SYS_ADMIN != 0
+    }
+
     const fn of(bits: u64) -> Self {
         Self { effective: bits, permitted: bits, inheritable: 0 }
     }
@@ -25,6 +30,7 @@ const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+const CAP_SYS_ADMIN: u32 = 21;
 
 const VERSION_3: u32 = 0x2008_0522;
 

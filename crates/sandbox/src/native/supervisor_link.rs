@@ -164,8 +164,10 @@ async fn exchange(channel: &Channel, ask: &SupervisorAsk) -> io::Result<Option<S
 
 /// Starts a supervisor and waits until it says how that went. It gets nothing of our environment, which may hold keys.
 fn spawn(config: &Config, executable: &Path, failpoint: Option<&str>) -> io::Result<Started> {
+    let is_new = !config.dir.exists();
     std::fs::create_dir_all(&config.dir)?;
-    let log = File::options().append(true).create(true).open(config.dir.join("supervisor.log"))?;
+    let log_path = config.dir.join("supervisor.log");
+    let log = File::options().append(true).create(true).open(&log_path)?;
     let mut command = Command::new(executable);
     command
         .arg0(SUPERVISOR)
@@ -177,7 +179,15 @@ fn spawn(config: &Config, executable: &Path, failpoint: Option<&str>) -> io::Res
         .stdout(Stdio::piped())
         .stderr(log);
     let output = command.output()?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
+    let started = serde_json::from_slice(&output.stdout);
+    if matches!(started, Ok(Started::Failed(_))) && std::fs::metadata(&log_path).is_ok_and(|log| log.len() == 0) {
+        let _ = std::fs::remove_file(&log_path);
+        // It goes only if nothing else was made in it.
+        if is_new {
+            let _ = std::fs::remove_dir(&config.dir);
+        }
+    }
+    started.map_err(|_| {
         io::Error::other(format!(
             "{} did not become one ({}): its `main` must begin with `tenure_sandbox::dispatch`",
             executable.display(),

@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use tenure_core::id::SessionId;
@@ -14,6 +15,8 @@ use crate::wire::Control;
 pub(crate) struct Cgroups {
     homes: Vec<Home>,
     missing: Vec<(Control, String)>,
+    /// What to remove in the end: our groups, and those of our name that we found and don't use.
+    ours: Vec<PathBuf>,
 }
 
 /// Our group in one hierarchy, the parent of every sandbox's.
@@ -58,15 +61,18 @@ impl Cgroups {
     }
 
     /// None: no limit can be enforced.
-    pub(crate) fn without(reason: &str) -> Self {
-        Self { homes: Vec::new(), missing: Control::ALL.map(|control| (control, reason.to_owned())).to_vec() }
+    pub(crate) fn without(found: Vec<Home>, reason: &str) -> Self {
+        let missing = Control::ALL.map(|control| (control, reason.to_owned())).to_vec();
+        Self { homes: Vec::new(), missing, ours: found.into_iter().map(|home| home.parent).collect() }
     }
 
-    /// Makes our group in each hierarchy that allows it, and notes where it doesn't.
-    pub(crate) fn prepare(found: Vec<Home>) -> Self {
-        let mut ours = Self { homes: Vec::new(), missing: Vec::new() };
+    /// Makes our group in each hierarchy that allows it, and notes where it doesn't. Each says on itself which directory
+    /// it is for.
+    pub(crate) fn prepare(found: Vec<Home>, dir: &Path) -> Self {
+        let parents = found.iter().map(|home| home.parent.clone()).collect();
+        let mut ours = Self { homes: Vec::new(), missing: Vec::new(), ours: parents };
         for home in found {
-            match home.prepare() {
+            match home.prepare(dir) {
                 Ok(()) => ours.homes.push(home),
                 Err(error) => {
                     let cause = format!("{} can't be made: {error}", home.parent.display());
@@ -136,14 +142,9 @@ impl Cgroups {
         write_limit(&path, home.unified, control, value).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// The groups of sandboxes that are under our own.
-    pub(crate) fn children(&self) -> Vec<PathBuf> {
-        self.homes.iter().flat_map(|home| subdirectories(&home.parent)).collect()
-    }
-
     /// Kills and removes whatever an earlier supervisor left; gives what the kernel does not let go of yet.
-    pub(crate) fn sweep(&self) -> Vec<PathBuf> {
-        let children = self.children();
+    pub(crate) fn sweep(found: &[Home]) -> Vec<PathBuf> {
+        let children: Vec<PathBuf> = found.iter().flat_map(|home| subdirectories(&home.parent)).collect();
         for path in &children {
             for pid in std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
                 if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
@@ -156,19 +157,26 @@ impl Cgroups {
 
     /// Removes our own groups; the sandboxes' must be gone.
     pub(crate) fn leave(&self) {
-        self.homes.iter().for_each(|home| {
-            remove(&home.parent);
+        self.ours.iter().for_each(|path| {
+            remove(path);
         });
     }
 }
 
 impl Home {
-    fn prepare(&self) -> io::Result<()> {
+    fn prepare(&self, dir: &Path) -> io::Result<()> {
         match std::fs::create_dir(&self.parent) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+        record_dir(&self.parent, dir);
+        self.enable().inspect_err(|_| {
+            remove(&self.parent);
+        })
+    }
+
+    fn enable(&self) -> io::Result<()> {
         if self.unified {
             let enable: Vec<String> = self.controls.iter().map(|control| format!("+{}", control.name())).collect();
             for level in [self.parent.parent().unwrap_or(&self.parent), &self.parent] {
@@ -207,6 +215,23 @@ impl Group {
     pub(crate) fn remove(self) -> Vec<PathBuf> {
         self.paths.into_iter().filter(|path| !remove(path)).collect()
     }
+}
+
+/// The attribute in which our group names the directory it is for: its own name has only a hash of that.
+const DIR_ATTRIBUTE: &str = "trusted.tenure.dir";
+
+/// Where attributes can't be had, it stays unknown what the group is for.
+fn record_dir(group: &Path, dir: &Path) {
+    let value = dir.as_os_str().as_encoded_bytes();
+    let _ = rustix::fs::setxattr(group, DIR_ATTRIBUTE, value, rustix::fs::XattrFlags::empty());
+}
+
+/// The directory that a group of ours is for, if it says so.
+pub(crate) fn recorded_dir(group: &Path) -> Option<PathBuf> {
+    let mut value = vec![0; libc::PATH_MAX as usize];
+    let length = rustix::fs::getxattr(group, DIR_ATTRIBUTE, &mut value).ok()?;
+    value.truncate(length);
+    Some(PathBuf::from(std::ffi::OsString::from_vec(value)))
 }
 
 /// Removes a group; says whether it is gone.
@@ -298,7 +323,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::write(root.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").expect("a file");
         let mountinfo = format!("31 30 0:26 / {} rw - cgroup2 cgroup2 rw", root.path().display());
-        let cgroups = Cgroups::prepare(Cgroups::find(&mountinfo, "tenure-x"));
+        let cgroups = Cgroups::prepare(Cgroups::find(&mountinfo, "tenure-x"), root.path());
         assert!(cgroups.missing.is_empty(), "{:?}", cgroups.missing);
         let session = tenure_core::id::SessionId::from_bits(7);
         let limits = crate::Limits { cpu_millis: Some(1_500), ..Default::default() };

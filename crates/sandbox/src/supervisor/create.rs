@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::layers::{Detached, no_user_namespace};
+use super::layers::Detached;
+use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
 use super::{Doing, Failure, Group, idmap};
 use crate::dispatch::Ops;
@@ -49,7 +50,7 @@ pub(crate) fn create(
     // which never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone, NAMESPACES | libc::SIGCHLD, 0, 0, 0, 0) };
     if pid < 0 {
-        return Err(no_user_namespace(io::Error::last_os_error()));
+        return Err(refuse_user_namespace(io::Error::last_os_error()));
     }
     if pid == 0 {
         let entrances = std::mem::take(&mut group.entrances);

@@ -9,6 +9,7 @@ use rustix::mount::{
     fsmount, fsopen, open_tree,
 };
 
+use super::requirements::{cannot_carry, refuse_user_namespace};
 use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, idmap};
 use crate::supervisor::RANGE;
 
@@ -47,8 +48,8 @@ impl Slot {
     /// Prepares a slot for sandboxes over this skeleton.
     pub(crate) fn new(index: u32, skeleton: &Path) -> Result<Self, Failure> {
         let base = SANDBOX_BASE + index * RANGE;
-        let layer_owners = idmap::user_namespace(CANONICAL_BASE, base).map_err(no_user_namespace)?;
-        let host_owners = idmap::user_namespace(0, base).map_err(no_user_namespace)?;
+        let layer_owners = idmap::user_namespace(CANONICAL_BASE, base).map_err(refuse_user_namespace)?;
+        let host_owners = idmap::user_namespace(0, base).map_err(refuse_user_namespace)?;
         let shifted = clone_tree(skeleton).doing(|| "opening the skeleton".to_owned())?;
         idmap::shift_owners(&shifted, layer_owners.as_fd(), 0).map_err(|error| no_idmap(skeleton, &error))?;
         Ok(Self { index, layer_owners, host_owners, skeleton: shifted })
@@ -181,49 +182,10 @@ impl Drop for ActingAs {
     }
 }
 
-/// Names the cause where the kernel only says "no".
-pub(crate) fn no_user_namespace(error: io::Error) -> Failure {
-    let cause = |text: &str| format!("user namespaces can't be made: {text}");
-    match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EUSERS) => Failure::Refused {
-            cause: cause("/proc/sys/user/max_user_namespaces is 0, or that many exist"),
-            fix: "raise it: `sysctl -w user.max_user_namespaces=15000`".to_owned(),
-        },
-        Some(libc::EPERM) => Failure::Refused {
-            cause: cause(refusal_of_user_namespaces()),
-            fix: "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or `kernel.unprivileged_userns_clone=1`; \
-                  in a container, run it with the right to make them (CAP_SYS_ADMIN and a seccomp profile that allows `clone`)"
-                .to_owned(),
-        },
-        Some(libc::EINVAL | libc::ENOSYS) => Failure::Refused {
-            cause: cause("this kernel is built without them"),
-            fix: "use a kernel with CONFIG_USER_NS".to_owned(),
-        },
-        _ => Failure::Failed { doing: "making a user namespace".to_owned(), cause: error.to_string() },
-    }
-}
-
-fn refusal_of_user_namespaces() -> &'static str {
-    let reads = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "AppArmor restricts them"
-    } else if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        "kernel.unprivileged_userns_clone is 0"
-    } else {
-        "the kernel refuses (a chroot, a seccomp profile or a missing capability)"
-    }
-}
-
 fn no_idmap(path: &Path, error: &io::Error) -> Failure {
-    Failure::Refused {
-        cause: format!("the file system of {} can't be mounted with shifted owners: {error}", path.display()),
-        fix: "put the data directory on ext4, xfs or btrfs, on Linux 5.15 or newer".to_owned(),
-    }
+    cannot_carry(path, &format!("it can't be mounted with shifted owners: {error}"))
 }
 
 fn no_overlay(path: &Path, error: &io::Error) -> Failure {
-    Failure::Refused {
-        cause: format!("an overlay can't be mounted with its upper layer in {}: {error}", path.display()),
-        fix: "put the data directory on ext4, xfs or btrfs; in a container, on a volume".to_owned(),
-    }
+    cannot_carry(path, &format!("an overlay can't be mounted with its upper layer there: {error}"))
 }

@@ -36,20 +36,27 @@ struct Live {
 }
 
 impl Sandboxes {
-    pub(crate) fn new(dir: &Path, cgroups: Cgroups, ops: Ops) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        dir: &Path,
+        take_cgroups: impl FnOnce() -> (Cgroups, Vec<PathBuf>),
+        ops: Ops,
+    ) -> Result<Self, Failure> {
         guest::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
-        let lingering = cgroups.sweep();
+        let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
+        let busy = shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
+        // Last, since what fails above must not leave groups.
+        let (cgroups, lingering) = take_cgroups();
         Ok(Self {
             sessions_dir: dir.join("sessions"),
-            skeleton: Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?,
+            skeleton,
             cgroups,
             ops,
             live: HashMap::new(),
             lingering,
             free: Vec::new(),
             next_slot: 0,
-            busy: shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?,
+            busy,
         })
     }
 
@@ -58,16 +65,18 @@ impl Sandboxes {
         if let Some(live) = self.live.get(&spec.session) {
             return Ok((false, live.group.applied.clone()));
         }
-        let session = spec.session;
-        let session_dir = self.sessions_dir.join(session.to_string());
-        for dir in [session_dir.clone(), session_dir.join("calls")] {
-            match std::fs::create_dir(&dir) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(error).doing(|| format!("making {}", dir.display()));
-                }
-                Ok(()) | Err(_) => {}
-            }
+        let session_dir = self.sessions_dir.join(spec.session.to_string());
+        let is_new = make_directory(&session_dir)?;
+        let made = make_directory(&session_dir.join("calls")).and_then(|_| self.make(spec, &session_dir));
+        if made.is_err() && is_new {
+            // A session that never had a sandbox has no files either.
+            let _ = std::fs::remove_dir_all(&session_dir);
         }
+        made.map(|applied| (true, applied))
+    }
+
+    fn make(&mut self, spec: Spec, session_dir: &Path) -> Result<Applied, Failure> {
+        let session = spec.session;
         let mut group = self.cgroups.create(session, spec.limits)?;
         let slot = match self.take_slot() {
             Ok(slot) => slot,
@@ -80,12 +89,12 @@ impl Sandboxes {
         self.lingering.retain(|path| !group.paths.contains(path));
         let busy = &self.busy[slot.index as usize];
         busy.store(false, Ordering::Relaxed);
-        let mounts = slot.mount(&session_dir, &self.skeleton.host_dirs);
-        match mounts.and_then(|mounts| create(spec, mounts, &session_dir, slot.base(), &mut group, busy, self.ops)) {
+        let mounts = slot.mount(session_dir, &self.skeleton.host_dirs);
+        match mounts.and_then(|mounts| create(spec, mounts, session_dir, slot.base(), &mut group, busy, self.ops)) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
                 self.live.insert(session, Live { keeper, group, slot });
-                Ok((true, applied))
+                Ok(applied)
             }
             Err(failure) => {
                 self.lingering.extend(group.remove());
@@ -159,6 +168,15 @@ impl Sandboxes {
 
     pub(crate) fn leave(&self) {
         self.cgroups.leave();
+    }
+}
+
+/// Makes it, if it isn't there; says whether it wasn't.
+fn make_directory(dir: &Path) -> Result<bool, Failure> {
+    match std::fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).doing(|| format!("making {}", dir.display())),
     }
 }
 

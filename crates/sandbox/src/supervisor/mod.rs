@@ -7,11 +7,12 @@ mod idmap;
 mod layers;
 mod live;
 mod predecessors;
+mod requirements;
 mod serve;
 mod skeleton;
 mod start;
 
-pub(crate) use cgroup::{Cgroups, Group, subdirectories};
+pub(crate) use cgroup::{Cgroups, Group, recorded_dir, subdirectories};
 pub(crate) use create::KEEPER_SOCKET;
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;

@@ -54,17 +54,19 @@ enum Wake {
 
 impl Supervisor {
     pub(crate) fn new(config: Config, ops: Ops, lock: OwnedFd, listener: OwnedFd) -> Result<Self, Failure> {
-        let cgroups = match config.cgroups {
-            true => {
-                let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-                Cgroups::prepare(Cgroups::find(&mountinfo, &crate::native::cgroup_name(&config.dir)))
+        let take_cgroups = || {
+            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let found = Cgroups::find(&mountinfo, &crate::native::cgroup_name(&config.dir));
+            let lingering = Cgroups::sweep(&found);
+            match config.cgroups {
+                true => (Cgroups::prepare(found, &config.dir), lingering),
+                false => (Cgroups::without(found, "cgroups are switched off"), lingering),
             }
-            false => Cgroups::without("cgroups are switched off"),
         };
         let signals = signals::open()
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
-            sandboxes: Sandboxes::new(&config.dir, cgroups, ops)?,
+            sandboxes: Sandboxes::new(&config.dir, take_cgroups, ops)?,
             listener,
             signals,
             servers: Vec::new(),

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use serde::{Deserialize, Serialize};
 
 use super::serve::Supervisor;
-use super::{Doing, Failure, predecessors};
+use super::{Doing, Failure, predecessors, requirements};
 use crate::dispatch::Ops;
 use crate::native::cgroup_name;
 
@@ -54,6 +54,7 @@ pub(crate) fn start(ops: Ops) -> ! {
     let code = match prepare(config, ops) {
         Ok(Some(mut supervisor)) => {
             say(&Started::Ready);
+            let_go_of_starter();
             supervisor.serve();
             0
         }
@@ -69,23 +70,24 @@ pub(crate) fn start(ops: Ops) -> ! {
     std::process::exit(code)
 }
 
-/// Says how starting went to who waits for it, and closes the pipe, which ends the wait.
+/// Says how starting went to who waits for it.
 fn say(outcome: &Started) {
     let _ = io::stdout().write_all(&serde_json::to_vec(outcome).unwrap_or_default());
     let _ = io::stdout().flush();
+}
+
+/// Closes the pipe, which ends the wait. Where starting failed, the end of the process does, so that whoever waited finds
+/// it gone.
+fn let_go_of_starter() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&null);
     }
 }
 
 fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Failure::Refused {
-            cause: "sandboxes are made by root, and this is another user".to_owned(),
-            fix: "run Tenure as root (sandboxes themselves never run as root of the host)".to_owned(),
-        });
-    }
+    requirements::check_process()?;
     let dir = config.dir.clone();
+    requirements::check_directory(&dir)?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenure_sandbox::{CallEnd, LostReason, Order, Sandbox};
+use tenure_sandbox::{CallEnd, Leftover, LostReason, Order, Sandbox};
 
 use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
 
@@ -131,8 +131,33 @@ async fn a_killed_supervisor_takes_its_sandboxes_along_and_the_next_one_sweeps()
     let sandbox = host.open(session(1)).await;
     assert_eq!(host.backend.alive().await.expect("a list"), [session(1)]);
     assert_eq!(text(&run(&sandbox, 2, shell("cat f; pgrep -c sleep")).await), "kept\n0\n");
-    assert_eq!(host.backend.leftovers(&[1, 2, 3].map(session)).await.expect("a list"), []);
+    let known = host.backend.leftovers(&[1, 2, 3].map(session)).await.expect("a list");
+    assert_eq!(known.iter().find(|left| left.to_string().contains(&host.group_name())), None);
     host.finish().await;
+}
+
+#[tokio::test]
+async fn groups_whose_supervisor_is_gone_are_named_and_the_next_one_removes_them() {
+    // Also one that uses no groups itself.
+    for cgroups in [true, false] {
+        let mut host = Host::new();
+        let sandbox = host.open(session(1)).await;
+        kill(host.supervisor());
+        assert_eq!(sandbox.lost().await, LostReason::Died);
+        let left = host.backend.leftovers(&[session(1)]).await.expect("a list");
+        let of_session = left.iter().find_map(|left| match left {
+            Leftover::Cgroup(path) if path.ends_with(format!("{}/{}", host.group_name(), session(1))) => Some(path),
+            _ => None,
+        });
+        let mut stray = std::process::Command::new("sleep").arg("1000").spawn().expect("it starts");
+        let entrance = of_session.expect("a group").join("cgroup.procs");
+        std::fs::write(entrance, stray.id().to_string()).expect("it enters");
+        host.restarted_with(|config| config.cgroups = cgroups);
+        host.open(session(2)).await;
+        let ended = std::os::unix::process::ExitStatusExt::signal(&stray.wait().expect("it ends"));
+        assert_eq!(ended, Some(rustix::process::Signal::KILL.as_raw()));
+        host.finish().await;
+    }
 }
 
 #[tokio::test]

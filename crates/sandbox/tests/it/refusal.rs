@@ -1,26 +1,89 @@
-//! Where isolation can't be had, nothing runs, and it is said why and what to do.
+//! Where isolation can't be had, nothing runs, nothing is left behind, and it is said why and what to do.
 
+use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+
+use tenure_sandbox::{Backend, Native, NativeConfig};
+
+use crate::host::left_of;
+
+const HELPER: &str = env!("CARGO_BIN_EXE_tenure-sandbox-guest");
 
 /// Has the helper report on isolation from a place where it can't be had.
-fn report_from(place: &str) -> String {
+fn report_from(place: &str, dir: &Path) -> String {
+    report(Command::new(HELPER).arg(place).arg(dir))
+}
+
+/// As root of a user namespace of its own, with all capabilities there, after this line of shell.
+fn report_from_a_user_namespace(first: &str, dir: &Path) -> String {
+    let script = format!("{first} && exec {HELPER} report {}", dir.display());
+    report(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]))
+}
+
+fn report(command: &mut Command) -> String {
+    let Output { stdout, stderr, .. } = command.output().expect("it runs");
+    let report = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(report.contains("Fail a sandbox can be made"), "{report}");
+    report
+}
+
+/// The directory was not there before, and nothing of ours is anywhere.
+async fn assert_nothing_is_left(dir: &Path) {
+    assert!(!dir.exists(), "{:?}", std::fs::read_dir(dir).map(Iterator::collect::<Vec<_>>));
+    let backend: Arc<dyn Backend> = Arc::new(Native::new(NativeConfig::new(dir)));
+    assert_eq!(left_of(&backend, dir).await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn user_namespaces_that_are_switched_off_are_named_with_the_remedy() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("sandbox");
+    let off = "echo 0 > /proc/sys/user/max_user_namespaces";
+    for report in [report_from("report-without-user-namespaces", &dir), report_from_a_user_namespace(off, &dir)] {
+        assert!(report.contains("max_user_namespaces is 0"), "{report}");
+        assert!(report.contains("sysctl -w user.max_user_namespaces"), "{report}");
+        assert_nothing_is_left(&dir).await;
+    }
+}
+
+#[tokio::test]
+async fn root_of_a_user_namespace_is_not_root_of_the_host() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("sandbox");
+    let report = report_from_a_user_namespace("true", &dir);
+    assert!(report.contains("not the host's initial user namespace"), "{report}");
+    assert!(report.contains("run Tenure as root of the host"), "{report}");
+    assert!(!report.contains("max_user_namespaces"), "{report}");
+    assert_nothing_is_left(&dir).await;
+}
+
+#[tokio::test]
+async fn a_missing_capability_is_named() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("sandbox");
+    let report = report_from("report-without-administration", &dir);
+    assert!(report.contains("CAP_SYS_ADMIN is missing"), "{report}");
+    assert!(report.contains("--cap-add SYS_ADMIN"), "{report}");
+    assert_nothing_is_left(&dir).await;
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_carry_layers_is_named() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let report = report_from("report-on-an-overlay", parent.path());
+    assert!(report.contains("merged/sandbox") && report.contains("(overlay)"), "{report}");
+    assert!(report.contains("put the data directory on ext4, xfs or btrfs"), "{report}");
+    let written: Vec<_> = std::fs::read_dir(parent.path().join("upper")).expect("a directory").collect();
+    assert!(written.is_empty(), "{written:?}");
+    assert_nothing_is_left(&parent.path().join("merged/sandbox")).await;
+}
+
+#[tokio::test]
+async fn another_user_than_root_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
-    let helper = env!("CARGO_BIN_EXE_tenure-sandbox-guest");
-    let Output { stdout, stderr, .. } = Command::new(helper).arg(place).arg(dir.path()).output().expect("it runs");
-    format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
-}
-
-#[test]
-fn user_namespaces_that_are_switched_off_are_named_with_the_remedy() {
-    let report = report_from("report-without-user-namespaces");
-    assert!(report.contains("Fail a sandbox can be made"), "{report}");
-    assert!(report.contains("max_user_namespaces is 0"), "{report}");
-    assert!(report.contains("sysctl -w user.max_user_namespaces"), "{report}");
-}
-
-#[test]
-fn another_user_than_root_is_refused() {
-    let report = report_from("report-as-nobody");
-    assert!(report.contains("Fail a sandbox can be made"), "{report}");
+    let report = report_from("report-as-nobody", dir.path());
     assert!(report.contains("run Tenure as root"), "{report}");
+    let written: Vec<_> = std::fs::read_dir(dir.path()).expect("a directory").collect();
+    assert!(written.is_empty(), "{written:?}");
 }

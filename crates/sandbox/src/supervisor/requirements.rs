@@ -1,0 +1,165 @@
+//! What a host must offer, asked before anything is made on it: where sandboxes can't be had, the cause is named, and
+//! nothing is left behind.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::layers::Slot;
+use super::{Doing, Failure, idmap};
+use crate::guest::privileges;
+
+/// Something that is in the way, and what the operator can do about it.
+#[derive(Debug, PartialEq, Eq)]
+struct Obstacle {
+    cause: String,
+    fix: String,
+}
+
+/// Whether this process may make sandboxes; the refusal names all that is in the way, so that one round of fixes does.
+pub(crate) fn check_process() -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::Refused {
+            cause: "sandboxes are made by root, and this is another user".to_owned(),
+            fix: "run Tenure as root (sandboxes themselves never run as root of the host)".to_owned(),
+        });
+    }
+    let mut obstacles: Vec<Obstacle> = no_administration().into_iter().chain(not_initial()).collect();
+    if let Err(error) = idmap::try_user_namespace() {
+        obstacles.push(no_user_namespace(&error)?);
+    }
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let join = |part: fn(&Obstacle) -> &str| obstacles.iter().map(part).collect::<Vec<_>>().join("; ");
+    Err(Failure::Refused { cause: join(|obstacle| &obstacle.cause), fix: join(|obstacle| &obstacle.fix) })
+}
+
+/// Whether a directory can carry layers: by mounting one, since a file system's name doesn't tell.
+pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
+    let trial = Trial(dir.join(format!("trial-{}", std::process::id())));
+    let skeleton = trial.0.join("skeleton");
+    let mounted = std::fs::create_dir_all(&skeleton)
+        .doing(|| format!("making {}", skeleton.display()))
+        .and_then(|()| Slot::new(0, &skeleton))
+        .and_then(|slot| slot.mount(&trial.0, &[]));
+    match mounted {
+        Ok(_) => Ok(()),
+        Err(Failure::Failed { doing, cause }) => Err(cannot_carry(dir, &format!("{doing}: {cause}"))),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// A directory that goes when it is no longer needed.
+struct Trial(PathBuf);
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // An empty directory that stays does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn no_administration() -> Option<Obstacle> {
+    let lacks = privileges::capabilities().is_ok_and(|ours| !ours.can_administrate());
+    lacks.then(|| Obstacle {
+        cause: "the capability CAP_SYS_ADMIN is missing".to_owned(),
+        fix: "give it: in a unit by CapabilityBoundingSet=, in a container by `--cap-add SYS_ADMIN` and a seccomp profile that \
+              allows `mount` and `clone`"
+            .to_owned(),
+    })
+}
+
+/// The number that the kernel has given the initial user namespace since there are such numbers (`PROC_USER_INIT_INO`).
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+fn not_initial() -> Option<Obstacle> {
+    use std::os::unix::fs::MetadataExt;
+    // Where there is no `/proc`, nothing works, and others say so.
+    let namespace = std::fs::metadata("/proc/self/ns/user").ok()?.ino();
+    (namespace != INITIAL_USER_NAMESPACE).then(|| Obstacle {
+        cause: "this is root of a user namespace only, which is not the host's initial user namespace: layers can't be mounted \
+                with shifted owners from here"
+            .to_owned(),
+        fix: "run Tenure as root of the host; in a container, one without a user namespace of its own".to_owned(),
+    })
+}
+
+/// Names the cause where the kernel only says "no".
+pub(crate) fn refuse_user_namespace(error: io::Error) -> Failure {
+    match no_user_namespace(&error) {
+        Ok(Obstacle { cause, fix }) => Failure::Refused { cause, fix },
+        Err(failure) => failure,
+    }
+}
+
+fn no_user_namespace(error: &io::Error) -> Result<Obstacle, Failure> {
+    let obstacle = |cause: &str, fix: &str| {
+        Ok(Obstacle { cause: format!("user namespaces can't be made: {cause}"), fix: fix.to_owned() })
+    };
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EUSERS) => match reads("/proc/sys/user/max_user_namespaces", "0") {
+            true => obstacle(
+                "/proc/sys/user/max_user_namespaces is 0",
+                "raise it: `sysctl -w user.max_user_namespaces=15000`",
+            ),
+            false => obstacle(
+                "as many exist as user.max_user_namespaces allows, or 32 within each other",
+                "raise it: `sysctl -w user.max_user_namespaces=15000`",
+            ),
+        },
+        Some(libc::EPERM) if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") => obstacle(
+            "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
+            "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give Tenure a profile with `userns,`",
+        ),
+        Some(libc::EPERM) if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") => obstacle(
+            "kernel.unprivileged_userns_clone is 0",
+            "allow them: `sysctl -w kernel.unprivileged_userns_clone=1`",
+        ),
+        Some(libc::EPERM) => obstacle(
+            "the kernel refuses (a chroot, a seccomp profile or a missing capability)",
+            "start Tenure outside of a chroot; in a container, run it with CAP_SYS_ADMIN and a seccomp profile that allows `clone`",
+        ),
+        Some(libc::EINVAL | libc::ENOSYS) => {
+            obstacle("this kernel is built without them", "use a kernel with CONFIG_USER_NS")
+        }
+        _ => Err(Failure::Failed { doing: "making a user namespace".to_owned(), cause: error.to_string() }),
+    }
+}
+
+fn reads(path: &str, value: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
+}
+
+/// The refusal of a directory that can't carry layers.
+pub(crate) fn cannot_carry(path: &Path, why: &str) -> Failure {
+    let kind = file_system(path).map(|kind| format!(" ({kind})")).unwrap_or_default();
+    Failure::Refused {
+        cause: format!("the file system of {}{kind} can't carry layers: {why}", path.display()),
+        fix: "put the data directory on ext4, xfs or btrfs, on Linux 5.15 or newer; in a container, on a volume"
+            .to_owned(),
+    }
+}
+
+/// What kind of file system a path is on: that of the last mount on the longest way to it.
+fn file_system(path: &Path) -> Option<String> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let at = Path::new(left.split(' ').nth(4)?);
+        path.starts_with(at).then(|| (at.as_os_str().len(), right.split(' ').next().unwrap_or_default().to_owned()))
+    });
+    mounts.max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_user_namespace;
+
+    #[test]
+    fn every_answer_of_the_kernel_has_a_remedy() {
+        for code in [libc::ENOSPC, libc::EUSERS, libc::EPERM, libc::EINVAL, libc::ENOSYS] {
+            let obstacle = no_user_namespace(&std::io::Error::from_raw_os_error(code)).expect("a refusal");
+            assert!(obstacle.cause.starts_with("user namespaces can't be made: ") && !obstacle.fix.is_empty());
+        }
+    }
+}
