@@ -40,4 +40,4 @@ pub use sessions::{
 };
 pub use tenure_models::{ModelInfo, Models};
 pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
-pub use view::{Done, Keyed, Render, SessionView};
+pub use view::{Done, KeyOrigin, Keyed, Render, SessionView};

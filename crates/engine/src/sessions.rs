@@ -305,6 +305,11 @@ impl Sessions {
         }
     }
 
+    /// Forgets the answer that is kept under an idempotency key, durably with the next write.
+    pub async fn forget_answer(&self, tenant: TenantId, key: String) -> Result<(), Error> {
+        Ok(self.shared.store.forget_answer(tenant, key).await?)
+    }
+
     async fn execute(
         &self,
         tenant: TenantId,

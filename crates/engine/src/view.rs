@@ -13,8 +13,11 @@ use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
 use tenure_store::{IdempotencyRecord, SessionRow};
 
-/// How long the answer under an idempotency key is kept.
+/// How long the answer under a client's idempotency key is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an answer is kept for an SDK that may ask again.
+const KEPT_FOR_RETRY: Duration = Duration::from_secs(15 * 60);
 
 /// A session as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +49,17 @@ pub struct Keyed {
     pub fingerprint: [u8; 32],
     /// Prints the body of the answer.
     pub render: Render,
+    /// Whose choice the key is.
+    pub origin: KeyOrigin,
+}
+
+/// Whose choice an idempotency key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// The client's: using it twice for different requests is an error.
+    Client,
+    /// Made from the request itself, for an SDK that may send it again; a later equal request takes its place.
+    Request,
 }
 
 /// Prints the body of an answer.
@@ -66,6 +80,10 @@ pub enum Done {
 
 impl Keyed {
     pub(crate) fn record(self, tenant: TenantId, done: &Done, now: Timestamp) -> IdempotencyRecord {
+        let (kept, replaces) = match self.origin {
+            KeyOrigin::Client => (KEPT, false),
+            KeyOrigin::Request => (KEPT_FOR_RETRY, true),
+        };
         IdempotencyRecord {
             tenant,
             key: self.key,
@@ -73,7 +91,8 @@ impl Keyed {
             status: 200,
             body: (self.render)(done),
             created_at: now,
-            expires_at: now.after(KEPT),
+            expires_at: now.after(kept),
+            replaces,
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct IdempotencyRecord {
     pub created_at: Timestamp,
     /// From when on it counts as forgotten.
     pub expires_at: Timestamp,
+    /// Whether it takes the place of an answer under the same key, where else the write would fail. Not kept itself.
+    pub replaces: bool,
 }
 
 /// An answer to be kept with a write, or none. The write fails with `KeyTaken` when the key has an answer that hadn't

@@ -30,8 +30,10 @@ pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     /// The client's idempotency key.
     pub(crate) key: Option<String>,
-    /// SHA-256 of method, path and body.
+    /// SHA-256 of method, path and body, if a key or an SDK asks for it.
     pub(crate) fingerprint: [u8; 32],
+    /// How often the client's SDK has sent this request before, if it says so, and whose key it bears.
+    pub(crate) sdk_attempt: Option<SdkAttempt>,
     body: Bytes,
 }
 
@@ -41,20 +43,38 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let caller = parts.extensions.get::<Caller>().copied();
-        let Caller { tenant, key: _ } = caller.ok_or_else(Problem::internal)?;
+        let Caller { tenant, key: caller } = caller.ok_or_else(Problem::internal)?;
         let limit = parts.extensions.get().copied().unwrap_or(BodyLimit::Ordinary);
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let key = if parts.method == Method::POST { idempotency::key(&parts.headers)? } else { None };
+        let post = parts.method == Method::POST;
+        let key = if post { idempotency::key(&parts.headers)? } else { None };
+        let sdk_attempt = if post && key.is_none() { SdkAttempt::of(&parts.headers, caller) } else { None };
         let body = body::read(body, limit).await?;
-        let fingerprint = match key {
-            None => [0; 32],
-            Some(_) => {
+        let fingerprint = match key.is_some() || sdk_attempt.is_some() {
+            false => [0; 32],
+            true => {
                 let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
                 let start = format!("{} {target}\n", parts.method);
                 Sha256::new().chain_update(start).chain_update(&body).finalize().into()
             }
         };
-        Ok(Self { tenant, query, ignored: Ignored::new(), headers: parts.headers, key, fingerprint, body })
+        Ok(Self { tenant, query, ignored: Ignored::new(), headers: parts.headers, key, fingerprint, sdk_attempt, body })
+    }
+}
+
+/// What an official SDK says of a request's repetitions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SdkAttempt {
+    /// How often it has sent the request before.
+    pub(crate) before: u32,
+    /// Whose key the request bears.
+    pub(crate) caller: KeyId,
+}
+
+impl SdkAttempt {
+    fn of(headers: &HeaderMap, caller: KeyId) -> Option<Self> {
+        let before = headers.get("x-stainless-retry-count")?.to_str().ok()?.parse().ok()?;
+        Some(Self { before, caller })
     }
 }
 

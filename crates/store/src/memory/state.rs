@@ -49,7 +49,7 @@ pub(super) struct Blob {
 impl State {
     /// Whether an answer can be kept: `Err` is the one that is in the way.
     pub(super) fn check_answer(&self, new: Option<&IdempotencyRecord>) -> Result<(), Box<IdempotencyRecord>> {
-        let Some(new) = new else { return Ok(()) };
+        let Some(new) = new.filter(|new| !new.replaces) else { return Ok(()) };
         match self.answers.get(&(new.tenant, new.key.clone())) {
             Some(kept) if kept.record.expires_at > new.created_at => Err(Box::new(kept.record.clone())),
             Some(_) | None => Ok(()),
@@ -58,6 +58,7 @@ impl State {
 
     pub(super) fn keep_answer(&mut self, new: NewAnswer, session: Option<SessionId>) {
         if let Some(record) = new {
+            let record = IdempotencyRecord { replaces: false, ..record };
             self.answers.insert((record.tenant, record.key.clone()), Answer { record, session });
         }
     }

@@ -175,6 +175,9 @@ pub(super) fn check_answer(
     db: &Connection,
     answer: &IdempotencyRecord,
 ) -> rusqlite::Result<Result<(), Box<IdempotencyRecord>>> {
+    if answer.replaces {
+        return Ok(Ok(()));
+    }
     let kept = kept_answer(db, answer.tenant, &answer.key, answer.created_at)?;
     Ok(kept.map_or(Ok(()), |kept| Err(Box::new(kept))))
 }
@@ -217,6 +220,7 @@ fn kept_answer(
             body: row.get(2)?,
             created_at: Timestamp::from_micros(row.get(3)?),
             expires_at: Timestamp::from_micros(row.get(4)?),
+            replaces: false,
         })
     })
     .optional()

@@ -182,5 +182,6 @@ pub(crate) fn answer(key: &str, created_at: i64, expires_at: i64) -> Idempotency
         body: b"{}".to_vec(),
         created_at: Timestamp::from_micros(created_at),
         expires_at: Timestamp::from_micros(expires_at),
+        replaces: false,
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tenure_core::id::SessionId;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::time::Timestamp;
-use tenure_store::{AppendError, CachedState, FactQuery, FeedKind, Order, Store, TimeRange};
+use tenure_store::{AppendError, CachedState, FactQuery, FeedKind, IdempotencyRecord, Order, Store, TimeRange};
 
 use crate::fixture::{Log, TENANT, answer};
 
@@ -143,6 +143,14 @@ pub(super) async fn everything_is_written_together_or_not_at_all(store: Arc<dyn 
     }
     assert_eq!(store.session(None, other.id()).await.unwrap(), None);
     assert_eq!(store.head(other.id()).await.unwrap(), None);
+
+    // One that takes the other's place is kept instead.
+    let mut third = Log::new(3);
+    let mut replacing = third.create();
+    replacing.answer = Some(IdempotencyRecord { replaces: true, ..answer("create", 60, 90) });
+    store.append(replacing).await.unwrap();
+    let kept = store.answer(TENANT, "create".to_owned(), Timestamp::from_micros(70)).await.unwrap();
+    assert_eq!(kept, Some(answer("create", 60, 90)));
 
     // A conflict: neither row nor feed nor answer.
     let before = log.row.clone();
