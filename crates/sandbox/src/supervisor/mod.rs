@@ -1,5 +1,6 @@
 //! The process that makes sandboxes and outlives the server: single-threaded, forking from a small address space.
 
+pub(crate) mod abandoned;
 mod cgroup;
 mod create;
 mod failure;
@@ -12,7 +13,7 @@ mod serve;
 mod skeleton;
 mod start;
 
-pub(crate) use cgroup::{Cgroups, Group, recorded_dir, subdirectories};
+pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::KEEPER_SOCKET;
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;

@@ -6,7 +6,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 use tenure_core::id::SessionId;
 
 use super::live::Sandboxes;
-use super::{Cgroups, Config, Failure};
+use super::{Cgroups, Config, Failure, abandoned};
 use crate::dispatch::Ops;
 use crate::guest::signals;
 use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, decode, encode, receive, send};
@@ -58,6 +58,7 @@ impl Supervisor {
             let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
             let found = Cgroups::find(&mountinfo, &crate::native::cgroup_name(&config.dir));
             let lingering = Cgroups::sweep(&found);
+            abandoned::sweep(&found);
             match config.cgroups {
                 true => (Cgroups::prepare(found, &config.dir), lingering),
                 false => (Cgroups::without(found, "cgroups are switched off"), lingering),

@@ -51,6 +51,7 @@ pub(crate) fn start(ops: Ops) -> ! {
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    allow_many_files();
     let code = match prepare(config, ops) {
         Ok(Some(mut supervisor)) => {
             say(&Started::Ready);
@@ -68,6 +69,13 @@ pub(crate) fn start(ops: Ops) -> ! {
         }
     };
     std::process::exit(code)
+}
+
+/// It holds some files open for each sandbox. Tools get the usual number again.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
 }
 
 /// Says how starting went to who waits for it.
