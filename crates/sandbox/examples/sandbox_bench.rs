@@ -1,150 +1,331 @@
-//! How long sandboxes take, beside other programs that make them, as JSON lines.
+//! How long sandboxes take and what they weigh, beside other programs that make them: one JSON line for each row.
 //!
-//! Each round does every case once, so that all meet the same noise. `cargo run --release --example sandbox_bench [rounds]`
+//! Each round does every case once, so that all meet the same noise. `cargo run --release --example sandbox_bench [rounds
+//! [alive]]`
 
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tenure_core::id::{ItemId, SessionId};
-use tenure_sandbox::{Backend, CallEnd, Native, NativeConfig, Order, Spec, Work};
+use tenure_sandbox::{Backend, CallEnd, Native, NativeConfig, Order, Sandbox, Spec, Work};
+
+/// Sandboxes whose memory is measured.
+const WEIGHED: u128 = 200;
+/// How long the kernel gets to settle before memory is read.
+const SETTLING: Duration = Duration::from_secs(2);
 
 fn main() {
     tenure_sandbox::dispatch(&[]);
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(40);
+    let number =
+        |at: usize, default: u32| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (rounds, alive) = (number(1, 40).max(1), number(2, 1_000).max(1));
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: files.maximum, ..files };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most).expect("it may be raised this far");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    for line in runtime.block_on(measure(rounds)) {
-        print(&line);
-    }
+    runtime.block_on(async {
+        lives(rounds).await;
+        many(u128::from(alive)).await;
+    });
 }
 
 #[expect(clippy::print_stdout, reason = "the lines are this program's output")]
-fn print(line: &serde_json::Value) {
+fn row(row: &str, measured: &str, unit: &str, target: &str, beside: &str) {
+    let line = json!({"row": row, "measured": measured, "unit": unit, "target": target, "beside": beside});
     println!("{line}");
 }
 
 /// The times of one case.
-struct Case {
-    name: String,
-    target_ms: Option<f64>,
-    times: Vec<Duration>,
-}
+#[derive(Default)]
+struct Times(Vec<Duration>);
 
-impl Case {
-    fn new(name: impl Into<String>, target_ms: Option<f64>) -> Self {
-        Self { name: name.into(), target_ms, times: Vec::new() }
+impl Times {
+    fn add(&mut self, began: Instant) {
+        self.0.push(began.elapsed());
     }
 
-    fn line(mut self) -> serde_json::Value {
-        self.times.sort_unstable();
-        let at = |share: f64| {
-            let index = ((self.times.len() - 1) as f64 * share).round() as usize;
-            (self.times[index].as_secs_f64() * 1e6).round() / 1e3
-        };
-        json!({"bench": self.name, "n": self.times.len(), "p50_ms": at(0.5), "p95_ms": at(0.95), "target_p50_ms": self.target_ms})
+    /// The median, and the time that 19 of 20 don't reach.
+    fn shown(&mut self) -> String {
+        self.0.sort_unstable();
+        let at = |share: f64| self.0[((self.0.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1e3;
+        format!("{:.2} / {:.2}", at(0.5), at(0.95))
     }
 }
 
-async fn measure(rounds: u32) -> Vec<serde_json::Value> {
+const UNIT: &str = "ms p50 / p95";
+
+/// What is timed of a life of ours.
+#[derive(Default)]
+struct Ours {
+    create: Times,
+    exec: Times,
+    shell: Times,
+    destroy: Times,
+    whole: Times,
+}
+
+/// Another program that makes a sandbox, runs `true` in it and removes it.
+struct Other {
+    name: &'static str,
+    command: Vec<String>,
+    /// The mounts it is to see, if not ours.
+    place: Option<Place>,
+    times: Times,
+}
+
+async fn lives(rounds: u32) {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut ours = Vec::new();
-    for (label, cgroups) in [("with cgroups", true), ("without cgroups", false)] {
-        let mut config = NativeConfig::new(dir.path().join(if cgroups { "with" } else { "without" }));
+    let backend = |name: &str, cgroups: bool| {
+        let mut config = NativeConfig::new(dir.path().join(name));
         config.cgroups = cgroups;
-        let cases =
-            [("cold create", 5.0), ("exec /bin/true", 1.0), ("shell `true`", 1.0), ("destroy, files included", 2.0)];
-        let cases = cases.map(|(name, target)| Case::new(format!("sandbox: {name}, {label}"), Some(target)));
-        ours.push((Native::new(config), cases));
-    }
-    let mut others: Vec<(Case, Vec<String>)> = others(dir.path());
-    let mut plain = Case::new("sandbox: /bin/true without a sandbox", None);
-    for round in 0..rounds {
-        for (backend, cases) in &mut ours {
-            one_life(backend, cases, round).await;
+        Native::new(config)
+    };
+    let (with, without) = (backend("with", true), backend("without", false));
+    let (mut limited, mut unlimited) = (Ours::default(), Ours::default());
+    let mut others = others(dir.path());
+    for round in 0..=rounds {
+        if round == 1 {
+            // The first round warms up.
+            (limited, unlimited) = (Ours::default(), Ours::default());
+            others.iter_mut().for_each(|other| other.times = Times::default());
         }
-        plain.times.push(spawn(&["/bin/true".to_owned()]));
-        for (case, command) in &mut others {
-            case.times.push(spawn(command));
+        one_life(&with, &mut limited, round).await;
+        one_life(&without, &mut unlimited, round).await;
+        for other in &mut others {
+            let began = Instant::now();
+            other.runs();
+            other.times.add(began);
         }
     }
-    let mut lines = Vec::new();
-    for (backend, cases) in ours {
+    for backend in [with, without] {
         backend.shutdown().await.expect("shut down");
-        lines.extend(cases.map(Case::line));
     }
-    lines.push(plain.line());
-    lines.extend(others.into_iter().map(|(case, _)| case.line()));
-    lines
+    let n = format!("{rounds} lives, interleaved with those of the others");
+    row("sandbox: cold create, with limits by cgroups", &limited.create.shown(), UNIT, "≤ 5", &n);
+    row("sandbox: cold create, without cgroups", &unlimited.create.shown(), UNIT, "≤ 5", &n);
+    let plain = others.iter_mut().find(|other| other.name == HOST).map(|other| other.times.shown()).unwrap_or_default();
+    let beside = format!("without a sandbox: {plain}");
+    row("sandbox: exec of /bin/true in a live one", &limited.exec.shown(), UNIT, "≤ 1", &beside);
+    row("sandbox: `true` in the live shell", &limited.shell.shown(), UNIT, "≤ 1", "no process is started");
+    row("sandbox: destroy to last process reaped", &limited.destroy.shown(), UNIT, "≤ 2", "files moved away");
+    let beside: Vec<String> =
+        others.iter_mut().map(|other| format!("{} {}", other.name, other.times.shown())).collect();
+    let beside = beside.join(", ");
+    for (name, ours) in [("with limits by cgroups", &mut limited), ("without cgroups", &mut unlimited)] {
+        let name = format!("sandbox: create, run /bin/true, destroy; {name}");
+        row(&name, &ours.whole.shown(), UNIT, "ahead of bwrap, crun and runc", &beside);
+    }
 }
 
-async fn one_life(backend: &Native, [create, exec, shell, destroy]: &mut [Case; 4], round: u32) {
+async fn one_life(backend: &Native, times: &mut Ours, round: u32) {
     let session = SessionId::from_bits(u128::from(round) + 1);
+    // First a life as the others have it, then one to be looked into.
     let began = Instant::now();
-    let sandbox = Backend::open(backend, Spec::new(session)).await.expect("a sandbox").sandbox;
-    create.times.push(began.elapsed());
-    let program =
-        Work::Exec { argv: vec!["/bin/true".to_owned()], env: Vec::new(), cwd: "/".to_owned(), stdin: Vec::new() };
+    let sandbox = open(backend, session).await;
+    run(&sandbox, 1, program()).await;
+    drop(sandbox);
+    Backend::destroy(backend, session).await.expect("destroyed");
+    times.whole.add(began);
+    let began = Instant::now();
+    let sandbox = open(backend, session).await;
+    times.create.add(began);
     let line = Work::Shell { command: "true".to_owned(), restart: false };
-    // The first of each waits for the limits to be entered, and for bash to start.
-    for (turn, (case, work)) in [(&mut *exec, &program), (shell, &line)].into_iter().enumerate() {
-        for again in 0..4 {
-            let order = Order::new(ItemId::from_bits((turn * 4 + again + 1) as u128), work.clone());
+    for (turn, (case, work)) in [(&mut times.exec, program()), (&mut times.shell, line)].into_iter().enumerate() {
+        // The first of each waits for the limits to be entered, or for bash to start.
+        for again in 0..6 {
             let began = Instant::now();
-            let end = sandbox.run(order, None).await.expect("a result");
+            run(&sandbox, (turn * 6 + again + 1) as u128, work.clone()).await;
             if again > 0 {
-                case.times.push(began.elapsed());
+                case.add(began);
             }
-            assert!(matches!(end, CallEnd::Exited(exit) if exit.code == Some(0)));
         }
     }
     drop(sandbox);
     let began = Instant::now();
     Backend::destroy(backend, session).await.expect("destroyed");
-    destroy.times.push(began.elapsed());
+    times.destroy.add(began);
 }
 
-/// Other programs that make a sandbox, run `true` in it and remove it, as far as they are installed. To be compared with
-/// our create, exec and destroy together.
-fn others(dir: &Path) -> Vec<(Case, Vec<String>)> {
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let bwrap = words(
-        "bwrap --unshare-all --die-with-parent --cap-drop ALL --ro-bind /usr /usr --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
-         --symlink usr/bin /bin --proc /proc --dev /dev --tmpfs /tmp /bin/true",
-    );
-    let bundle = dir.join("bundle");
-    let mut all = vec![("bwrap, create to gone".to_owned(), bwrap)];
-    if write_bundle(&bundle).is_ok() {
-        for runtime in ["crun", "runc"] {
-            let state = dir.join(format!("{runtime}-state"));
-            let command = format!(
-                "{runtime} --root {} run --bundle {} tenure-bench-{runtime}",
-                state.display(),
-                bundle.display()
-            );
-            all.push((format!("{runtime}, create to gone"), words(&command)));
+async fn open(backend: &Native, session: SessionId) -> Arc<dyn Sandbox> {
+    Backend::open(backend, Spec::new(session)).await.expect("a sandbox").sandbox
+}
+
+fn program() -> Work {
+    Work::Exec { argv: vec!["/bin/true".to_owned()], env: Vec::new(), cwd: "/".to_owned(), stdin: Vec::new() }
+}
+
+async fn run(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) {
+    let end = sandbox.run(Order::new(ItemId::from_bits(n), work), None).await.expect("a result");
+    assert!(matches!(end, CallEnd::Exited(exit) if exit.code == Some(0)));
+}
+
+/// What idle ones weigh, and as many as are wanted at once.
+async fn many(wanted: u128) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("many");
+    let backend = Native::new(NativeConfig::new(&place));
+    let mut weights = Vec::new();
+    let mut pss_kib = 0;
+    for _ in 0..2 {
+        let sandbox = open(&backend, SessionId::from_bits(WEIGHED + 1)).await;
+        tokio::time::sleep(SETTLING).await;
+        let before = available_kib();
+        let mut sandboxes = Vec::new();
+        for n in 1..=WEIGHED {
+            sandboxes.push(open(&backend, SessionId::from_bits(n)).await);
+        }
+        tokio::time::sleep(SETTLING).await;
+        weights.push(format!("{:.0}", (before - available_kib()) / WEIGHED as f64));
+        pss_kib = family_pss_kib(&tenure_sandbox::native::cgroup_name(&place)) / (WEIGHED as u64 + 1);
+        drop((sandbox, sandboxes));
+        for n in 1..=WEIGHED + 1 {
+            Backend::destroy(&backend, SessionId::from_bits(n)).await.expect("destroyed");
         }
     }
-    all.into_iter()
-        .filter(|(_, command)| works(command))
-        .map(|(name, command)| (Case::new(name, None), command))
-        .collect()
-}
+    let beside =
+        format!("{WEIGHED} of them, twice; keeper and executor together {pss_kib} KiB PSS, the rest is the kernel's");
+    row("sandbox: memory each when idle", &weights.join(", "), "KiB of MemAvailable", "≤ 1,024", &beside);
 
-fn works(command: &[String]) -> bool {
-    Command::new(&command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-fn spawn(command: &[String]) -> Duration {
+    let mut alive = Vec::new();
+    let (began, mut creates, mut stopped_by) = (Instant::now(), Times::default(), String::new());
+    for n in 1..=wanted {
+        let one = Instant::now();
+        match Backend::open(&backend, Spec::new(SessionId::from_bits(n))).await {
+            Ok(opened) => alive.push(opened.sandbox),
+            Err(error) => {
+                stopped_by = format!("; then: {error}");
+                break;
+            }
+        }
+        creates.add(one);
+    }
+    let opened = began.elapsed().as_secs_f64();
+    let mut execs = Times::default();
+    for sandbox in &alive {
+        let one = Instant::now();
+        run(sandbox, 1, program()).await;
+        execs.add(one);
+    }
+    let count = alive.len();
+    drop(alive);
     let began = Instant::now();
-    works(command);
-    began.elapsed()
+    backend.shutdown().await.expect("shut down");
+    let ended = began.elapsed().as_secs_f64();
+    let beside = format!(
+        "made in {opened:.1} s ({} ms each, p50 / p95), first exec in each {} ms, all ended in {ended:.1} s{stopped_by}",
+        creates.shown(),
+        execs.shown()
+    );
+    row("sandbox: alive at once", &count.to_string(), "sandboxes", "≥ 1,000", &beside);
+}
+
+fn available_kib() -> f64 {
+    let text = std::fs::read_to_string("/proc/meminfo").expect("/proc");
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).expect("the kernel tells");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// The memory of all keepers and executors whose command line has this name, shared pages counted by their share. The
+/// supervisor's own is among it, and is as good as nothing beside hundreds.
+fn family_pss_kib(name: &str) -> u64 {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let ours = entries.filter(|entry| {
+        std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|command| command.contains(name))
+    });
+    ours.filter_map(|entry| {
+        let text = std::fs::read_to_string(entry.path().join("smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    })
+    .sum()
+}
+
+/// The name of the case without any sandbox.
+const HOST: &str = "no sandbox";
+
+/// Those that are installed and work here.
+fn others(dir: &Path) -> Vec<Other> {
+    let other = |name: &'static str, command: &str| {
+        let command = command.split_whitespace().map(str::to_owned).collect();
+        Other { name, command, place: None, times: Times::default() }
+    };
+    let bwrap = "bwrap --unshare-all --die-with-parent --cap-drop ALL --ro-bind /usr /usr --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
+         --symlink usr/bin /bin --proc /proc --dev /dev --tmpfs /tmp /bin/true";
+    let mut all = vec![other(HOST, "/bin/true"), other("bwrap", bwrap)];
+    let bundle = dir.join("bundle");
+    write_bundle(&bundle).expect("a bundle can be written");
+    for name in ["crun", "runc"] {
+        let (state, bundle) = (dir.join(format!("{name}-state")), bundle.display());
+        all.push(other(name, &format!("{name} --root {} run --bundle {bundle} tenure-bench-{name}", state.display())));
+    }
+    for other in &mut all {
+        // crun refuses a host that has both versions of cgroups, unless it doesn't see the second.
+        if !other.runs() {
+            other.place = Place::without("/sys/fs/cgroup/unified");
+        }
+    }
+    all.retain(|other| other.runs());
+    all
+}
+
+impl Other {
+    fn runs(&self) -> bool {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(namespace) = self.place.as_ref().map(|place| place.namespace.as_raw_fd()) {
+            // SAFETY: between fork and exec, only makes a system call on a descriptor that stays open meanwhile.
+            unsafe {
+                command.pre_exec(move || match libc::setns(namespace, libc::CLONE_NEWNS) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                });
+            }
+        }
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// A mount namespace in which something is missing; a process of its own keeps it.
+struct Place {
+    namespace: OwnedFd,
+    keeper: Child,
+}
+
+impl Place {
+    fn without(mount: &str) -> Option<Self> {
+        use std::io::BufRead;
+        let script = format!("umount {mount} && echo ready && exec cat");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut keeper = command.spawn().ok()?;
+        let mut line = String::new();
+        let read = std::io::BufReader::new(keeper.stdout.take()?).read_line(&mut line);
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/mnt", keeper.id()));
+        match (read.is_ok() && line == "ready\n", namespace) {
+            (true, Ok(namespace)) => Some(Self { namespace: namespace.into(), keeper }),
+            (_, _) => {
+                let _ = keeper.kill();
+                let _ = keeper.wait();
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
 }
 
 /// A bundle whose root has the host's `/usr`, read-only, with the namespaces that ours have.
