@@ -28,6 +28,13 @@ pub(crate) struct Tests {
 pub(crate) fn build(repo: &Repo) -> Result<Vec<Binary>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]);
+    // What `cargo run` says of this tool must not reach the build: some build scripts watch these, and would run anew.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     let built = cargo.current_dir(repo.root()).stderr(Stdio::inherit()).output().context("running cargo")?;
     ensure!(built.status.success(), "the tests don't build");
     let text = String::from_utf8(built.stdout).context("reading what cargo built")?;
