@@ -66,16 +66,13 @@ impl TestEngine {
 
     /// The engine dies with everything it was doing, and another one starts on its store and sandboxes.
     pub async fn crash_and_restart(&mut self) {
-        self.kill();
+        // Not a task of the old engine may write once the new one reads.
+        if let Some(runtime) = self.runtime.take() {
+            let stopped = tokio::task::spawn_blocking(|| runtime.shutdown_timeout(Duration::from_secs(60)));
+            stopped.await.expect("shutting down doesn't panic");
+        }
         let (engine, runtime) = launch(&self.store, &self.backend, &self.models, &self.clock, &self.config).await;
         (self.engine, self.runtime) = (engine, Some(runtime));
-    }
-
-    /// Everything the engine was doing stops where it is.
-    fn kill(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 
     /// Adds a script that `script/<name>` plays.
@@ -154,7 +151,9 @@ impl TestEngine {
 
 impl Drop for TestEngine {
     fn drop(&mut self) {
-        self.kill();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tenure_core::effect::outstanding;
 use tenure_core::id::SessionId;
 use tenure_core::state::State;
 use tenure_store::{CachedState, Error as StoreError, Store};
 use tokio::sync::mpsc;
 
-use super::Owner;
+use super::{Origin, Owner};
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
@@ -69,12 +70,14 @@ pub(super) fn refuse(
 }
 
 impl Owner {
-    /// Reads the state anew, after somebody else wrote to the log.
+    /// Reads the state anew, after somebody else wrote to the log, and takes up what is outstanding in it: whoever wrote
+    /// may be gone.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
         match load(&*self.shared.store, self.state.session).await? {
             Some((state, saved_seq)) => {
                 self.state = state;
                 self.saved_seq = saved_seq;
+                self.carry_out(outstanding(&self.state), Origin::Restart);
                 Ok(())
             }
             None => Err(Error::not_found("session", self.state.session.prefixed())),

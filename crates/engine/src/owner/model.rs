@@ -16,6 +16,9 @@ use crate::live::{Channel, PreviewPart};
 
 impl Owner {
     pub(super) fn call_model(&mut self, attempt: AttemptId) {
+        if self.attempts.contains_key(&attempt) {
+            return;
+        }
         let request = assemble(&self.state, &self.shared.tool_specs);
         let asking =
             Asking { shared: self.shared.clone(), channel: self.channel.clone(), attempt, previewed: Vec::new() };
