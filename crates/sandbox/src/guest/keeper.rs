@@ -146,8 +146,12 @@ impl Keeper {
                     self.answer(ask, descriptors);
                 }
             }
-            Wake::Tool(id, ToolPort::Out) => self.read_tool(id, Stream::Out),
-            Wake::Tool(id, ToolPort::Err) => self.read_tool(id, Stream::Err),
+            Wake::Tool(id, ToolPort::Out) => {
+                self.read_tool(id, Stream::Out);
+            }
+            Wake::Tool(id, ToolPort::Err) => {
+                self.read_tool(id, Stream::Err);
+            }
             Wake::Tool(id, ToolPort::Notices) => {
                 if let Some(end) = self.tools.get_mut(&id).and_then(ToolProcess::notice) {
                     self.end_tool(id, end);
@@ -215,20 +219,24 @@ impl Keeper {
         }
     }
 
-    fn read_tool(&mut self, id: ItemId, stream: Stream) {
-        let Some(tool) = self.tools.get_mut(&id) else { return };
-        if let Some(bytes) = tool.read(stream)
-            && tool.call.watched
-        {
+    /// Says whether there was anything.
+    fn read_tool(&mut self, id: ItemId, stream: Stream) -> bool {
+        let Some(tool) = self.tools.get_mut(&id) else { return false };
+        let Some(bytes) = tool.read(stream) else { return false };
+        if tool.call.watched {
             self.link.show(id, tool.call.printed - bytes.len() as u64, &bytes);
         }
+        true
     }
 
     /// What the tool itself printed is in the pipes by now. What others go on writing to them goes nowhere.
     fn end_tool(&mut self, id: ItemId, end: End) {
         for stream in [Stream::Out, Stream::Err] {
+            // What others print without end must not hold it up.
             for _ in 0..MOST_CHUNKS_IN_A_PIPE {
-                self.read_tool(id, stream);
+                if !self.read_tool(id, stream) {
+                    break;
+                }
             }
         }
         if let Some(tool) = self.tools.remove(&id) {

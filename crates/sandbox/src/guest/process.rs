@@ -82,13 +82,13 @@ impl ToolProcess {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
-        let mut bytes = vec![0; OUTPUT_CHUNK_BYTES];
-        let length = rustix::io::read(pipe.as_ref()?, &mut bytes).ok()?;
+        let mut bytes = [0; OUTPUT_CHUNK_BYTES];
+        let length = rustix::io::read(pipe.as_ref()?, &mut bytes[..]).ok()?;
         if length == 0 {
             *pipe = None;
             return None;
         }
-        bytes.truncate(length);
+        let bytes = bytes[..length].to_vec();
         self.call.print(stream, &bytes);
         Some(bytes)
     }

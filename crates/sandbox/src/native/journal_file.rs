@@ -72,7 +72,10 @@ pub(crate) fn read_locked(file: &mut File) -> io::Result<Record> {
 
 /// Begins a locked journal anew.
 pub(crate) fn begin(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
+    // The journal of a new call is empty, and finding that out is cheaper than changing it.
+    if file.metadata()?.len() > 0 {
+        file.set_len(0)?;
+    }
     let mut bytes = MAGIC.to_vec();
     bytes.extend(Entry::Ordered { boot: boot_id().to_owned() }.encode());
     file.write_all(&bytes)
