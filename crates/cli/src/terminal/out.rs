@@ -12,6 +12,12 @@ pub(crate) fn text(text: &str) {
     }
 }
 
+/// Writes text that nobody need read: a server outlives the reader who only wanted to know where it is.
+pub(crate) fn notice(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Writes a line.
 pub(crate) fn line(line: &str) {
     text(&format!("{line}\n"));

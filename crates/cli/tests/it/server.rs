@@ -45,6 +45,16 @@ fn a_server_says_where_it_is_and_ends_when_asked() {
 }
 
 #[test]
+fn a_server_outlives_whoever_was_to_hear_where_it_is() {
+    let home = Home::new();
+    let mut server = home.command(&["up"]).spawn().expect("started");
+    drop(server.stdout.take());
+    until("it to serve", || (home.run(&["status"]).code == 0).then_some(()));
+    signal(server.id(), Signal::TERM);
+    assert_eq!(finish(server).code, 0);
+}
+
+#[test]
 fn a_directory_has_one_server() {
     let home = Home::new();
     let (server, _) = up(&home, &[]);

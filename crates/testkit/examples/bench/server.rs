@@ -25,11 +25,12 @@ impl Server {
         command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
         let http = reqwest::Client::builder().build().expect("a client can be made");
         let mut child = command.spawn().expect("the server starts");
-        let output = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let url = output.lines().map_while(Result::ok).find_map(|line| {
+        let mut output = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
+        let url = output.by_ref().map_while(Result::ok).find_map(|line| {
             let start = line.find("http://")?;
             Some(line[start..].split_whitespace().next()?.trim_end_matches(['/', '.', ',']).to_owned())
         });
+        std::thread::spawn(move || output.for_each(drop));
         Self { child, url: url.expect("the server says where it listens"), http }
     }
 

@@ -18,15 +18,20 @@ pub(super) fn ready(dir: &DataDir, address: SocketAddr, background: bool, json: 
     dir.write_whole("server.json", line.as_bytes())?;
     tracing::info!(url = server.url, data_dir = %dir.path().display(), "ready");
     if background {
-        out::line(&line);
+        out::notice(&format!("{line}\n"));
         // Who started it hears no more.
         let null = File::options().write(true).open("/dev/null").context("can't open /dev/null")?;
         rustix::stdio::dup2_stdout(&null).context("can't let go of standard output")?;
     } else if json {
-        out::line(&line);
+        out::notice(&format!("{line}\n"));
     } else {
-        out::line(&format!("Tenure {} serves {}", server.version, server.url));
-        out::line(&format!("The root key is in {}", dir.root_key_file().display()));
+        let key = dir.root_key_file();
+        out::notice(&format!(
+            "Tenure {} serves {}\nThe root key is in {}\n",
+            server.version,
+            server.url,
+            key.display()
+        ));
     }
     Ok(())
 }
