@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub(crate) struct Ran {
 
 pub(crate) enum Verdict {
     Passed,
-    Failed,
+    Failed { how: String },
     Hung,
     Skipped { why: String, allowed: bool },
 }
@@ -34,7 +34,7 @@ impl Verdict {
     pub(crate) fn is_failure(&self) -> bool {
         match self {
             Self::Passed => false,
-            Self::Failed | Self::Hung => true,
+            Self::Failed { .. } | Self::Hung => true,
             Self::Skipped { allowed, .. } => !allowed,
         }
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => write!(f, "passed"),
-            Self::Failed => write!(f, "failed"),
+            Self::Failed { how } => write!(f, "failed ({how})"),
             Self::Hung => write!(f, "hung for {} s and was ended", HANGS_AFTER.as_secs()),
             Self::Skipped { why, allowed: true } => write!(f, "{why}"),
             Self::Skipped { why, allowed: false } => write!(f, "must not be skipped in CI: {why}"),
@@ -58,7 +58,7 @@ pub(super) fn run(binary: &Binary, name: &str, log: &Path) -> Ran {
     command.args(["--exact", name, "--nocapture", "--test-threads", "1"]);
     let (verdict, output) = match watch(command, log) {
         Ok(ended) => ended,
-        Err(error) => (Verdict::Failed, error.to_string()),
+        Err(error) => (Verdict::Failed { how: "not run".to_owned() }, error.to_string()),
     };
     Ran { name: format!("{} {name}", binary.label), took: begun.elapsed(), verdict, output }
 }
@@ -72,22 +72,22 @@ fn watch(mut command: Command, log: &Path) -> std::io::Result<(Verdict, String)>
     let skipped = output.lines().find(|line| line.starts_with(SKIPPED));
     let verdict = match (status, skipped) {
         (None, _) => Verdict::Hung,
-        (Some(true), None) => Verdict::Passed,
-        (Some(true), Some(line)) => {
+        (Some(status), _) if !status.success() => Verdict::Failed { how: status.to_string() },
+        (Some(_), None) => Verdict::Passed,
+        (Some(_), Some(line)) => {
             let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
             Verdict::Skipped { why: line.to_owned(), allowed: !in_ci }
         }
-        (Some(false), _) => Verdict::Failed,
     };
     Ok((verdict, output))
 }
 
-/// Whether it succeeded; nothing if it had to be ended.
-fn wait(child: &mut Child) -> std::io::Result<Option<bool>> {
+/// How it ended; nothing if it had to be ended.
+fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status.success()));
+            return Ok(Some(status));
         }
         if begun.elapsed() > HANGS_AFTER {
             child.kill()?;
