@@ -251,6 +251,11 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
     add("end", "by_user", |_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
     add("finish_attempt", "text", |scene| scene.reply(vec![ReplyPart::Text("hi".into())], ModelStop::EndTurn));
+    add("finish_attempt", "thinking", |scene| {
+        let plain = ReplyPart::Thinking { text: "let me see".into(), signature: Some("proof".into()) };
+        let parts = vec![plain, ReplyPart::RedactedThinking("opaque".into()), ReplyPart::Text("I see".into())];
+        scene.reply(parts, ModelStop::EndTurn)
+    });
     add("finish_attempt", "calls", |scene| scene.calls(&["bash", "weather"]));
     add("finish_attempt", "calls_that_cannot_run", |scene| scene.calls(&["grep", "nonsense"]));
     add("finish_attempt", "refusal", |scene| {

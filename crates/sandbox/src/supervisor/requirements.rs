@@ -135,7 +135,7 @@ pub(crate) fn cannot_carry(path: &Path, why: &str) -> Failure {
     let kind = file_system(path).map(|kind| format!(" ({kind})")).unwrap_or_default();
     Failure::Refused {
         cause: format!("the file system of {}{kind} can't carry layers: {why}", path.display()),
-        fix: "put the data directory on ext4, xfs or btrfs, on Linux 5.15 or newer; in a container, on a volume"
+        fix: "put the data directory on ext4, xfs or btrfs, on Linux 5.19 or newer; in a container, on a volume"
             .to_owned(),
     }
 }
