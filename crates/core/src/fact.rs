@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::ToolConfig;
-use crate::content::Block;
+use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
 use crate::session::{Absent, Definition, Input, Keep, Metadata, Outcome, StopCause, StopReason};
@@ -428,6 +428,48 @@ impl Fact {
             Self::SessionClosing { .. } => "session_closing",
             Self::SessionEnded { .. } => "session_ended",
         }
+    }
+
+    /// What people or tools said in it.
+    pub fn content(&self) -> &[Block] {
+        match self {
+            Self::InputQueued { input, .. }
+            | Self::InputProcessed { input, .. }
+            | Self::InputWithdrawn { input, .. } => match input {
+                Input::Message { content } | Input::ClientResult { content, .. } => content,
+                Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
+            },
+            Self::CallEnded { content, .. } => content,
+            Self::SessionCreated { .. }
+            | Self::SessionUpdated { .. }
+            | Self::ThreadRunning { .. }
+            | Self::ThreadIdle { .. }
+            | Self::ThreadRescheduled { .. }
+            | Self::SessionRunning { .. }
+            | Self::SessionIdle { .. }
+            | Self::SessionRescheduled { .. }
+            | Self::UsageRecorded { .. }
+            | Self::AttemptStarted { .. }
+            | Self::AttemptEnded { .. }
+            | Self::ThinkingSaid { .. }
+            | Self::MessageSaid { .. }
+            | Self::CallRequested { .. }
+            | Self::CallStarted { .. }
+            | Self::ErrorRaised { .. }
+            | Self::SandboxStarting { .. }
+            | Self::SandboxRunning { .. }
+            | Self::SandboxStopping { .. }
+            | Self::SandboxAbsent { .. }
+            | Self::SessionHeld {}
+            | Self::SessionResumed {}
+            | Self::SessionClosing { .. }
+            | Self::SessionEnded { .. } => &[],
+        }
+    }
+
+    /// The blobs its content names.
+    pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
+        self.content().iter().filter_map(Block::blob)
     }
 
     /// The item this fact shows, if any.

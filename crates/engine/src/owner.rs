@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::command::{Command, Recover};
+use tenure_core::command::{Command, Recover, ReportSandbox, SandboxReport};
 use tenure_core::decide::{Decision, Refusal, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
@@ -150,8 +150,18 @@ impl Owner {
         self.state.definition.tenant == tenant
     }
 
-    /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.
+    /// Takes in the outcome of an effect. Room for a sandbox that this session doesn't want any more goes to the next.
     async fn take_outcome(&mut self, command: Command) -> Next {
+        let offered = offers_room(&command);
+        let next = self.store_outcome(command).await;
+        if offered && !matches!(self.state.sandbox, Sandbox::Starting { .. }) {
+            self.shared.sandboxes.offer_room(&self.shared.directory);
+        }
+        next
+    }
+
+    /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.
+    async fn store_outcome(&mut self, command: Command) -> Next {
         failpoint::hit("before_result_commit");
         loop {
             match self.commit(command.clone(), None).await {
@@ -231,7 +241,7 @@ impl Owner {
                 };
                 keyed.record(next.definition.tenant, &done, now)
             });
-            let replay = answer.clone();
+            let answered = answer.is_some();
             let append = self.append(&facts, &next, &view, answer);
             match self.shared.store.append(append).await {
                 Ok(()) => {
@@ -245,7 +255,7 @@ impl Owner {
                         }
                     };
                 }
-                Err(AppendError::Conflict { actual }) if replay.is_none() => {
+                Err(AppendError::Conflict { actual }) if !answered => {
                     tracing::error!(session = %self.state.session, actual, expected = self.state.seq, "somebody else wrote to the log");
                     self.reload().await?;
                 }
@@ -343,6 +353,10 @@ pub(crate) enum Origin {
 
 fn view(state: &State, now: tenure_core::time::Timestamp) -> SessionView {
     SessionView { summary: state.summary(), definition: state.definition.clone(), now }
+}
+
+pub(crate) fn offers_room(command: &Command) -> bool {
+    matches!(command, Command::ReportSandbox(ReportSandbox { report: SandboxReport::Room, .. }))
 }
 
 fn sent_items(command: &Command) -> Option<Vec<ItemId>> {

@@ -39,6 +39,8 @@ pub(crate) struct Sandboxes {
 struct Inner {
     slots: HashMap<SessionId, Slot>,
     alive: usize,
+    /// Being made: they have their room already.
+    opening: usize,
     waiting: VecDeque<(SessionId, SandboxId)>,
 }
 
@@ -84,8 +86,29 @@ impl Sandboxes {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self) -> bool {
-        self.lock().alive < self.most
+    /// Tells the session that has waited longest that there is room, if there is. One that doesn't want it any more, or
+    /// can't have a sandbox, has to pass it on by calling this.
+    pub(crate) fn offer_room(&self, directory: &Directory) {
+        let next = {
+            let mut inner = self.lock();
+            if inner.alive + inner.opening < self.most { inner.waiting.pop_front() } else { None }
+        };
+        if let Some((session, sandbox)) = next {
+            directory.report(session, sandbox, SandboxReport::Room);
+        }
+    }
+
+    /// Takes room for a sandbox that is about to be made, if there is any.
+    fn claim_room(&self) -> bool {
+        let mut inner = self.lock();
+        let free = inner.alive + inner.opening < self.most;
+        inner.opening += usize::from(free);
+        free
+    }
+
+    /// The sandbox that room was claimed for is alive now, or won't be.
+    fn settle_claim(&self) {
+        self.lock().opening -= 1;
     }
 
     fn set(&self, session: SessionId, handle: Option<Arc<dyn Sandbox>>) {
@@ -98,11 +121,6 @@ impl Sandboxes {
 
     fn wait_for_room(&self, session: SessionId, sandbox: SandboxId) {
         self.lock().waiting.push_back((session, sandbox));
-    }
-
-    fn next_waiting(&self) -> Option<(SessionId, SandboxId)> {
-        let mut inner = self.lock();
-        if inner.alive < self.most { inner.waiting.pop_front() } else { None }
     }
 
     /// Gives the slot up if nothing is left to do in it.
@@ -164,17 +182,7 @@ impl Keeper {
 
     async fn perform(&mut self, job: Job) {
         match job {
-            Job::Start { sandbox, .. } if self.current.is_none() && !self.sandboxes.has_room() => {
-                self.sandboxes.wait_for_room(self.session, sandbox);
-                self.report(sandbox, SandboxReport::Queued);
-            }
-            Job::Start { sandbox, limits } => match self.open(sandbox, limits).await {
-                Ok(_) => self.report(sandbox, SandboxReport::Started),
-                Err(error) => {
-                    tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox not started");
-                    self.report(sandbox, SandboxReport::Failed { reason: cause(&error) });
-                }
-            },
+            Job::Start { sandbox, limits } => self.start(sandbox, limits).await,
             Job::Attach { sandbox, limits, reply } => {
                 let opened = self.open(sandbox, limits).await;
                 let _ = reply.send(opened);
@@ -194,6 +202,26 @@ impl Keeper {
                     None if removed.is_ok() => self.report(SandboxId::from_bits(0), SandboxReport::FilesRemoved),
                     None => {}
                 }
+            }
+        }
+    }
+
+    async fn start(&mut self, sandbox: SandboxId, limits: Limits) {
+        if self.current.is_some() {
+            return self.report(sandbox, SandboxReport::Started);
+        }
+        if !self.sandboxes.claim_room() {
+            self.sandboxes.wait_for_room(self.session, sandbox);
+            return self.report(sandbox, SandboxReport::Queued);
+        }
+        let opened = self.open(sandbox, limits).await;
+        self.sandboxes.settle_claim();
+        match opened {
+            Ok(_) => self.report(sandbox, SandboxReport::Started),
+            Err(error) => {
+                tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox not started");
+                self.report(sandbox, SandboxReport::Failed { reason: cause(&error) });
+                self.sandboxes.offer_room(&self.directory);
             }
         }
     }
@@ -221,7 +249,7 @@ impl Keeper {
             if let Err(error) = handle.stop(grace).await {
                 tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox ended while it was being stopped");
             }
-            self.make_room();
+            self.sandboxes.offer_room(&self.directory);
         }
     }
 
@@ -231,7 +259,7 @@ impl Keeper {
         self.sandboxes.set(self.session, None);
         let removed = self.sandboxes.backend.destroy(self.session).await;
         if had_one {
-            self.make_room();
+            self.sandboxes.offer_room(&self.directory);
         }
         removed
     }
@@ -251,13 +279,7 @@ impl Keeper {
                 self.report(sandbox, SandboxReport::Lost { reason });
             }
         }
-        self.make_room();
-    }
-
-    fn make_room(&self) {
-        if let Some((session, sandbox)) = self.sandboxes.next_waiting() {
-            self.directory.report(session, sandbox, SandboxReport::Room);
-        }
+        self.sandboxes.offer_room(&self.directory);
     }
 
     fn report(&self, sandbox: SandboxId, report: SandboxReport) {

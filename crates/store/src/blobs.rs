@@ -3,9 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_core::future::BoxFuture;
-use tenure_core::content::{BlobId, Block};
-use tenure_core::fact::Fact;
-use tenure_core::session::Input;
+use tenure_core::content::BlobId;
 use tenure_core::time::Timestamp;
 
 use crate::error::Error;
@@ -36,44 +34,6 @@ pub(crate) fn name_of(bytes: &[u8]) -> BlobId {
         write!(hex, "{byte:02x}").expect("a string takes every write");
     }
     BlobId::from_hex(&hex).expect("a digest is 64 hex digits")
-}
-
-/// The blobs that a fact's contents name. A kind left out here would lose its blobs to a sweep.
-pub(crate) fn named_in(fact: &Fact) -> impl Iterator<Item = &BlobId> {
-    let content: &[Block] = match fact {
-        Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } | Fact::InputWithdrawn { input, .. } => {
-            match input {
-                Input::Message { content } | Input::ClientResult { content, .. } => content,
-                Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
-            }
-        }
-        Fact::CallEnded { content, .. } => content,
-        Fact::SessionCreated { .. }
-        | Fact::SessionUpdated { .. }
-        | Fact::ThreadRunning { .. }
-        | Fact::ThreadIdle { .. }
-        | Fact::ThreadRescheduled { .. }
-        | Fact::SessionRunning { .. }
-        | Fact::SessionIdle { .. }
-        | Fact::SessionRescheduled { .. }
-        | Fact::UsageRecorded { .. }
-        | Fact::AttemptStarted { .. }
-        | Fact::AttemptEnded { .. }
-        | Fact::ThinkingSaid { .. }
-        | Fact::MessageSaid { .. }
-        | Fact::CallRequested { .. }
-        | Fact::CallStarted { .. }
-        | Fact::ErrorRaised { .. }
-        | Fact::SandboxStarting { .. }
-        | Fact::SandboxRunning { .. }
-        | Fact::SandboxStopping { .. }
-        | Fact::SandboxAbsent { .. }
-        | Fact::SessionHeld {}
-        | Fact::SessionResumed {}
-        | Fact::SessionClosing { .. }
-        | Fact::SessionEnded { .. } => &[],
-    };
-    content.iter().filter_map(Block::blob)
 }
 
 /// The time that a blob put now bears.

@@ -8,7 +8,7 @@ use tenure_core::state::State;
 use tenure_store::{CachedState, Error as StoreError, Store};
 use tokio::sync::mpsc;
 
-use super::{Origin, Owner};
+use super::{Origin, Owner, offers_room};
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
@@ -60,6 +60,7 @@ pub(super) fn refuse(
             match *mail {
                 Mail::Request { reply, .. } => drop(reply.send(Err(error()))),
                 Mail::Delete { reply, .. } => drop(reply.send(Err(error()))),
+                Mail::Outcome(command) if offers_room(&command) => shared.sandboxes.offer_room(&shared.directory),
                 Mail::Outcome(_) | Mail::Recover { .. } => {}
             }
         }

@@ -78,3 +78,54 @@ async fn a_stopped_session_wakes_with_the_next_message() {
     engine.say(session, "wake up").await;
     engine.until_idle(session, facts.last().expect("there are facts").seq).await;
 }
+
+#[tokio::test]
+async fn room_that_nobody_wants_any_more_goes_to_the_next() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"}))]).await;
+    let config = Config { max_sandboxes: 1, ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let agent = engine.agent("claude-test").await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let session = engine.session_for(agent.clone(), None).await;
+        engine.say(session, "go").await;
+        match sessions.len() {
+            0 => drop(engine.backend.wait_started(1).await),
+            _ => drop(
+                engine.until(session, 0, |fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. })).await,
+            ),
+        }
+        sessions.push(session);
+    }
+    let [first, stopped, deleted, last] = sessions[..] else { unreachable!("four were made") };
+    let handle = engine.engine.sessions();
+    handle.hold(DEFAULT_TENANT, stopped, None).await.expect("it can be stopped");
+    handle.hold(DEFAULT_TENANT, deleted, None).await.expect("so can this");
+    handle.delete(DEFAULT_TENANT, deleted).await.expect("it is idle");
+    handle.hold(DEFAULT_TENANT, first, None).await.expect("and this");
+    engine.until(last, 0, |fact| matches!(fact, Fact::CallStarted { .. })).await;
+}
+
+#[tokio::test]
+async fn room_for_a_sandbox_that_cannot_be_made_goes_to_the_next() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"}))]).await;
+    let config = Config { max_sandboxes: 1, ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let agent = engine.agent("claude-test").await;
+    let first = engine.session_for(agent.clone(), None).await;
+    engine.say(first, "go").await;
+    engine.backend.wait_started(1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let session = engine.session_for(agent.clone(), None).await;
+        engine.say(session, "go").await;
+        engine.until(session, 0, |fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. })).await;
+        waiting.push(session);
+    }
+    engine.backend.refuse(Some("the disk is full"));
+    engine.engine.sessions().hold(DEFAULT_TENANT, first, None).await.expect("it can be stopped");
+    // Both are told, one after the other: the second waits for nothing.
+    for session in waiting {
+        engine.until_idle(session, 0).await;
+    }
+}

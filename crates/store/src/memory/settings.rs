@@ -9,7 +9,7 @@ use tenure_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::state::Blob;
-use crate::blobs::{Blobs, name_of, named_in, now};
+use crate::blobs::{Blobs, name_of, now};
 use crate::error::Error;
 use crate::settings::Settings;
 
@@ -33,7 +33,7 @@ impl Blobs for MemoryStore {
     fn sweep_blobs(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, Error>> {
         self.step(move |state| {
             let facts = state.sessions.values().flat_map(|session| &session.facts);
-            let named: BTreeSet<BlobId> = facts.flat_map(|stored| named_in(&stored.fact)).cloned().collect();
+            let named: BTreeSet<BlobId> = facts.flat_map(|stored| stored.fact.blobs()).cloned().collect();
             let kept = state.blobs.len();
             state.blobs.retain(|id, blob| named.contains(id) || blob.put_at >= before);
             Ok(kept - state.blobs.len())

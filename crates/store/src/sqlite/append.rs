@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use super::writer::{Ran, Write};
 use super::{During as _, facts};
 use crate::append::{Append, AppendError, LogEnd};
-use crate::blobs::named_in;
 use crate::error::Error;
 use crate::feed::FeedKind;
 use crate::formats::{Stored as _, encode};
@@ -148,7 +147,7 @@ impl PreparedAppend {
                 inline,
                 spilled.map(BlobId::as_str)
             ])?;
-            for named in named_in(fact).chain(spilled) {
+            for named in fact.blobs().chain(spilled) {
                 db.prepare_cached("INSERT OR IGNORE INTO named_blobs (blob, session) VALUES (?1, ?2)")?
                     .execute(params![named.as_str(), key])?;
             }

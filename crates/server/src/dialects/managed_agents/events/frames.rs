@@ -12,7 +12,7 @@ use tenure_core::id::SessionId;
 use tenure_engine::{Engine, Error};
 
 use super::super::ingest::Attached;
-use super::super::project::{Audience, Printed, blobs_of, print};
+use super::super::project::{Audience, Printed, print};
 
 /// Frames kept. Those that are live are asked for by all subscribers within moments; older ones only now and then.
 const SLOTS: usize = 1_024;
@@ -158,9 +158,9 @@ pub(super) async fn printed(engine: &Engine, agent: &Agent, stored: &StoredFact)
     use base64::Engine as _;
 
     let mut attached = Attached::new();
-    for blob in blobs_of(&stored.fact) {
+    for blob in stored.fact.blobs() {
         if let Some(bytes) = engine.blob(blob.clone()).await? {
-            attached.insert(blob, base64::engine::general_purpose::STANDARD.encode(bytes).into());
+            attached.insert(blob.clone(), base64::engine::general_purpose::STANDARD.encode(bytes).into());
         }
     }
     Ok(print(stored, Some(agent), &attached))

@@ -1,8 +1,6 @@
 //! Content blocks. What is in a blob is printed in base64, as the client sent it.
 
-use tenure_core::content::{BlobId, Block, Source};
-use tenure_core::fact::Fact;
-use tenure_core::session::Input;
+use tenure_core::content::{Block, Source};
 
 use super::super::ingest::Attached;
 use super::super::wire::{self, Citations, Text};
@@ -38,41 +36,4 @@ fn print_source<'a>(source: &'a Source, attached: &'a Attached) -> wire::Source<
         Source::Url { url } => wire::Source::Url { url },
         Source::Text { data } => wire::Source::Text { media_type: "text/plain", data },
     }
-}
-
-/// The blobs whose contents a fact's event shows.
-pub(in super::super) fn blobs_of(fact: &Fact) -> Vec<BlobId> {
-    let content: &[Block] = match fact {
-        Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => match input {
-            Input::Message { content } | Input::ClientResult { content, .. } => content,
-            Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
-        },
-        Fact::CallEnded { content, .. } => content,
-        Fact::SessionCreated { .. }
-        | Fact::SessionUpdated { .. }
-        | Fact::InputWithdrawn { .. }
-        | Fact::ThreadRunning { .. }
-        | Fact::ThreadIdle { .. }
-        | Fact::ThreadRescheduled { .. }
-        | Fact::SessionRunning { .. }
-        | Fact::SessionIdle { .. }
-        | Fact::SessionRescheduled { .. }
-        | Fact::UsageRecorded { .. }
-        | Fact::AttemptStarted { .. }
-        | Fact::AttemptEnded { .. }
-        | Fact::ThinkingSaid { .. }
-        | Fact::MessageSaid { .. }
-        | Fact::CallRequested { .. }
-        | Fact::CallStarted { .. }
-        | Fact::ErrorRaised { .. }
-        | Fact::SandboxStarting { .. }
-        | Fact::SandboxRunning { .. }
-        | Fact::SandboxStopping { .. }
-        | Fact::SandboxAbsent { .. }
-        | Fact::SessionHeld {}
-        | Fact::SessionResumed {}
-        | Fact::SessionClosing { .. }
-        | Fact::SessionEnded { .. } => &[],
-    };
-    content.iter().filter_map(Block::blob).cloned().collect()
 }

@@ -7,7 +7,6 @@ mod event;
 mod session;
 
 pub(crate) use agent::{agent, agent_core};
-pub(super) use content::blobs_of;
 pub(crate) use environment::environment;
 pub(super) use event::{Audience, Printed, TYPES, kinds_of, preview, print};
 pub(crate) use session::session;
