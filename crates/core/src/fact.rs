@@ -2,6 +2,8 @@
 //!
 //! A fact carries every id its frames print and prints at most one frame per front door from itself alone, so a client
 //! that resumes needs no replay. `docs/facts.md` describes every kind; the serde names here are the stored form.
+//!
+//! Long because every kind stands here, with what each question about a fact answers for each kind.
 
 use std::sync::Arc;
 
