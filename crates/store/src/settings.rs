@@ -6,6 +6,10 @@ use crate::error::Error;
 
 /// Small values by name, for the whole installation.
 pub trait Settings {
+    /// Which life of these data this is: 0 until they are restored from a backup, and then a greater number with each
+    /// restore. A cursor of another generation may name a fact that this one never had, or had another one in its place.
+    fn generation(&self) -> u64;
+
     /// Seals and keeps a secret under a name, in place of the one before.
     fn put_secret(&self, name: String, plaintext: Vec<u8>) -> BoxFuture<'_, Result<(), Error>>;
 

@@ -19,12 +19,18 @@ use state::State;
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     hub: Arc<Hub>,
+    generation: u64,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store of a later generation, as if it came from a backup.
+    pub fn of_generation(generation: u64) -> Self {
+        Self { generation, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -42,6 +42,10 @@ impl Blobs for MemoryStore {
 }
 
 impl Settings for MemoryStore {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
     fn put_secret(&self, name: String, plaintext: Vec<u8>) -> BoxFuture<'_, Result<(), Error>> {
         self.step(move |state| {
             state.secrets.insert(name, plaintext);

@@ -53,6 +53,11 @@ pub(super) fn open_readable(path: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
+/// The generation of the data.
+pub(super) fn generation(db: &Connection) -> Result<u64, Error> {
+    db.query_row("SELECT generation FROM installation", [], |row| row.get(0)).during("reading the generation")
+}
+
 /// The key given, or the one in the folder, or, the first time, a new one, kept in the folder. One that doesn't open
 /// what is sealed already is refused.
 pub(super) fn master_key(db: &Connection, dir: &Path, given: Option<MasterKey>) -> Result<MasterKey, Error> {

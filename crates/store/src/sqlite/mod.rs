@@ -10,6 +10,7 @@ mod facts;
 mod list;
 mod readers;
 mod resources;
+mod restore;
 mod schema;
 mod sessions;
 mod settings;
@@ -28,6 +29,8 @@ use blobs::BlobFiles;
 use readers::Readers;
 use writer::Writer;
 
+pub use restore::begin_generation;
+
 /// Where the data is.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
@@ -44,6 +47,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     blobs: Arc<BlobFiles>,
     key: MasterKey,
+    generation: u64,
     writer: Writer,
 }
 
@@ -60,6 +64,7 @@ impl SqliteStore {
         let mut connection = database::open_writable(&path)?;
         schema::bring_up_to_date(&mut connection, &path)?;
         let key = database::master_key(&connection, &dir, master_key)?;
+        let generation = database::generation(&connection)?;
         let hub = Arc::new(Hub::default());
         Ok(Self {
             readers: Arc::new(Readers::open(&path)?),
@@ -67,6 +72,7 @@ impl SqliteStore {
             tails: ClosingHub(hub),
             blobs: Arc::new(blobs),
             key,
+            generation,
         })
     }
 

@@ -8,6 +8,10 @@ use crate::error::Error;
 use crate::settings::Settings;
 
 impl Settings for SqliteStore {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
     fn put_secret(&self, name: String, plaintext: Vec<u8>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let sealed = self.key.seal(&name, &plaintext)?;

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use futures_util::StreamExt as _;
-use tenure_store::sqlite::{SqliteOptions, SqliteStore};
+use tenure_core::time::Timestamp;
+use tenure_store::sqlite::{SqliteOptions, SqliteStore, begin_generation};
 use tenure_store::{
     Blobs as _, Error, FactStore as _, MasterKey, Resources as _, SessionRows as _, Settings as _, Tail,
 };
@@ -69,6 +70,17 @@ fn a_newer_directory_is_refused() {
     drop(db);
     let refusal = refusal(dir.path(), None);
     assert!(refusal.contains("newer version of Tenure") && refusal.contains("schema 99"), "{refusal}");
+}
+
+#[test]
+fn every_restore_begins_a_generation_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(open(dir.path()).generation(), 0);
+    let now = Timestamp::from_micros(1_763_000_000_999_999);
+    for expected in [1_763_000_000, 1_763_000_001] {
+        assert_eq!(begin_generation(dir.path(), now).unwrap(), expected);
+        assert_eq!(open(dir.path()).generation(), expected);
+    }
 }
 
 #[tokio::test]
