@@ -49,6 +49,21 @@ pub enum Effect {
     RemoveFiles,
 }
 
+impl Effect {
+    /// The effect's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CallModel { .. } => "call_model",
+            Self::CancelModel { .. } => "cancel_model",
+            Self::RunCall { .. } => "run_call",
+            Self::CancelCall { .. } => "cancel_call",
+            Self::StartSandbox { .. } => "start_sandbox",
+            Self::StopSandbox { .. } => "stop_sandbox",
+            Self::RemoveFiles => "remove_files",
+        }
+    }
+}
+
 /// What a fact, once stored, asks for. `state` already holds it.
 pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
     match fact {

@@ -139,8 +139,9 @@ impl Owner {
     }
 
     async fn request(&mut self, command: Command, keyed: Option<Keyed>) -> Result<Executed, Error> {
+        let kind = command.name();
         let (executed, wanted) = self.commit(command, keyed).await?;
-        failpoint::hit("input_committed");
+        failpoint::hit_for("input_committed", kind);
         self.carry_out(wanted, Origin::Now);
         Ok(executed)
     }
@@ -162,11 +163,12 @@ impl Owner {
 
     /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.
     async fn store_outcome(&mut self, command: Command) -> Next {
-        failpoint::hit("before_result_commit");
+        let kind = command.name();
+        failpoint::hit_for("before_result_commit", kind);
         loop {
             match self.commit(command.clone(), None).await {
                 Ok((_, wanted)) => {
-                    failpoint::hit("after_result_commit");
+                    failpoint::hit_for("after_result_commit", kind);
                     self.carry_out(wanted, Origin::Now);
                     return Next::GoOn;
                 }
@@ -301,7 +303,8 @@ impl Owner {
         // While the engine ends, what is asked for stays outstanding.
         let wanted = if self.shared.draining.is_cancelled() { Vec::new() } else { wanted };
         for effect in wanted {
-            failpoint::hit("before_dispatch");
+            let kind = effect.name();
+            failpoint::hit_for("before_dispatch", kind);
             match effect {
                 Effect::CallModel { attempt } => self.call_model(attempt),
                 Effect::CancelModel { attempt } => self.cancel_model(attempt),
@@ -311,7 +314,7 @@ impl Owner {
                 Effect::StopSandbox { sandbox, grace } => self.stop_sandbox(sandbox, grace),
                 Effect::RemoveFiles => self.remove_files(),
             }
-            failpoint::hit("after_dispatch");
+            failpoint::hit_for("after_dispatch", kind);
         }
         self.forget_what_is_over();
     }

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
+use crate::failpoint;
 use crate::live::{Live, merge};
 use crate::owner::Executed;
 use crate::sandboxes::Job;
@@ -307,6 +308,7 @@ impl Sessions {
 
     /// Forgets the answer that is kept under an idempotency key, durably with the next write.
     pub async fn forget_answer(&self, tenant: TenantId, key: String) -> Result<(), Error> {
+        failpoint::hit("before_answer_mark");
         Ok(self.shared.store.forget_answer(tenant, key).await?)
     }
 
