@@ -14,6 +14,8 @@ mod port;
 mod report;
 mod spec;
 
+mod failpoint;
+
 pub mod dispatch;
 pub mod journal;
 mod wire;

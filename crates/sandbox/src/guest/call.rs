@@ -3,7 +3,6 @@ use std::time::{Duration, Instant};
 
 use tenure_core::id::ItemId;
 
-use super::failpoint;
 use super::output::Kept;
 use crate::journal::{Ending, Entry, Stream, output_frame};
 
@@ -40,7 +39,7 @@ impl Call {
     pub(crate) fn start(&mut self) {
         self.write(&Entry::Started.encode());
         self.deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        failpoint::pass("guest.started");
+        crate::failpoint::pass("guest.started");
     }
 
     /// When it has to be killed.
@@ -87,7 +86,7 @@ impl Call {
         }
         let exited = Entry::Exited(self.ending.clone()).encode();
         self.write(&exited);
-        failpoint::pass("guest.exited");
+        crate::failpoint::pass("guest.exited");
     }
 
     /// Appends to the journal. On a full disk the end will be missing, and the call is then reported as interrupted,

@@ -191,6 +191,7 @@ impl Keeper {
     }
 
     fn run(&mut self, mut call: Call, order: OwnedFd) {
+        crate::failpoint::pass("guest.ordered");
         if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
             self.cancelled.retain(|id| *id != call.id);
             call.ending.cancelled = true;
@@ -261,6 +262,7 @@ impl Keeper {
         call.ending.out_of_memory = self.memory_ran_out();
         call.finish(end);
         self.link.tell(&KeeperTell::Ended { call: id });
+        crate::failpoint::pass("guest.told");
     }
 
     /// Whether anything was killed for lack of memory since this was last asked.

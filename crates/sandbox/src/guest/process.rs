@@ -44,7 +44,7 @@ impl ToolProcess {
         call.start();
         match Self::fork(job, order, executor) {
             Ok((out, err, notices)) => {
-                super::failpoint::pass("guest.forked");
+                crate::failpoint::pass("guest.forked");
                 Ok(Self {
                     call,
                     out: Some(out),

@@ -146,7 +146,7 @@ impl Shell {
                 let _ = rustix::io::write(&self.mark, b"1");
             }
         }
-        super::failpoint::pass("guest.forked");
+        crate::failpoint::pass("guest.forked");
         let between = std::mem::take(&mut self.between);
         call.print(Stream::Out, &between);
         let bash = self.running.as_mut().expect("it was started above");

@@ -28,8 +28,10 @@ pub struct NativeConfig {
     pub linger: Duration,
     /// Whether to use cgroups. Without, no limit is enforced, and setting one is an error. Default: yes.
     pub cgroups: bool,
-    /// For tests: where a keeper dies, as `name:n` (`guest.started`, `guest.forked`, `guest.exited`). Has an effect only
-    /// in a build with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says.
+    /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
+    /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
+    /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
+    /// `order_written`, `order_sent` and `acknowledged`.
     pub failpoint: Option<String>,
 }
 

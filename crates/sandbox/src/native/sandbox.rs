@@ -120,9 +120,9 @@ impl Sandbox for NativeSandbox {
 
     fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            JournalFile::new(&self.shared.session_dir, call)
-                .remove()
-                .map_err(Error::failed("removing a call's journal"))
+            let removed = JournalFile::new(&self.shared.session_dir, call).remove();
+            crate::failpoint::pass("acknowledged");
+            removed.map_err(Error::failed("removing a call's journal"))
         })
     }
 
@@ -252,7 +252,9 @@ impl Shared {
                 cap_bytes: output_cap_bytes,
                 watch: self.is_watched(call),
             };
+            crate::failpoint::pass("order_written");
             let sent = self.channel.send(&encode(&ask), &[file.as_fd(), sheet.as_fd()]).await;
+            crate::failpoint::pass("order_sent");
             drop((file, sheet));
             if sent.is_err() {
                 return Err(Error::Lost);

@@ -68,6 +68,7 @@ pub(crate) fn create(
             ops,
         });
     }
+    crate::failpoint::pass("supervisor.forked");
     drop((mapped, say_outcome, mounts, listener, shell_mark));
     // What the keeper has now is not ours to hold: a group can't be removed from under an open file, nor should we pay
     // for a thousand of them.

@@ -41,7 +41,7 @@ impl Sandboxes {
         take_cgroups: impl FnOnce() -> (Cgroups, Vec<PathBuf>),
         ops: Ops,
     ) -> Result<Self, Failure> {
-        guest::failpoint::prepare();
+        crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
         let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
         let busy = shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
@@ -78,6 +78,7 @@ impl Sandboxes {
     fn make(&mut self, spec: Spec, session_dir: &Path) -> Result<Applied, Failure> {
         let session = spec.session;
         let mut group = self.cgroups.create(session, spec.limits)?;
+        crate::failpoint::pass("supervisor.grouped");
         let slot = match self.take_slot() {
             Ok(slot) => slot,
             Err(failure) => {
@@ -94,6 +95,7 @@ impl Sandboxes {
             Ok(keeper) => {
                 let applied = group.applied.clone();
                 self.live.insert(session, Live { keeper, group, slot });
+                crate::failpoint::pass("supervisor.made");
                 Ok(applied)
             }
             Err(failure) => {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tenure_sandbox::{CallEnd, Leftover, LostReason, Order, Sandbox};
 
+#[cfg(feature = "failpoints")]
+use crate::host::signal;
 use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
@@ -189,10 +191,7 @@ async fn wherever_a_keeper_dies_the_call_is_judged_rightly() {
             let sandbox = host.open(session(1)).await;
             let end = judge(&sandbox, 1, work).await;
             assert_eq!(shown(&end), expected, "{place}, judged again: {end:?}");
-            let log = std::fs::read_to_string(
-                host.dir.path().join(format!("sessions/{}/layer/root/workspace/log", session(1))),
-            );
-            let ran = log.unwrap_or_default().lines().count();
+            let ran = host.lines_of(session(1), "log");
             assert!(if place == "guest.started" { ran == 0 } else { ran <= 1 }, "{place}: ran {ran} times");
             host.finish().await;
         }
@@ -206,5 +205,48 @@ fn shown(end: &Result<CallEnd, tenure_sandbox::Error>) -> &'static str {
         Ok(CallEnd::Exited(_)) => "another result",
         Ok(CallEnd::Interrupted { .. }) => "interrupted",
         Err(_) => "error",
+    }
+}
+
+/// A keeper that stands still is one more thing that a server must not take for dead.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_keeper_that_stands_still_at_a_place_can_be_let_go_on_or_killed() {
+    for (place, killed) in ["guest.ordered", "guest.started", "guest.forked", "guest.exited"]
+        .into_iter()
+        .flat_map(|place| [(place, false), (place, true)])
+    {
+        let mut host = Host::with(|config| config.failpoint = Some(format!("{place}:1:pause")));
+        let sandbox = host.open(session(1)).await;
+        let work = || exec(&["sh", "-c", "echo ran >> log; echo result"]);
+        let first = tokio::spawn(async move { sandbox.run(Order::new(call(1), work()), None).await });
+        let keeper = host.keepers()[0];
+        while std::fs::read_to_string(format!("/proc/{keeper}/comm")).expect("it lives") != "tenure-paused\n" {
+            tokio::task::yield_now().await;
+        }
+        // The server that ordered it is gone, and another comes while nothing moves.
+        first.abort();
+        host.restarted();
+        let backend = Arc::clone(&host.backend);
+        let second = tokio::spawn(async move {
+            let sandbox = backend.open(tenure_sandbox::Spec::new(session(1))).await?.sandbox;
+            judge(&sandbox, 1, work()).await
+        });
+        signal(keeper, if killed { rustix::process::Signal::KILL } else { rustix::process::Signal::CONT });
+        let mut end = second.await.expect("no panic");
+        if matches!(end, Err(tenure_sandbox::Error::Lost)) {
+            end = judge(&host.open(session(1)).await, 1, work()).await;
+        }
+        let expected = match (killed, place) {
+            (true, "guest.started" | "guest.forked") => "interrupted",
+            (true, _) | (false, _) => "result",
+        };
+        assert_eq!(shown(&end), expected, "{place}, killed: {killed}: {end:?}");
+        let ran = host.lines_of(session(1), "log");
+        assert!(
+            ran == 1 || expected == "interrupted" && ran == 0 || place == "guest.forked" && ran <= 1,
+            "{place}: {ran}"
+        );
+        host.finish().await;
     }
 }

@@ -74,6 +74,12 @@ impl Host {
         self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid).collect()
     }
 
+    /// How many lines a file of a session's workspace has; none if it isn't there.
+    pub(crate) fn lines_of(&self, session: SessionId, name: &str) -> usize {
+        let file = self.dir.path().join(format!("sessions/{session}/layer/root/workspace")).join(name);
+        std::fs::read_to_string(file).unwrap_or_default().lines().count()
+    }
+
     /// The name that this host's cgroups and processes have from its directory.
     pub(crate) fn group_name(&self) -> String {
         cgroup_name(self.dir.path())
@@ -116,8 +122,13 @@ fn require_root() {
 
 /// Ends a process that this test started, at once.
 pub(crate) fn kill(pid: i32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+/// Signals a process that this test started.
+pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).expect("a process");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    rustix::process::kill_process(pid, signal).expect("signalled");
 }
 
 fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> NativeConfig {
