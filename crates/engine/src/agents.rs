@@ -84,12 +84,11 @@ impl Agents {
             updated_at: now,
             archived_at: None,
         };
-        let mut keyed = keyed;
         for number in 2.. {
             // The answer names the agent as it will be stored, so it is printed once the short name is known to be free.
             let taken = self.shared.store.agent_by_slug(tenant, record.slug.clone()).await?.is_some();
             if !taken {
-                let answer = keyed.take().map(|keyed| keyed.record(tenant, &Done::Agent(record.clone()), now));
+                let answer = keyed.as_ref().map(|keyed| keyed.record(tenant, &Done::Agent(record.clone()), now));
                 match self.shared.store.create_agent(record.clone(), answer).await {
                     Ok(()) => return Ok(record),
                     Err(ResourceError::NameTaken) => {}
@@ -161,7 +160,7 @@ impl Agents {
         }
         let mut next = changed(&current, change);
         if next == current {
-            return Ok(current);
+            return self.unchanged(current, keyed).await;
         }
         next.agent.version = version + 1;
         next.updated_at = self.shared.clock.now().max(current.updated_at);
@@ -172,12 +171,22 @@ impl Agents {
     pub async fn archive(&self, tenant: TenantId, id: AgentId, keyed: Option<Keyed>) -> Result<AgentRecord, Error> {
         let mut record = self.get(tenant, id, None).await?;
         if record.archived_at.is_some() {
-            return Ok(record);
+            return self.unchanged(record, keyed).await;
         }
         let now = self.shared.clock.now().max(record.updated_at);
         record.archived_at = Some(now);
         record.updated_at = now;
         self.write(record.agent.version, record, keyed).await
+    }
+
+    /// Keeps the answer to a request that changed nothing: a repetition mustn't change anything either.
+    async fn unchanged(&self, record: AgentRecord, keyed: Option<Keyed>) -> Result<AgentRecord, Error> {
+        if let Some(keyed) = keyed {
+            let answer = keyed.record(record.tenant, &Done::Agent(record.clone()), self.shared.clock.now());
+            let kept = self.shared.store.keep_answer(answer, None).await;
+            kept.map_err(|error| Error::of_resource(error, "agent", "name", &record.agent.name))?;
+        }
+        Ok(record)
     }
 
     async fn write(&self, expected: u32, record: AgentRecord, keyed: Option<Keyed>) -> Result<AgentRecord, Error> {

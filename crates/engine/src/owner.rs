@@ -221,7 +221,7 @@ impl Owner {
     }
 
     /// Decides and stores. What is to be done comes back, and isn't done yet.
-    async fn commit(&mut self, command: Command, mut keyed: Option<Keyed>) -> Result<(Executed, Vec<Effect>), Error> {
+    async fn commit(&mut self, command: Command, keyed: Option<Keyed>) -> Result<(Executed, Vec<Effect>), Error> {
         loop {
             let moment = self.shared.clock.moment();
             let now = moment.at;
@@ -230,12 +230,12 @@ impl Owner {
             if facts.is_empty() {
                 return match refusal {
                     Some(refusal) => Err(refusal.into()),
-                    None => Ok((Executed { facts, view: self.view() }, Vec::new())),
+                    None => Ok((Executed { facts, view: self.keep(keyed).await? }, Vec::new())),
                 };
             }
             let (next, wanted) = self.after(&facts);
             let view = view(&next, now);
-            let keyed = if refusal.is_none() { keyed.take() } else { None };
+            let keyed = keyed.as_ref().filter(|_| refusal.is_none());
             let answer = keyed.map(|keyed| {
                 let done = match &items {
                     Some(items) => Done::Events(receipts(items, &facts)),
@@ -243,7 +243,6 @@ impl Owner {
                 };
                 keyed.record(next.definition.tenant, &done, now)
             });
-            let answered = answer.is_some();
             let append = self.append(&facts, &next, &view, answer);
             match self.shared.store.append(append).await {
                 Ok(()) => {
@@ -257,7 +256,7 @@ impl Owner {
                         }
                     };
                 }
-                Err(AppendError::Conflict { actual }) if !answered => {
+                Err(AppendError::Conflict { actual }) => {
                     tracing::error!(session = %self.state.session, actual, expected = self.state.seq, "somebody else wrote to the log");
                     self.reload().await?;
                 }
@@ -265,6 +264,17 @@ impl Owner {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Keeps the answer to a request that changed nothing: a repetition mustn't change anything either.
+    async fn keep(&self, keyed: Option<Keyed>) -> Result<SessionView, Error> {
+        let view = self.view();
+        if let Some(keyed) = keyed {
+            let answer = keyed.record(self.state.definition.tenant, &Done::Session(view.clone()), view.now);
+            let kept = self.shared.store.keep_answer(answer, Some(self.state.session)).await;
+            kept.map_err(|error| Error::of_resource(error, "session", "id", &self.state.session.prefixed()))?;
+        }
+        Ok(view)
     }
 
     /// The state after these facts, and what they ask for.

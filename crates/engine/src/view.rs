@@ -42,6 +42,7 @@ impl SessionView {
 }
 
 /// An idempotency key and how to print the answer that is kept under it.
+#[derive(Clone)]
 pub struct Keyed {
     /// The client's key, unique for its tenant.
     pub key: String,
@@ -63,7 +64,7 @@ pub enum KeyOrigin {
 }
 
 /// Prints the body of an answer.
-pub type Render = Box<dyn FnOnce(&Done) -> Vec<u8> + Send>;
+pub type Render = Arc<dyn Fn(&Done) -> Vec<u8> + Send + Sync>;
 
 /// What a keyed request did.
 #[derive(Debug, Clone)]
@@ -79,14 +80,14 @@ pub enum Done {
 }
 
 impl Keyed {
-    pub(crate) fn record(self, tenant: TenantId, done: &Done, now: Timestamp) -> IdempotencyRecord {
+    pub(crate) fn record(&self, tenant: TenantId, done: &Done, now: Timestamp) -> IdempotencyRecord {
         let (kept, replaces) = match self.origin {
             KeyOrigin::Client => (KEPT, false),
             KeyOrigin::Request => (KEPT_FOR_RETRY, true),
         };
         IdempotencyRecord {
             tenant,
-            key: self.key,
+            key: self.key.clone(),
             fingerprint: self.fingerprint,
             status: 200,
             body: (self.render)(done),

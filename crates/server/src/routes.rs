@@ -8,12 +8,13 @@ use crate::app::App;
 use crate::dialects::managed_agents::{agents, environments, events, sessions};
 use crate::extensions::{ends, keys, models, queue, resolve, tenure};
 use crate::observe::{health, scrape};
-use crate::request::BodyLimit;
+use crate::request::{BodyLimit, Repeats};
 
 /// One route.
 struct Route {
     info: RouteInfo,
     body: BodyLimit,
+    repeats: Repeats,
     handler: MethodRouter<App>,
 }
 
@@ -28,13 +29,19 @@ pub struct RouteInfo {
     pub open: bool,
     /// Whether it is Tenure's own addition.
     pub ours: bool,
+    /// Why it takes no `Idempotency-Key`, if it is a POST that takes none.
+    pub no_key: Option<&'static str>,
     /// What it does, in one line.
     pub doc: &'static str,
 }
 
 /// Every route, in the order of the table.
 pub fn route_list() -> Vec<RouteInfo> {
-    table().into_iter().map(|route| route.info).collect()
+    let info = |Route { info, repeats, .. }: Route| match repeats {
+        Repeats::CarriedOutOnce => info,
+        Repeats::KeyRefused(why) => RouteInfo { no_key: Some(why), ..info },
+    };
+    table().into_iter().map(info).collect()
 }
 
 #[rustfmt::skip]
@@ -68,13 +75,13 @@ fn table() -> Vec<Route> {
         ours("GET", "/v1/sessions/{session}/queue", get(queue::list), "Lists input that waits for its turn."),
         ours("DELETE", "/v1/sessions/{session}/queue/{event}", delete(queue::withdraw), "Takes queued input back."),
 
-        ours("POST", "/v1/keys", post(keys::create), "Creates an API key; its secret is shown once."),
+        ours("POST", "/v1/keys", post(keys::create), "Creates an API key; its secret is shown once.").refuses_key("the answer holds a secret, which isn't kept"),
         ours("GET", "/v1/keys", get(keys::list), "Lists API keys, without secrets."),
         ours("DELETE", "/v1/keys/{key}", delete(keys::revoke), "Revokes an API key."),
         ours("GET", "/v1/tenure/models", get(models::list), "Lists the models each provider offers, and the default one."),
-        ours("POST", "/v1/tenure/models", post(models::add), "Adds a model server, or replaces the one of its kind."),
-        ours("POST", "/v1/tenure/models/default", post(models::set_default), "Chooses the model that is taken when nobody names one."),
-        ours("POST", "/v1/tenure/models/test", post(models::test), "Asks a model to say a word."),
+        ours("POST", "/v1/tenure/models", post(models::add), "Adds a model server, or replaces the one of its kind.").refuses_key("adding the same server again changes nothing"),
+        ours("POST", "/v1/tenure/models/default", post(models::set_default), "Chooses the model that is taken when nobody names one.").refuses_key("choosing the same model again changes nothing"),
+        ours("POST", "/v1/tenure/models/test", post(models::test), "Asks a model to say a word.").refuses_key("a test asks the model anew each time"),
         ours("GET", "/v1/tenure/status", get(tenure::status), "Says how the server is."),
 
         ours("GET", "/healthz", get(health::live), "Says that the server is alive.").open(),
@@ -84,18 +91,22 @@ fn table() -> Vec<Route> {
 }
 
 fn peer(method: &'static str, path: &'static str, handler: MethodRouter<App>, doc: &'static str) -> Route {
-    let info = RouteInfo { method, path, open: false, ours: false, doc };
-    Route { info, body: BodyLimit::Ordinary, handler }
+    let info = RouteInfo { method, path, open: false, ours: false, no_key: None, doc };
+    Route { info, body: BodyLimit::Ordinary, repeats: Repeats::CarriedOutOnce, handler }
 }
 
 fn ours(method: &'static str, path: &'static str, handler: MethodRouter<App>, doc: &'static str) -> Route {
-    let info = RouteInfo { method, path, open: false, ours: true, doc };
-    Route { info, body: BodyLimit::Ordinary, handler }
+    let info = RouteInfo { method, path, open: false, ours: true, no_key: None, doc };
+    Route { info, body: BodyLimit::Ordinary, repeats: Repeats::CarriedOutOnce, handler }
 }
 
 impl Route {
     fn content(self) -> Self {
         Self { body: BodyLimit::Content, ..self }
+    }
+
+    fn refuses_key(self, why: &'static str) -> Self {
+        Self { repeats: Repeats::KeyRefused(why), ..self }
     }
 
     fn open(self) -> Self {
@@ -105,9 +116,9 @@ impl Route {
 
 /// Puts every route on the router.
 pub(crate) fn mount(router: Router<App>) -> Router<App> {
-    table()
-        .into_iter()
-        .fold(router, |router, Route { info, body, handler }| router.route(info.path, handler.layer(Extension(body))))
+    table().into_iter().fold(router, |router, Route { info, body, repeats, handler }| {
+        router.route(info.path, handler.layer((Extension(body), Extension(repeats))))
+    })
 }
 
 /// The paths that need no key. They have no parameters.

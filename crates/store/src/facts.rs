@@ -12,6 +12,7 @@ use crate::append::{Append, AppendError};
 use crate::error::Error;
 use crate::idempotency::IdempotencyRecord;
 use crate::page::{Order, TimeRange};
+use crate::resources::ResourceError;
 
 /// The logs of all sessions, and what is written in one transaction with them.
 pub trait FactStore {
@@ -55,6 +56,14 @@ pub trait FactStore {
         key: String,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Option<IdempotencyRecord>, Error>>;
+
+    /// Keeps the answer to a request that had nothing to change, so that a repetition finds nothing to change either. It
+    /// goes with `session`, if it tells of one.
+    fn keep_answer(
+        &self,
+        answer: IdempotencyRecord,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Result<(), ResourceError>>;
 
     /// Forgets the answer under a tenant's key. The write is durable only with the next one that is waited for.
     fn forget_answer(&self, tenant: TenantId, key: String) -> BoxFuture<'_, Result<(), Error>>;

@@ -15,6 +15,7 @@ use tenure_engine::{
 use tenure_models::{Endpoint, Secret, Settings};
 use tenure_store::Store;
 use tenure_store::memory::MemoryStore;
+use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fake_sandbox::FakeBackend;
@@ -36,6 +37,7 @@ pub struct TestEngine {
     models: Settings,
     scripts: Arc<tempfile::TempDir>,
     runtime: Option<Runtime>,
+    disk: Option<tempfile::TempDir>,
 }
 
 impl TestEngine {
@@ -47,6 +49,16 @@ impl TestEngine {
     /// One with other choices of the operator's.
     pub async fn with_config(anthropic: Option<&str>, config: Config) -> Self {
         Self::on_store(Arc::new(MemoryStore::new()), anthropic, config).await
+    }
+
+    /// One on a database, whose writes take a moment.
+    pub async fn on_disk(anthropic: Option<&str>, config: Config) -> Self {
+        let disk = tempfile::tempdir().expect("a temporary directory can be made");
+        let options = SqliteOptions { dir: disk.path().to_owned(), master_key: None };
+        let store = Arc::new(SqliteStore::open(options).expect("a database can be made"));
+        let mut engine = Self::on_store(store, anthropic, config).await;
+        engine.disk = Some(disk);
+        engine
     }
 
     /// One on another store.
@@ -61,7 +73,8 @@ impl TestEngine {
         let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let backend = FakeBackend::default();
         let (engine, runtime) = launch(&store, &backend, &models, &clock, &config).await;
-        Self { engine, backend, clock, store, config, models, scripts, runtime: Some(runtime) }
+        let runtime = Some(runtime);
+        Self { engine, backend, clock, store, config, models, scripts, runtime, disk: None }
     }
 
     /// The engine dies with everything it was doing, and another one starts on its store and sandboxes.

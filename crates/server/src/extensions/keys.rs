@@ -10,11 +10,10 @@ use crate::app::App;
 use crate::dialects::managed_agents::ingest::key_id;
 use crate::dialects::managed_agents::project;
 use crate::problem::Problem;
-use crate::request::{Asked, answer, idempotency};
+use crate::request::{Asked, answer};
 
 /// `POST /v1/keys {name}`: the only answer that shows the secret, as `key`.
 pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    idempotency::refuse_key(&asked, "the answer holds a secret, which isn't kept")?;
     let name = asked.object()?.required_text("name", 1, 256)?;
     let (record, secret) = app.engine.keys().create(asked.tenant, name).await?;
     let mut body = print(&record);

@@ -9,7 +9,7 @@ use tenure_engine::Provider;
 use crate::app::App;
 use crate::dialects::managed_agents::project;
 use crate::problem::Problem;
-use crate::request::{Asked, Given, answer, idempotency};
+use crate::request::{Asked, Given, answer};
 
 /// `GET /v1/tenure/models`: what each provider offers, or why it can't be asked, and the model that is taken when nobody
 /// names one.
@@ -35,7 +35,6 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked) -> Result<Respons
 
 /// `POST /v1/tenure/models {provider, base_url?, key?}`. The key is sealed and never shown again.
 pub(crate) async fn add(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    idempotency::refuse_key(&asked, "adding the same server again changes nothing")?;
     let own_host = asked.header(header::HOST.as_str()).map(str::to_owned);
     let mut fields = asked.object()?;
     let name = fields.required_one_of("provider", &Provider::ALL.map(Provider::name))?;
@@ -54,7 +53,6 @@ pub(crate) async fn add(State(app): State<App>, mut asked: Asked) -> Result<Resp
 
 /// `POST /v1/tenure/models/default {model}`; null goes back to what the model servers offer.
 pub(crate) async fn set_default(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    idempotency::refuse_key(&asked, "choosing the same model again changes nothing")?;
     let mut fields = asked.object()?;
     let model = match fields.text("model", 256)? {
         Given::Absent => return Err(fields.wrong("model", "expected a model's name or null, but the field is missing")),
@@ -69,7 +67,6 @@ pub(crate) async fn set_default(State(app): State<App>, mut asked: Asked) -> Res
 
 /// `POST /v1/tenure/models/test {model}`: what it said, or why it didn't.
 pub(crate) async fn test(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    idempotency::refuse_key(&asked, "a test asks the model anew each time")?;
     let model = asked.object()?.required_text("model", 1, 256)?;
     let body = match app.engine.providers().test(model).await? {
         Ok(text) => json!({"ok": true, "text": text}),

@@ -3,14 +3,17 @@
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tenure_core::id::{KeyId, TenantId};
+use tenure_engine::KeyOrigin;
 
 use super::body::{self, BodyLimit};
-use super::{Fields, Ignored, Query, idempotency};
+use super::idempotency::{self, Repeats};
+use super::{Fields, Ignored, Query};
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 /// Who asks, as their key says.
@@ -37,18 +40,28 @@ pub(crate) struct Asked {
     body: Bytes,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Asked {
-    type Rejection = Problem;
+impl FromRequest<App> for Asked {
+    /// What the request got the first time, or what is wrong with it.
+    type Rejection = Response;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let asked = Self::read(request).await.map_err(IntoResponse::into_response)?;
+        idempotency::unanswered(&app.engine, asked).await
+    }
+}
+
+impl Asked {
+    async fn read(request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let caller = parts.extensions.get::<Caller>().copied();
         let Caller { tenant, key: caller } = caller.ok_or_else(Problem::internal)?;
         let limit = parts.extensions.get().copied().unwrap_or(BodyLimit::Ordinary);
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let post = parts.method == Method::POST;
-        let key = if post { idempotency::key(&parts.headers)? } else { None };
-        let sdk_attempt = if post && key.is_none() { SdkAttempt::of(&parts.headers, caller) } else { None };
+        let refused = parts.extensions.get().copied().unwrap_or(Repeats::CarriedOutOnce);
+        let key = if post { idempotency::key(&parts.headers, refused)? } else { None };
+        let once = post && refused == Repeats::CarriedOutOnce;
+        let sdk_attempt = if once && key.is_none() { SdkAttempt::of(&parts.headers, caller) } else { None };
         let body = body::read(body, limit).await?;
         let fingerprint = match key.is_some() || sdk_attempt.is_some() {
             false => [0; 32],
@@ -60,6 +73,29 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
         };
         Ok(Self { tenant, query, ignored: Ignored::new(), headers: parts.headers, key, fingerprint, sdk_attempt, body })
     }
+
+    /// What tells the request from others with the same key, if it is to be carried out once.
+    pub(super) fn repetition(&self) -> Option<Repetition> {
+        match (&self.key, self.sdk_attempt) {
+            (Some(key), _) => Some(Repetition { key: key.clone(), origin: KeyOrigin::Client, again: true }),
+            (None, Some(attempt)) => {
+                let bearer = attempt.caller.bits().to_be_bytes();
+                let hash = Sha256::new().chain_update(self.fingerprint).chain_update(bearer).finalize();
+                let again = attempt.before > 0;
+                Some(Repetition { key: format!("sdk {hash:x}"), origin: KeyOrigin::Request, again })
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// Under which key the answer to a request is kept.
+#[derive(Debug)]
+pub(super) struct Repetition {
+    pub(super) key: String,
+    pub(super) origin: KeyOrigin,
+    /// Whether the request may have been carried out before.
+    pub(super) again: bool,
 }
 
 /// What an official SDK says of a request's repetitions.

@@ -13,80 +13,81 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::Response;
-use sha2::{Digest as _, Sha256};
+use axum::response::{IntoResponse as _, Response};
 use tenure_engine::{Done, Engine, Error, IdempotencyRecord, KeyOrigin, Keyed};
 
-use super::asked::{Asked, SdkAttempt, answer};
+use super::asked::{Asked, Repetition, answer};
 use crate::problem::{Kind, Problem};
 
 /// Prints the answer to what was done.
 pub(crate) type Render = Arc<dyn Fn(&Done) -> Vec<u8> + Send + Sync>;
 
-/// Carries a request out, or gives the answer it got the first time.
+/// What becomes of a POST that is sent twice. Every route says it in the table of routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// It is carried out once, if it bears a key; its handler acts within [`once`].
+    CarriedOutOnce,
+    /// A key is refused, for this reason.
+    KeyRefused(&'static str),
+}
+
+/// Lets a request through that has no answer yet; `Err` is the answer. It comes before everything that depends on what
+/// there is, since that may have changed since the first time.
+pub(super) async fn unanswered(engine: &Engine, asked: Asked) -> Result<Asked, Response> {
+    let Some(repetition) = asked.repetition().filter(|repetition| repetition.again) else { return Ok(asked) };
+    let sessions = engine.sessions();
+    let found = sessions.answer(asked.tenant, &repetition.key).await;
+    let replayed = match found {
+        Ok(None) => return Ok(asked),
+        Ok(Some(record)) => match repetition.origin {
+            KeyOrigin::Client => replay(asked, record),
+            // Once: from here on the answer counts as given.
+            KeyOrigin::Request => {
+                let forgotten = sessions.forget_answer(asked.tenant, repetition.key).await;
+                forgotten.map_err(Problem::from).and_then(|()| replay(asked, record))
+            }
+        },
+        Err(error) => Err(error.into()),
+    };
+    Err(replayed.into_response())
+}
+
+/// Carries a request out and keeps its answer. If another with the same key was quicker, its answer is given.
 pub(crate) async fn once<A, F>(engine: &Engine, asked: Asked, render: Render, act: A) -> Result<Response, Problem>
 where
     A: FnOnce(Option<Keyed>) -> F,
     F: Future<Output = Result<Done, Error>>,
 {
-    let key = match (asked.key.clone(), asked.sdk_attempt) {
-        (Some(key), _) => key,
-        (None, Some(attempt)) => return once_for_sdk(engine, asked, attempt, render, act).await,
-        (None, None) => {
-            let done = act(None).await?;
-            return Ok(answer(asked, render(&done)));
-        }
+    let Some(Repetition { key, origin, again: _ }) = asked.repetition() else {
+        let done = act(None).await?;
+        return Ok(answer(asked, render(&done)));
     };
-    if let Some(record) = engine.sessions().answer(asked.tenant, &key).await? {
-        return replay(asked, record);
+    let (sessions, tenant) = (engine.sessions().clone(), asked.tenant);
+    let keyed = Keyed { key: key.clone(), fingerprint: asked.fingerprint, render: Arc::clone(&render), origin };
+    match (act(Some(keyed)).await, origin) {
+        (Ok(done), KeyOrigin::Client) => Ok(answer(asked, render(&done))),
+        (Ok(done), KeyOrigin::Request) => {
+            let response = answer(asked, render(&done));
+            // From here on the answer counts as given.
+            tokio::spawn(async move { drop(sessions.forget_answer(tenant, key).await) });
+            Ok(response)
+        }
+        (Err(Error::KeyTaken(record)), _) => replay(asked, *record),
+        // What is in the way may be what the other one did.
+        (Err(error), KeyOrigin::Client) => match sessions.answer(tenant, &key).await {
+            Ok(Some(record)) => replay(asked, record),
+            Ok(None) | Err(_) => Err(error.into()),
+        },
+        (Err(error), KeyOrigin::Request) => Err(error.into()),
     }
-    let kept = Arc::clone(&render);
-    let render_kept = Box::new(move |done: &Done| kept(done));
-    let keyed = Keyed { key, fingerprint: asked.fingerprint, render: render_kept, origin: KeyOrigin::Client };
-    match act(Some(keyed)).await {
-        Ok(done) => Ok(answer(asked, render(&done))),
-        Err(Error::KeyTaken(record)) => replay(asked, *record),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The same for a request of an official SDK's, which may be a repetition.
-async fn once_for_sdk<A, F>(
-    engine: &Engine,
-    asked: Asked,
-    attempt: SdkAttempt,
-    render: Render,
-    act: A,
-) -> Result<Response, Problem>
-where
-    A: FnOnce(Option<Keyed>) -> F,
-    F: Future<Output = Result<Done, Error>>,
-{
-    let sessions = engine.sessions().clone();
-    let tenant = asked.tenant;
-    let hash =
-        Sha256::new().chain_update(asked.fingerprint).chain_update(attempt.caller.bits().to_be_bytes()).finalize();
-    let key = format!("sdk {hash:x}");
-    if attempt.before > 0
-        && let Some(record) = sessions.answer(tenant, &key).await?
-    {
-        sessions.forget_answer(tenant, key).await?;
-        return replay(asked, record);
-    }
-    let kept = Arc::clone(&render);
-    let render_kept = Box::new(move |done: &Done| kept(done));
-    let fingerprint = asked.fingerprint;
-    let keyed = Keyed { key: key.clone(), fingerprint, render: render_kept, origin: KeyOrigin::Request };
-    let done = act(Some(keyed)).await?;
-    let response = answer(asked, render(&done));
-    // From here on the answer counts as given.
-    tokio::spawn(async move { drop(sessions.forget_answer(tenant, key).await) });
-    Ok(response)
 }
 
 /// The key a request bears, if it bears one.
-pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn key(headers: &HeaderMap, repeats: Repeats) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    if let Repeats::KeyRefused(why) = repeats {
+        return Err(Problem::invalid("Idempotency-Key", format!("not possible here, since {why}; send it without")));
+    }
     let key = value.to_str().unwrap_or("");
     if (1..=255).contains(&key.len()) {
         return Ok(Some(key.to_owned()));
@@ -97,14 +98,6 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     ))
 }
 
-/// For a request whose answer must not be kept.
-pub(crate) fn refuse_key(asked: &Asked, why: &str) -> Result<(), Problem> {
-    match asked.key {
-        None => Ok(()),
-        Some(_) => Err(Problem::invalid("Idempotency-Key", format!("not possible here, since {why}; send it without"))),
-    }
-}
-
 fn replay(asked: Asked, record: IdempotencyRecord) -> Result<Response, Problem> {
     if record.fingerprint != asked.fingerprint {
         let message = "this Idempotency-Key was used with another request within the last 24 hours; take a new one";
@@ -113,5 +106,6 @@ fn replay(asked: Asked, record: IdempotencyRecord) -> Result<Response, Problem> 
     let mut response = answer(asked, record.body);
     *response.status_mut() = StatusCode::from_u16(record.status).unwrap_or(StatusCode::OK);
     response.headers_mut().insert(HeaderName::from_static("x-tenure-replayed"), HeaderValue::from_static("true"));
+    metrics::counter!("tenure_idempotent_replays_total").increment(1);
     Ok(response)
 }

@@ -16,6 +16,7 @@ use crate::facts::{CachedState, FactQuery, FactStore, Tail};
 use crate::feed::FeedEntry;
 use crate::idempotency::IdempotencyRecord;
 use crate::page::Order;
+use crate::resources::ResourceError;
 use crate::sessions::SessionRow;
 use crate::tails::{LOG_PAGE, ReadLog};
 
@@ -103,6 +104,18 @@ impl FactStore for MemoryStore {
         self.step(move |state| {
             let kept = state.answers.get(&(tenant, key)).filter(|kept| kept.record.expires_at > now);
             Ok(kept.map(|kept| kept.record.clone()))
+        })
+    }
+
+    fn keep_answer(
+        &self,
+        answer: IdempotencyRecord,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Result<(), ResourceError>> {
+        self.step(move |state| {
+            state.check_answer(Some(&answer)).map_err(ResourceError::KeyTaken)?;
+            state.keep_answer(Some(answer), session);
+            Ok(())
         })
     }
 

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::facts::{CachedState, FactQuery, FactStore, Tail};
 use crate::formats::encode;
 use crate::idempotency::IdempotencyRecord;
+use crate::resources::ResourceError;
 use crate::tails::{LOG_PAGE, ReadLog};
 
 /// A body of more bytes goes to a blob.
@@ -146,6 +147,19 @@ impl FactStore for SqliteStore {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Option<IdempotencyRecord>, Error>> {
         Box::pin(self.read(move |db| kept_answer(db, tenant, &key, now).during("looking for an answer")))
+    }
+
+    fn keep_answer(
+        &self,
+        answer: IdempotencyRecord,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Result<(), ResourceError>> {
+        Box::pin(self.writer.write(move |db| {
+            check_answer(db, &answer).during("looking for an answer")?.map_err(ResourceError::KeyTaken)?;
+            let key = session.map(|session| key_of(db, session)).transpose()?.flatten();
+            keep_answer(db, &answer, key).during("keeping an answer")?;
+            Ok::<_, ResourceError>(())
+        }))
     }
 
     fn forget_answer(&self, tenant: TenantId, key: String) -> BoxFuture<'_, Result<(), Error>> {

@@ -66,13 +66,23 @@ impl TestServer {
     }
 
     pub(crate) async fn with(anthropic: Option<&str>, config: ServerConfig) -> Self {
-        let engine = TestEngine::with_config(
-            anthropic,
-            Config { root_keys: vec![KEY.to_owned()], awake_linger: Duration::from_millis(50), ..Config::default() },
-        )
-        .await;
+        Self::of(TestEngine::with_config(anthropic, engine_config()).await, config)
+    }
+
+    /// One whose store is on disk.
+    pub(crate) async fn on_disk() -> Self {
+        Self::of(TestEngine::on_disk(None, engine_config()).await, ServerConfig::default())
+    }
+
+    fn of(engine: TestEngine, config: ServerConfig) -> Self {
         let router = router(engine.engine.clone(), config);
         Self { engine, router }
+    }
+
+    /// The server dies with everything it was doing, and another one starts on what it stored.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        self.engine.crash_and_restart().await;
+        self.router = router(self.engine.engine.clone(), ServerConfig::default());
     }
 
     /// Sends a request as it is; `Host` and key are added if it has none.
@@ -143,6 +153,10 @@ impl TestServer {
         let path = format!("/v1/sessions/{session}/events/stream?after={after}&tenure_events=1");
         self.stream(&path, &[]).await.until(kind).await
     }
+}
+
+fn engine_config() -> Config {
+    Config { root_keys: vec![KEY.to_owned()], awake_linger: Duration::from_millis(50), ..Config::default() }
 }
 
 pub(crate) fn request(

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use tenure_core::id::SessionId;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::time::Timestamp;
-use tenure_store::{AppendError, CachedState, FactQuery, FeedKind, IdempotencyRecord, Order, Store, TimeRange};
+use tenure_store::{
+    AppendError, CachedState, FactQuery, FeedKind, IdempotencyRecord, Order, ResourceError, Store, TimeRange,
+};
 
 use crate::fixture::{Log, TENANT, answer};
 
@@ -176,6 +178,22 @@ pub(super) async fn everything_is_written_together_or_not_at_all(store: Arc<dyn 
     assert_eq!(feed[1].at, log.row.updated_at);
     assert_eq!(store.feed(TENANT, feed[0].position, 10).await.unwrap(), feed[1..]);
     assert_eq!(store.feed(crate::fixture::OTHER_TENANT, 0, 10).await.unwrap(), []);
+}
+
+pub(super) async fn an_answer_is_kept_for_a_request_that_changed_nothing(store: Arc<dyn Store>) {
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    let find = async || store.answer(TENANT, "a".to_owned(), Timestamp::from_micros(1)).await.unwrap();
+    store.keep_answer(answer("a", 0, 100), Some(log.id())).await.unwrap();
+    assert_eq!(find().await, Some(answer("a", 0, 100)));
+    match store.keep_answer(answer("a", 50, 150), None).await {
+        Err(ResourceError::KeyTaken(kept)) => assert_eq!(*kept, answer("a", 0, 100)),
+        unexpected => panic!("{unexpected:?}"),
+    }
+    assert!(store.delete_session(log.id()).await.unwrap());
+    assert_eq!(find().await, None);
+    store.keep_answer(answer("a", 0, 100), None).await.unwrap();
+    assert_eq!(find().await, Some(answer("a", 0, 100)));
 }
 
 pub(super) async fn an_answer_is_kept_until_it_expires(store: Arc<dyn Store>) {

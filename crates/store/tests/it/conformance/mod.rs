@@ -42,6 +42,7 @@ suite! {
         an_append_to_nothing_is_gone,
         queries_select_and_order,
         everything_is_written_together_or_not_at_all,
+        an_answer_is_kept_for_a_request_that_changed_nothing,
         an_answer_is_kept_until_it_expires,
         a_state_is_kept_for_a_session_that_exists;
     blobs:
