@@ -21,6 +21,7 @@ mod definitions;
 mod directory;
 mod owner;
 
+mod check;
 mod housekeeping;
 mod live;
 mod recovery;
@@ -28,6 +29,7 @@ mod sandboxes;
 mod timers;
 
 pub use agents::{AgentChange, Agents, NewAgent};
+pub use check::Replayer;
 pub use clock::Clock;
 pub use engine::{Config, Engine, Parts, Stats};
 pub use environments::{Environments, NewEnvironment};

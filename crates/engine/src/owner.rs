@@ -27,6 +27,8 @@ mod call;
 mod load;
 mod model;
 
+pub(crate) use load::FORMAT as STATE_FORMAT;
+
 /// How long to wait before an outcome that couldn't be stored is stored again.
 const STORE_AGAIN: Duration = Duration::from_millis(100);
 

@@ -1,8 +1,11 @@
 //! Contents too big for the log, by the hash of their bytes.
 
+use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_core::future::BoxFuture;
+use sha2::{Digest as _, Sha256};
 use tenure_core::content::BlobId;
 use tenure_core::time::Timestamp;
 
@@ -26,14 +29,45 @@ pub trait Blobs {
 
 /// The name of some bytes.
 pub(crate) fn name_of(bytes: &[u8]) -> BlobId {
-    use sha2::{Digest as _, Sha256};
-    use std::fmt::Write as _;
+    let mut hashing = Hashing::new(io::sink());
+    hashing.write_all(bytes).expect("a sink takes every write");
+    BlobId::from_hex(&hashing.finish().1).expect("a digest is 64 hex digits")
+}
 
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        write!(hex, "{byte:02x}").expect("a string takes every write");
+/// Passes bytes on and hashes them on the way, as blobs are named.
+pub struct Hashing<W> {
+    to: W,
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl<W: Write> Hashing<W> {
+    /// Passes bytes on to `to`.
+    pub fn new(to: W) -> Self {
+        Self { to, bytes: 0, digest: Sha256::new() }
     }
-    BlobId::from_hex(&hex).expect("a digest is 64 hex digits")
+
+    /// How many bytes passed, and their SHA-256 in hex.
+    pub fn finish(self) -> (u64, String) {
+        let mut hex = String::with_capacity(64);
+        for byte in self.digest.finalize() {
+            write!(hex, "{byte:02x}").expect("a string takes every write");
+        }
+        (self.bytes, hex)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// The time that a blob put now bears.

@@ -9,6 +9,7 @@
 
 mod append;
 mod blobs;
+mod check;
 mod error;
 mod facts;
 mod failpoint;
@@ -27,7 +28,8 @@ mod tails;
 use std::fmt;
 
 pub use append::{Append, AppendError};
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Hashing};
+pub use check::{Checked, Disagreement, Finding, Part, Replay};
 pub use error::Error;
 pub use facts::{CachedState, FactQuery, FactStore, Tail};
 pub use feed::{FeedEntry, FeedKind};

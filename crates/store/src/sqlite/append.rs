@@ -7,6 +7,7 @@ use tenure_core::id::SessionId;
 use tenure_core::time::Timestamp;
 use tokio::sync::oneshot;
 
+use super::checksum::Sealed;
 use super::writer::{Ran, Write};
 use super::{During as _, facts};
 use crate::append::{Append, AppendError, LogEnd};
@@ -27,10 +28,20 @@ pub(super) enum Body {
     Spilled(BlobId),
 }
 
+impl Body {
+    fn sealed_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes) => bytes,
+            Self::Spilled(blob) => blob.as_str().as_bytes(),
+        }
+    }
+}
+
 /// An append whose parts are in their stored form.
 pub(super) struct PreparedAppend {
     append: Append,
     bodies: Vec<Body>,
+    checksums: Vec<u32>,
     summary: Vec<u8>,
     definition: Option<Vec<u8>>,
     refused: Option<AppendError>,
@@ -48,7 +59,8 @@ impl PreparedAppend {
     pub(super) fn new(append: Append, bodies: Vec<Body>, reply: oneshot::Sender<Answer>) -> Self {
         let summary = encode(&append.summary);
         let definition = append.definition.as_deref().map(encode);
-        Self { append, bodies, summary, definition, refused: None, reply }
+        let checksums = append.facts.iter().zip(&bodies).map(|(stored, body)| checksum(stored, body)).collect();
+        Self { append, bodies, checksums, summary, definition, refused: None, reply }
     }
 
     fn write(&self, db: &Connection) -> Result<(), AppendError> {
@@ -128,10 +140,10 @@ impl PreparedAppend {
 
     fn write_facts(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
         let mut insert = db.prepare_cached(
-            "INSERT INTO facts (session, seq, at, format, kind, item_id, body, blob)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO facts (session, seq, at, format, kind, item_id, body, blob, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
-        for (stored, body) in self.append.facts.iter().zip(&self.bodies) {
+        for ((stored, body), checksum) in self.append.facts.iter().zip(&self.bodies).zip(&self.checksums) {
             let StoredFact { seq, at, fact, .. } = stored;
             let (inline, spilled) = match body {
                 Body::Inline(bytes) => (Some(bytes), None),
@@ -145,7 +157,8 @@ impl PreparedAppend {
                 fact.kind(),
                 fact.item().map(|item| blob(item.bits())),
                 inline,
-                spilled.map(BlobId::as_str)
+                spilled.map(BlobId::as_str),
+                checksum
             ])?;
             for named in fact.blobs().chain(spilled) {
                 db.prepare_cached("INSERT OR IGNORE INTO named_blobs (blob, session) VALUES (?1, ?2)")?
@@ -199,7 +212,7 @@ impl Write for PreparedAppend {
     }
 
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {
-        let Self { mut append, bodies, summary, definition, refused, reply } = *self;
+        let Self { mut append, bodies, checksums: _, summary, definition, refused, reply } = *self;
         let result = match (committed, refused) {
             (Err(error), _) => Err(error.into()),
             (Ok(()), Some(refused)) => Err(refused),
@@ -211,6 +224,20 @@ impl Write for PreparedAppend {
         // Whoever asked may have stopped waiting.
         let _ = reply.send(Answer { result, _used: (append, bodies, summary, definition) });
     }
+}
+
+fn checksum(stored: &StoredFact, body: &Body) -> u32 {
+    let StoredFact { session, seq, at, fact } = stored;
+    let sealed = Sealed {
+        session: *session,
+        seq: *seq,
+        at_micros: at.as_micros(),
+        format: Fact::FORMAT,
+        kind: fact.kind(),
+        item: fact.item().map(|item| blob(item.bits())),
+        body: body.sealed_bytes(),
+    };
+    sealed.checksum()
 }
 
 /// An id's bits as they are stored: in the order of the ids.

@@ -1,6 +1,6 @@
 //! Blobs as files: `<first two digits>/<the other digits>`, written beside, synced and renamed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,39 @@ use super::{During as _, SqliteStore, database};
 use crate::blobs::{Blobs, name_of};
 use crate::error::Error;
 use std::sync::Arc;
+
+/// Keeps sweeps, of any process, from removing blobs while it is held.
+#[derive(Debug)]
+pub struct SweepLock(#[expect(dead_code, reason = "held for the lock on it")] Option<File>);
+
+impl SweepLock {
+    /// Waits for the sweep that is under way. No folder needs no lock. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the folder can't be opened or locked.
+    pub fn keep_from_sweeping(blobs: &Path) -> Result<Self, Error> {
+        let operation = "keeping blobs from being swept";
+        match File::open(blobs) {
+            Ok(dir) => {
+                dir.lock_shared().during(operation)?;
+                Ok(Self(Some(dir)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
+            Err(error) => Err(Error::internal(operation, error)),
+        }
+    }
+
+    /// The right to remove blobs; `None` while somebody keeps them.
+    fn sweep(blobs: &Path) -> Result<Option<Self>, Error> {
+        let dir = File::open(blobs).during("looking through the blobs")?;
+        match dir.try_lock() {
+            Ok(()) => Ok(Some(Self(Some(dir)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Error::internal("locking the blobs", error)),
+        }
+    }
+}
 
 /// A folder of blobs.
 pub(super) struct BlobFiles {
@@ -36,6 +69,15 @@ impl BlobFiles {
         }
         database::create_folder(&unfinished)?;
         Ok(Self { dir, written: AtomicU64::new(0), sweep: RwLock::new(()) })
+    }
+
+    /// A folder that is only read.
+    pub(super) fn at(dir: PathBuf) -> Self {
+        Self { dir, written: AtomicU64::new(0), sweep: RwLock::new(()) }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Stores bytes; they are on the disk when this returns. Blocks.
@@ -81,7 +123,7 @@ impl BlobFiles {
         }
     }
 
-    fn path(&self, id: &BlobId) -> PathBuf {
+    pub(super) fn path(&self, id: &BlobId) -> PathBuf {
         let (folder, name) = id.as_str().split_at(2);
         self.dir.join(folder).join(name)
     }
@@ -90,6 +132,8 @@ impl BlobFiles {
         let mut removed = 0;
         for folder in fs::read_dir(&self.dir).during("looking through the blobs")? {
             let folder = folder.during("looking through the blobs")?;
+            // Taken anew for each folder, so that nobody who wants to keep blobs waits for long.
+            let Some(_alone) = SweepLock::sweep(&self.dir)? else { break };
             for file in fs::read_dir(folder.path()).during("looking through the blobs")? {
                 let name = file.during("looking through the blobs")?.file_name();
                 let hex = format!("{}{}", folder.file_name().display(), name.display());

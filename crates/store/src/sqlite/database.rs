@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -53,6 +54,20 @@ pub(super) fn open_readable(path: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
+/// A connection to a database that nobody changes, which may lie on a read-only medium: without locks or side files.
+pub(super) fn open_unchanging(path: &Path) -> Result<Connection, Error> {
+    let escape = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let path: String = path.as_os_str().as_bytes().iter().map(escape).collect();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).during("opening the database")?;
+    db.execute_batch("PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;").during("opening the database")?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}
+
 /// The generation of the data.
 pub(super) fn generation(db: &Connection) -> Result<u64, Error> {
     db.query_row("SELECT generation FROM installation", [], |row| row.get(0)).during("reading the generation")
@@ -62,8 +77,7 @@ pub(super) fn generation(db: &Connection) -> Result<u64, Error> {
 /// what is sealed already is refused.
 pub(super) fn master_key(db: &Connection, dir: &Path, given: Option<MasterKey>) -> Result<MasterKey, Error> {
     let operation = "checking the master key";
-    let sealed: Option<Vec<u8>> =
-        db.query_row("SELECT sealed FROM master_key", [], |row| row.get(0)).optional().during(operation)?;
+    let sealed = sealed_proof(db)?;
     let path = dir.join("master.key");
     let key = match given {
         Some(key) => key,
@@ -77,7 +91,7 @@ pub(super) fn master_key(db: &Connection, dir: &Path, given: Option<MasterKey>) 
         },
     };
     match sealed {
-        Some(sealed) if key.open(PROOF_NAME, &sealed).is_ok() => {}
+        Some(sealed) if opens_proof(&key, &sealed) => {}
         Some(_) => {
             let why = "its secrets were sealed with another master key than the one given";
             return Err(Error::unreadable(dir.display(), why));
@@ -90,7 +104,19 @@ pub(super) fn master_key(db: &Connection, dir: &Path, given: Option<MasterKey>) 
     Ok(key)
 }
 
-fn read_key(path: &Path) -> Result<Option<MasterKey>, Error> {
+/// The sealed word that proves a master key, if one was ever used.
+pub(super) fn sealed_proof(db: &Connection) -> Result<Option<Vec<u8>>, Error> {
+    let proof = db.query_row("SELECT sealed FROM master_key", [], |row| row.get(0)).optional();
+    proof.during("reading what proves the master key")
+}
+
+/// Whether it is the key that the word was sealed with.
+pub(super) fn opens_proof(key: &MasterKey, proof: &[u8]) -> bool {
+    key.open(PROOF_NAME, proof).is_ok()
+}
+
+/// The key in a file, if there is one.
+pub(super) fn read_key(path: &Path) -> Result<Option<MasterKey>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => MasterKey::from_hex(&text).map(Some).map_err(|why| Error::unreadable(path.display(), why)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

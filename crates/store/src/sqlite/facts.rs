@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::append::{Body, PreparedAppend, blob};
 use super::blobs::{BlobFiles, blocking};
+use super::checksum::Sealed;
 use super::list::{range_conditions, sql_order};
 use super::{During as _, SqliteStore, database};
 use crate::append::{Append, AppendError};
@@ -257,7 +258,7 @@ pub(super) fn marks(values: usize) -> String {
     vec!["?"; values].join(", ")
 }
 
-const COLUMNS: &str = "seq, at, format, kind, body, blob";
+pub(super) const COLUMNS: &str = "seq, at, format, kind, body, blob, item_id, checksum";
 
 /// `None` when there is no such session.
 fn facts_after(
@@ -289,24 +290,34 @@ fn read_rows(
     Ok(facts)
 }
 
-fn read_row(row: &Row<'_>, blobs: &BlobFiles, session: SessionId) -> Result<StoredFact, Error> {
+/// Reads a row of [`COLUMNS`].
+pub(super) fn read_row(row: &Row<'_>, blobs: &BlobFiles, session: SessionId) -> Result<StoredFact, Error> {
     let operation = "reading a fact";
     let seq: u64 = row.get(0).during(operation)?;
-    let at = Timestamp::from_micros(row.get(1).during(operation)?);
+    let at_micros = row.get(1).during(operation)?;
     let format = row.get(2).during(operation)?;
     let kind = row.get_ref(3).during(operation)?.as_str().during(operation)?;
     let inline = row.get_ref(4).during(operation)?.as_blob_or_null().during(operation)?;
+    let spilled = row.get_ref(5).during(operation)?.as_str_or_null().during(operation)?;
+    let item = row.get(6).during(operation)?;
+    let checksum: Option<u32> = row.get(7).during(operation)?;
+    let unreadable = |why: &str| Error::unreadable(format_args!("fact {seq} (`{kind}`) of session {session}"), why);
+
+    let body = inline.or_else(|| spilled.map(str::as_bytes)).ok_or_else(|| unreadable("it has no body"))?;
+    let sealed = Sealed { session, seq, at_micros, format, kind, item, body };
+    if checksum.is_some_and(|checksum| checksum != sealed.checksum()) {
+        return Err(unreadable("it is damaged: its checksum is of other bytes"));
+    }
     let fact = match inline {
         Some(bytes) => database::decode_fact(format, kind, seq, bytes)?,
         None => {
-            let blob: Option<String> = row.get(5).during(operation)?;
-            let bytes = match blob.as_deref().and_then(BlobId::from_hex) {
+            let bytes = match spilled.and_then(BlobId::from_hex) {
                 Some(blob) => blobs.get(&blob)?,
                 None => None,
             };
-            let missing = || Error::unreadable(format_args!("fact {seq} (`{kind}`)"), "the blob it is in is missing");
-            database::decode_fact(format, kind, seq, &bytes.ok_or_else(missing)?)?
+            let bytes = bytes.ok_or_else(|| unreadable("the blob it is in is missing"))?;
+            database::decode_fact(format, kind, seq, &bytes)?
         }
     };
-    Ok(StoredFact { session, seq, at, fact: Arc::new(fact) })
+    Ok(StoredFact { session, seq, at: Timestamp::from_micros(at_micros), fact: Arc::new(fact) })
 }

@@ -4,7 +4,10 @@
 //! that was answered is on the disk.
 
 mod append;
+mod backup;
 mod blobs;
+mod check;
+mod checksum;
 mod database;
 mod facts;
 mod list;
@@ -29,6 +32,9 @@ use blobs::BlobFiles;
 use readers::Readers;
 use writer::Writer;
 
+pub use backup::{CopiedDatabase, copy_database, each_named_blob};
+pub use blobs::SweepLock;
+pub use check::{CheckOptions, check, repair};
 pub use restore::begin_generation;
 
 /// Where the data is.
