@@ -44,6 +44,9 @@ pub(crate) fn options(dir: &Path) -> CheckOptions {
     CheckOptions { dir: dir.to_owned(), master_key: None, unchanging: false, stop: Arc::default() }
 }
 
+/// What the finding says, and how to bring it about.
+type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
+
 fn findings(dir: &Path) -> (Checked, Vec<Finding>) {
     let mut found = Vec::new();
     let checked = check(&options(dir), &mut Anything::default(), &mut |finding| found.push(finding)).unwrap();
@@ -184,7 +187,7 @@ async fn damaged_and_missing_blobs_are_named_with_their_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let blob = sample(dir.path()).await;
     let whole = fs::read(&blob).unwrap();
-    let damages: [(&str, Box<dyn Fn()>); 3] = [
+    let damages: [Damage<'_>; 3] = [
         ("is damaged", Box::new(|| fs::write(&blob, &whole[1..]).unwrap())),
         (
             "is damaged",
