@@ -2,6 +2,7 @@
 
 mod support;
 
+mod abandoned;
 mod agents;
 mod connections;
 mod environments;
