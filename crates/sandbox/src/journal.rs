@@ -6,6 +6,9 @@
 //!
 //! Format: eight bytes of magic, then frames of kind (1), length (4, little-endian), payload, checksum (4). A frame that
 //! is cut short or garbled ends the record; a kind that is not known is skipped.
+//!
+//! Every state of the file has one verdict ([`judge`]). A call is run only if it has certainly not started: its record is
+//! missing, empty or whole, is of this boot of the machine, and was not put back to an earlier time by a restore.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,13 +123,35 @@ pub struct Record {
     pub stdout: Vec<u8>,
     /// What it printed as errors.
     pub stderr: Vec<u8>,
+    /// What is wrong with the file, if anything is. What was read before that is right.
+    pub flaw: Option<Flaw>,
+}
+
+/// What can be wrong with a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It doesn't begin as a journal does.
+    Foreign,
+    /// It was begun by a later version of this program.
+    Later,
+    /// It ends in a frame that is cut short or garbled.
+    Torn,
 }
 
 impl Record {
     /// Reads a journal up to its end or the first torn frame.
     pub fn read(file: &[u8]) -> Self {
         let mut record = Self::default();
-        let mut rest = file.strip_prefix(MAGIC).unwrap_or_default();
+        let Some(mut rest) = file.strip_prefix(MAGIC) else {
+            let family = &MAGIC[..MAGIC.len() - 1];
+            record.flaw = match file {
+                [] => None,
+                _ if file.len() < MAGIC.len() && MAGIC.starts_with(file) => Some(Flaw::Torn),
+                _ if file.starts_with(family) => Some(Flaw::Later),
+                _ => Some(Flaw::Foreign),
+            };
+            return record;
+        };
         while let Some((kind, payload, after)) = next_frame(rest) {
             rest = after;
             match Entry::decode(kind, payload) {
@@ -138,6 +163,7 @@ impl Record {
                 None => {}
             }
         }
+        record.flaw = (!rest.is_empty()).then_some(Flaw::Torn);
         record
     }
 
@@ -189,25 +215,41 @@ pub enum Verdict {
     Run,
 }
 
-/// Judges a call whose journal nobody can write any more.
-///
-/// `boot` is the machine's present boot; `may_be_older` says that the call may have been ordered on an earlier one.
-pub fn judge(record: Record, boot: &str, may_be_older: bool) -> Verdict {
-    let Record { boot: ordered_on, started, .. } = &record;
+/// From when a call may be, by the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It was asked for on this boot of the machine, and since the last restore of a backup.
+    Present,
+    /// It may have been asked for on an earlier boot, whose crash can have lost its journal.
+    BeforeBoot,
+    /// It was asked for before the log and the files were put back to an earlier time: it may have gone on after that.
+    BeforeRestore,
+}
+
+/// Judges a call whose journal nobody can write any more. `boot` is the machine's present boot.
+pub fn judge(record: Record, boot: &str, age: Age) -> Verdict {
     let interrupted = |reason: &str| Verdict::Ended(CallEnd::Interrupted { reason: reason.to_owned() });
-    match (record.ending.is_some(), *started, ordered_on.as_deref()) {
-        (true, _, _) => Verdict::Ended(CallEnd::Exited(record.into_exit().unwrap_or_default())),
-        (false, true, _) => interrupted("the sandbox ended while the call was running"),
-        (false, false, Some(on)) if on == boot => Verdict::Run,
-        (false, false, Some(_)) => interrupted("the machine restarted after the call was ordered"),
-        (false, false, None) if may_be_older => interrupted("the machine restarted after the call was ordered"),
-        (false, false, None) => Verdict::Run,
+    let Record { boot: ordered_on, started, ending, flaw, .. } = &record;
+    match (ending.is_some(), *started, *flaw, age, ordered_on.as_deref()) {
+        (true, ..) => Verdict::Ended(CallEnd::Exited(record.into_exit().unwrap_or_default())),
+        (false, true, ..) => interrupted("the sandbox ended while the call was running"),
+        (false, false, Some(Flaw::Later), ..) => interrupted("its record was written by a later version of Tenure"),
+        (false, false, Some(Flaw::Foreign | Flaw::Torn), ..) => interrupted("its record is damaged"),
+        (false, false, None, Age::BeforeRestore, _) => {
+            interrupted("a backup was restored after the call was asked for")
+        }
+        // The boot's name is surer than the clock.
+        (false, false, None, Age::Present | Age::BeforeBoot, Some(on)) if on == boot => Verdict::Run,
+        (false, false, None, Age::Present | Age::BeforeBoot, Some(_)) | (false, false, None, Age::BeforeBoot, None) => {
+            interrupted("the machine restarted after the call was asked for")
+        }
+        (false, false, None, Age::Present, None) => Verdict::Run,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Entry, MAGIC, Record, Stream, Verdict, judge};
+    use super::{Age, Ending, Entry, Flaw, MAGIC, Record, Stream, Verdict, judge};
     use crate::CallEnd;
 
     fn file(entries: &[Entry]) -> Vec<u8> {
@@ -243,7 +285,10 @@ mod tests {
         let ends: Vec<usize> = (0..=entries.len()).map(|n| file(&entries[..n]).len()).collect();
         for cut in 0..bytes.len() {
             let complete = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
-            assert_eq!(Record::read(&bytes[..cut]), Record::read(&file(&entries[..complete])), "cut at {cut}");
+            let is_whole = cut == 0 || ends.contains(&cut);
+            let expected =
+                Record { flaw: (!is_whole).then_some(Flaw::Torn), ..Record::read(&file(&entries[..complete])) };
+            assert_eq!(Record::read(&bytes[..cut]), expected, "cut at {cut}");
         }
     }
 
@@ -251,7 +296,8 @@ mod tests {
     fn zeros_of_a_crashed_file_system_end_the_record() {
         let mut bytes = file(&whole()[..2]);
         bytes.extend([0; 64]);
-        assert_eq!(Record::read(&bytes), Record::read(&file(&whole()[..2])));
+        let before = Record::read(&file(&whole()[..2]));
+        assert_eq!(Record::read(&bytes), Record { flaw: Some(Flaw::Torn), ..before });
     }
 
     #[test]
@@ -265,25 +311,54 @@ mod tests {
     #[test]
     fn every_state_of_a_journal_has_one_verdict() {
         let entries = whole();
-        let shown =
-            |count: usize, boot: &str, older: bool| match judge(Record::read(&file(&entries[..count])), boot, older) {
-                Verdict::Run => "run".to_owned(),
-                Verdict::Ended(CallEnd::Exited(_)) => "result".to_owned(),
-                Verdict::Ended(CallEnd::Interrupted { .. }) => "interrupted".to_owned(),
-            };
+        let (now, boot, restore) = (Age::Present, Age::BeforeBoot, Age::BeforeRestore);
         let table = [
-            (0, "b1", false, "run"),
-            (0, "b1", true, "interrupted"),
-            (1, "b1", false, "run"),
-            (1, "b1", true, "run"),
-            (1, "b2", false, "interrupted"),
-            (2, "b1", false, "interrupted"),
-            (5, "b1", false, "interrupted"),
-            (6, "b1", false, "result"),
-            (6, "b2", true, "result"),
+            (0, "b1", now, "run"),
+            (0, "b1", boot, "interrupted"),
+            (0, "b1", restore, "interrupted"),
+            (1, "b1", now, "run"),
+            (1, "b1", boot, "run"),
+            (1, "b1", restore, "interrupted"),
+            (1, "b2", now, "interrupted"),
+            (2, "b1", now, "interrupted"),
+            (5, "b1", now, "interrupted"),
+            (6, "b1", now, "result"),
+            (6, "b2", boot, "result"),
+            (6, "b2", restore, "result"),
         ];
-        for (count, boot, older, expected) in table {
-            assert_eq!(shown(count, boot, older), expected, "{count} entries, boot {boot}, older {older}");
+        for (count, boot, age, expected) in table {
+            assert_eq!(verdict(&file(&entries[..count]), boot, age), expected, "{count} entries, boot {boot}, {age:?}");
+        }
+        assert_eq!(verdict(b"", "b1", now), "run");
+        assert_eq!(verdict(b"", "b1", boot), "interrupted");
+        assert_eq!(verdict(b"", "b1", restore), "interrupted");
+    }
+
+    fn verdict(bytes: &[u8], boot: &str, age: Age) -> &'static str {
+        match judge(Record::read(bytes), boot, age) {
+            Verdict::Run => "run",
+            Verdict::Ended(CallEnd::Exited(_)) => "result",
+            Verdict::Ended(CallEnd::Interrupted { .. }) => "interrupted",
+        }
+    }
+
+    /// Wherever it was cut, and whichever of its bytes changed, a call that has begun to be written isn't run again, unless
+    /// what is left is the whole record of one that hasn't started.
+    #[test]
+    fn a_damaged_journal_never_lets_a_call_run_again() {
+        let bytes = file(&whole());
+        let clean: Vec<usize> = vec![0, MAGIC.len(), file(&whole()[..1]).len()];
+        for cut in 0..bytes.len() {
+            let expected = if clean.contains(&cut) { "run" } else { "interrupted" };
+            assert_eq!(verdict(&bytes[..cut], "b1", Age::Present), expected, "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x10;
+            assert_eq!(verdict(&bytes, "b1", Age::Present), "interrupted", "byte {at} changed");
+        }
+        for garbage in [&b"\0\0\0\0\0\0\0\0\0\0"[..], b"TENUREJ2", b"hello\n", &[0xff; 4_096]] {
+            assert_eq!(verdict(garbage, "b1", Age::Present), "interrupted", "{garbage:?}");
         }
     }
 }

@@ -115,7 +115,10 @@ impl Native {
     async fn attach(&self, session: SessionId) -> io::Result<Option<NativeSandbox>> {
         let session_dir = self.session_dir(session);
         match Channel::connect(&session_dir, KEEPER_SOCKET).await {
-            Ok(channel) => NativeSandbox::attach(session, session_dir, channel, Arc::clone(&self.supervisor)).await,
+            Ok(channel) => {
+                let (root, supervisor) = (self.dir.clone(), Arc::clone(&self.supervisor));
+                NativeSandbox::attach(session, root, session_dir, channel, supervisor).await
+            }
             Err(error) if nobody_listens(&error) => Ok(None),
             Err(error) => Err(error),
         }

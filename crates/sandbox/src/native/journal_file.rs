@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, fcntl_add_seals, flock, memfd_create};
 use tenure_core::id::ItemId;
 
-use crate::journal::{Entry, MAGIC, Record};
+use super::files::restored_at;
+use crate::journal::{Age, Entry, MAGIC, Record};
 use crate::order::Work;
 
 /// The journal of a call as the server sees it: a path, opened afresh for each look.
@@ -103,8 +104,18 @@ pub(crate) fn boot_id() -> &'static str {
     })
 }
 
+/// From when a call is that was asked for at this time, below this sandbox directory; none is known of a new one.
+pub(crate) fn age(root: &Path, asked_at: Option<SystemTime>) -> io::Result<Age> {
+    let Some(asked_at) = asked_at else { return Ok(Age::Present) };
+    Ok(match restored_at(root)? {
+        Some(restored) if asked_at < restored => Age::BeforeRestore,
+        Some(_) | None if asked_at < booted_at() => Age::BeforeBoot,
+        Some(_) | None => Age::Present,
+    })
+}
+
 /// When this boot of the machine began.
-pub(crate) fn booted_at() -> SystemTime {
+fn booted_at() -> SystemTime {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)

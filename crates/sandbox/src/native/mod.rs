@@ -2,6 +2,7 @@
 
 mod backend;
 mod channel;
+mod files;
 mod journal_file;
 mod leftovers;
 mod probe;
@@ -10,6 +11,7 @@ mod supervisor_link;
 mod trash;
 
 pub use backend::{Native, NativeConfig, cgroup_name};
+pub use files::{Damage, Noted, Saved, check_files, load_files, mark_restored, save_files, strays};
 
 /// Makes the attempts of [`probe`](crate::Backend::probe) that are safe outside of a sandbox in this very process: the
 /// control that shows that they can succeed.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::channel::Channel;
-use super::journal_file::{JournalFile, begin, boot_id, booted_at, read_locked, write_order};
+use super::journal_file::{JournalFile, age, begin, boot_id, read_locked, write_order};
 use super::supervisor_link::SupervisorLink;
 use crate::journal::{Verdict, judge};
 use crate::wire::{Greeting, KeeperAsk, KeeperTell, SupervisorAsk, decode, encode};
@@ -30,6 +30,8 @@ pub(crate) struct NativeSandbox {
 #[derive(Debug)]
 struct Shared {
     session: SessionId,
+    /// The directory of all sandboxes.
+    root: PathBuf,
     session_dir: PathBuf,
     channel: Channel,
     waiting: Mutex<HashMap<ItemId, Waiting>>,
@@ -51,6 +53,7 @@ impl NativeSandbox {
     /// Greets the keeper on this connection; `None` if it is gone.
     pub(crate) async fn attach(
         session: SessionId,
+        root: PathBuf,
         session_dir: PathBuf,
         channel: Channel,
         supervisor: Arc<SupervisorLink>,
@@ -64,7 +67,7 @@ impl NativeSandbox {
             return Err(io::Error::other(format!("the keeper speaks versions {} to {}", greeting.min, greeting.max)));
         }
         let (lost, _) = watch::channel(None);
-        let shared = Arc::new(Shared { session, session_dir, channel, waiting: Mutex::default(), lost });
+        let shared = Arc::new(Shared { session, root, session_dir, channel, waiting: Mutex::default(), lost });
         let reader = tokio::spawn(Arc::clone(&shared).read());
         Ok(Some(Self { shared, supervisor, reader }))
     }
@@ -220,7 +223,7 @@ impl Shared {
     async fn run_alone(&self, order: Order, journal: &JournalFile) -> Result<CallEnd, Error> {
         let failed = |error| Error::failed("reading a call's journal")(error);
         let call = order.call;
-        let may_be_older = order.asked_at.is_some_and(|asked| asked < booted_at());
+        let age = age(&self.root, order.asked_at).map_err(failed)?;
         let mut order = Some(order);
         loop {
             let Some(mut file) = journal.try_lock().map_err(failed)? else {
@@ -235,7 +238,7 @@ impl Shared {
                 journal.wait_unlocked().await.map_err(failed)?;
                 continue;
             };
-            match judge(read_locked(&mut file).map_err(failed)?, boot_id(), may_be_older) {
+            match judge(read_locked(&mut file).map_err(failed)?, boot_id(), age) {
                 Verdict::Ended(end) => return Ok(end),
                 Verdict::Run if self.lost.borrow().is_some() => return Err(Error::Lost),
                 Verdict::Run => {}

@@ -14,11 +14,11 @@ mod skeleton;
 mod start;
 
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};
-pub(crate) use create::KEEPER_SOCKET;
+pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
-pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, start};
+pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
 
 /// The uids and gids of a sandbox's files on disk: this many, from this one on, whichever range the sandbox has itself.
 /// So layers can be shared between sandboxes.

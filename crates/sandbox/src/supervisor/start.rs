@@ -71,8 +71,9 @@ pub(crate) fn start(ops: Ops) -> ! {
     std::process::exit(code)
 }
 
-/// It holds some files open for each sandbox. Tools get the usual number again.
-fn allow_many_files() {
+/// Lets this process have as many files open as it may. A supervisor holds some for each sandbox; tools get the usual
+/// number again.
+pub(crate) fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });

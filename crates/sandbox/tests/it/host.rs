@@ -25,6 +25,12 @@ impl Host {
         Self { backend, dir }
     }
 
+    /// A backend on what lies in this directory.
+    pub(crate) fn at(dir: tempfile::TempDir) -> Self {
+        let backend = Arc::new(Native::new(config(dir.path(), |_| {})));
+        Self { backend, dir }
+    }
+
     /// Another backend on the same directory, as after a restart of the server.
     pub(crate) fn restarted(&mut self) {
         self.restarted_with(|_| {});

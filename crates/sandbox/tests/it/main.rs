@@ -3,6 +3,7 @@
 mod conformance;
 mod crash;
 mod escape;
+mod files;
 mod host;
 mod limits;
 mod refusal;

@@ -1,0 +1,14 @@
+//! The files of sessions, for backups: written to a stream, read back, and checked where they lie.
+
+mod check;
+mod load;
+mod pax;
+mod restored;
+mod save;
+
+pub(crate) use restored::restored_at;
+
+pub use check::{Damage, check_files, strays};
+pub use load::load_files;
+pub use restored::mark_restored;
+pub use save::{Noted, Saved, save_files};
