@@ -85,12 +85,21 @@ pub enum Refusal {
 /// What follows from `command`. What was due by itself at `moment` is applied first.
 pub fn decide(state: &State, command: Command, moment: Moment) -> Decision {
     let mut draft = Draft::new(state, moment);
-    lifetime::apply_due(&mut draft);
+    // What waits to be tried again wasn't under way when the server died, so it is left until that is judged.
+    let recovers = matches!(command, Command::Recover(_));
+    match recovers {
+        true => lifetime::apply_due_ends(&mut draft),
+        false => lifetime::apply_due(&mut draft),
+    }
     draft.settle();
     let due = draft.facts.len();
     match command.decide(&mut draft) {
         Ok(()) => {
             draft.settle();
+            if recovers {
+                lifetime::apply_due(&mut draft);
+                draft.settle();
+            }
             Decision { facts: draft.facts, refusal: None }
         }
         Err(refusal) => {

@@ -28,7 +28,7 @@ pub enum Effect {
         /// Which.
         call: ItemId,
     },
-    /// End a call and everything it started; not answered.
+    /// End a call and everything it started; answered by `FinishCall`.
     CancelCall {
         /// Which.
         call: ItemId,
@@ -75,17 +75,18 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         Fact::CallEnded { call, ending: CallEnding::Cancelled, .. } => vec![Effect::CancelCall { call: *call }],
         Fact::SandboxStarting { sandbox } => vec![Effect::StartSandbox { sandbox: *sandbox }],
         // A call that had started when the last sandbox died is judged by its journal in the new one.
-        Fact::SandboxRunning { .. } => started_calls(state),
+        // So is one that waited for its session to be taken up again.
+        Fact::SandboxRunning { .. } | Fact::ThreadRunning { .. } => started_calls(state),
         Fact::SandboxStopping { sandbox, .. } => vec![stop(state, *sandbox)],
         Fact::SessionClosing { .. } | Fact::SandboxAbsent { .. } => removal(state),
         Fact::AttemptEnded { .. }
         | Fact::CallEnded { .. }
+        | Fact::CallSettled { .. }
         | Fact::SessionCreated { .. }
         | Fact::SessionUpdated { .. }
         | Fact::InputQueued { .. }
         | Fact::InputProcessed { .. }
         | Fact::InputWithdrawn { .. }
-        | Fact::ThreadRunning { .. }
         | Fact::ThreadIdle { .. }
         | Fact::ThreadRescheduled { .. }
         | Fact::SessionRunning { .. }
@@ -96,6 +97,7 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         | Fact::MessageSaid { .. }
         | Fact::CallRequested { .. }
         | Fact::ErrorRaised { .. }
+        | Fact::SessionRecovered { .. }
         | Fact::SessionHeld {}
         | Fact::SessionResumed {}
         | Fact::SessionEnded { .. } => Vec::new(),
@@ -111,13 +113,21 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
     match state.sandbox {
         Sandbox::Absent { .. } => wanted.extend(removal(state)),
         Sandbox::Starting { sandbox } => wanted.push(Effect::StartSandbox { sandbox }),
-        Sandbox::Running { .. } => wanted.extend(started_calls(state)),
+        Sandbox::Running { .. } => {
+            wanted.extend(state.thread.ending.iter().map(|call| Effect::CancelCall { call: *call }));
+            wanted.extend(started_calls(state));
+        }
         Sandbox::Stopping { sandbox, .. } => wanted.push(stop(state, sandbox)),
     }
     wanted
 }
 
+/// Calls that are in the sandbox, unless taking them up has to wait.
 fn started_calls(state: &State) -> Vec<Effect> {
+    let waits = matches!(state.thread.activity, Activity::Rescheduling { .. });
+    if waits || !matches!(state.sandbox, Sandbox::Running { .. }) {
+        return Vec::new();
+    }
     let started = state.thread.calls.iter().filter(|open| open.progress == CallProgress::Started);
     started.map(|open| Effect::RunCall { call: open.call }).collect()
 }

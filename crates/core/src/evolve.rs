@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::content::Block;
-use crate::fact::{AttemptEnding, Fact, Gate, StoredFact, Thinking};
+use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, StoredFact, Thinking};
 use crate::id::ItemId;
 use crate::model::{Part, Role};
 use crate::session::{
@@ -39,7 +39,10 @@ impl State {
                 self.queue.push_back(Queued { item: *item, seq: stored.seq, input: input.clone() });
                 self.last_active_at = at;
             }
-            Fact::InputProcessed { item, input, .. } => self.take_in(*item, input, at),
+            Fact::InputProcessed { item, input, .. } => {
+                self.fruitless_recoveries = 0;
+                self.take_in(*item, input, at);
+            }
             Fact::InputWithdrawn { item, .. } => self.queue.retain(|queued| queued.item != *item),
             Fact::ThreadRunning { turn, .. } => {
                 if self.thread.turn != Some(*turn) {
@@ -73,12 +76,11 @@ impl State {
             }
             Fact::AttemptEnded { usage, ending, .. } => {
                 self.tokens.add(*usage);
-                self.thread.activity = match ending {
-                    AttemptEnding::Replied
-                    | AttemptEnding::Failed
-                    | AttemptEnding::Interrupted
-                    | AttemptEnding::Lost => Activity::Calling,
-                };
+                self.thread.activity = Activity::Calling;
+                match ending {
+                    AttemptEnding::Replied => self.fruitless_recoveries = 0,
+                    AttemptEnding::Failed | AttemptEnding::Interrupted | AttemptEnding::Lost => {}
+                }
             }
             Fact::ThinkingSaid { thinking, .. } => {
                 let part = match thinking {
@@ -111,11 +113,24 @@ impl State {
                     open.asked_at = at;
                 }
             }
-            Fact::CallEnded { call, content, is_error, .. } => self.close_call(*call, content, *is_error),
+            Fact::CallEnded { call, ending, content, is_error, .. } => {
+                self.close_call(*call, content, *is_error);
+                match ending {
+                    CallEnding::Finished => self.fruitless_recoveries = 0,
+                    CallEnding::Cancelled => self.thread.ending.push(*call),
+                    CallEnding::Skipped | CallEnding::Denied | CallEnding::Lost => {}
+                }
+            }
+            Fact::CallSettled { call } => self.thread.ending.retain(|ending| ending != call),
             Fact::SandboxStarting { sandbox } => self.sandbox = Sandbox::Starting { sandbox: *sandbox },
             Fact::SandboxRunning { sandbox } => self.sandbox = Sandbox::Running { sandbox: *sandbox, since: at },
             Fact::SandboxStopping { sandbox, why } => self.sandbox = Sandbox::Stopping { sandbox: *sandbox, why: *why },
-            Fact::SandboxAbsent { why, .. } => self.sandbox = Sandbox::Absent { why: *why },
+            Fact::SandboxAbsent { why, .. } => {
+                self.sandbox = Sandbox::Absent { why: *why };
+                // Whatever ran in it is over.
+                self.thread.ending.clear();
+            }
+            Fact::SessionRecovered { fruitless } => self.fruitless_recoveries = *fruitless,
             Fact::SessionHeld {} => self.held = true,
             Fact::SessionResumed {} => {
                 self.held = false;

@@ -213,6 +213,11 @@ pub enum Fact {
         /// Which.
         call: ItemId,
     },
+    /// A cancelled call is done with: everything it started is over, or nothing more can be done about it.
+    CallSettled {
+        /// Which.
+        call: ItemId,
+    },
     /// A call is over.
     CallEnded {
         /// Shown under this id.
@@ -261,6 +266,11 @@ pub enum Fact {
         /// The cause, for a person.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// The server died while the session worked, and what was cut off is taken up.
+    SessionRecovered {
+        /// How many times in a row this has happened without progress in between, this one included.
+        fruitless: u32,
     },
     /// Somebody stopped the session: it does nothing more until resumed or spoken to.
     SessionHeld {},
@@ -366,6 +376,11 @@ pub enum Problem {
         /// How many are allowed.
         limit: u32,
     },
+    /// The server died again and again while the session worked, without progress in between.
+    ServerDied {
+        /// How many times in a row.
+        times: u32,
+    },
 }
 
 /// What happens after an error.
@@ -419,12 +434,14 @@ impl Fact {
             Self::MessageSaid { .. } => "message_said",
             Self::CallRequested { .. } => "call_requested",
             Self::CallStarted { .. } => "call_started",
+            Self::CallSettled { .. } => "call_settled",
             Self::CallEnded { .. } => "call_ended",
             Self::ErrorRaised { .. } => "error_raised",
             Self::SandboxStarting { .. } => "sandbox_starting",
             Self::SandboxRunning { .. } => "sandbox_running",
             Self::SandboxStopping { .. } => "sandbox_stopping",
             Self::SandboxAbsent { .. } => "sandbox_absent",
+            Self::SessionRecovered { .. } => "session_recovered",
             Self::SessionHeld {} => "session_held",
             Self::SessionResumed {} => "session_resumed",
             Self::SessionClosing { .. } => "session_closing",
@@ -457,11 +474,13 @@ impl Fact {
             | Self::MessageSaid { .. }
             | Self::CallRequested { .. }
             | Self::CallStarted { .. }
+            | Self::CallSettled { .. }
             | Self::ErrorRaised { .. }
             | Self::SandboxStarting { .. }
             | Self::SandboxRunning { .. }
             | Self::SandboxStopping { .. }
             | Self::SandboxAbsent { .. }
+            | Self::SessionRecovered { .. }
             | Self::SessionHeld {}
             | Self::SessionResumed {}
             | Self::SessionClosing { .. }
@@ -498,10 +517,12 @@ impl Fact {
             | Self::SessionEnded { item, .. } => Some(*item),
             Self::SessionCreated { .. }
             | Self::CallStarted { .. }
+            | Self::CallSettled { .. }
             | Self::SandboxStarting { .. }
             | Self::SandboxRunning { .. }
             | Self::SandboxStopping { .. }
             | Self::SandboxAbsent { .. }
+            | Self::SessionRecovered { .. }
             | Self::SessionHeld {}
             | Self::SessionResumed {}
             | Self::SessionClosing { .. } => None,

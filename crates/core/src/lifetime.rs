@@ -13,8 +13,17 @@ pub fn next_due(state: &State) -> Option<Timestamp> {
 
 /// Applies everything that is due by the draft's time, the earliest first.
 pub(crate) fn apply_due(draft: &mut Draft) {
+    apply(draft, |_| true);
+}
+
+/// The same, but nothing is tried again.
+pub(crate) fn apply_due_ends(draft: &mut Draft) {
+    apply(draft, |due| !matches!(due, Due::Retry { .. }));
+}
+
+fn apply(draft: &mut Draft, wanted: impl Fn(Due) -> bool) {
     loop {
-        let due = all_due(&draft.state).into_iter().flatten().filter(|(at, _)| *at <= draft.at);
+        let due = all_due(&draft.state).into_iter().flatten().filter(|(at, due)| *at <= draft.at && wanted(*due));
         match due.min_by_key(|(at, _)| *at) {
             None => return,
             Some((_, Due::Retry { failures })) => draft.retry(failures),

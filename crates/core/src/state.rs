@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fact::{Fact, StoredFact};
 use crate::id::{ItemId, SessionId, ThreadId, TurnId};
-use crate::model::TokenUsage;
+use crate::model::{Part, TokenUsage};
 use crate::phase::{Fold, Phase};
 use crate::session::{
     Absent, Activity, CallProgress, Definition, Input, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,
@@ -15,6 +15,9 @@ use crate::session::{
 use crate::summary::Summary;
 use crate::time::Timestamp;
 use crate::transcript::Transcript;
+
+/// Messages in which results may stand that have only just been stored.
+const RECENT_MESSAGES: usize = 4;
 
 /// A session's state. It changes only through [`evolve`](State::evolve).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct State {
     pub thread: Thread,
     /// Input that waits for its turn, oldest first.
     pub queue: VecDeque<Queued>,
+    /// How many times in a row the server died while the session worked, without progress in between.
+    #[serde(default)]
+    pub fruitless_recoveries: u32,
     /// All tokens.
     pub tokens: TokenUsage,
     /// Milliseconds worked, up to `working_since`.
@@ -70,6 +76,9 @@ pub struct Thread {
     pub attempts: u32,
     /// Calls without a result, in the order the model made them.
     pub calls: Vec<OpenCall>,
+    /// Calls that were cancelled while they ran and may still be running.
+    #[serde(default)]
+    pub ending: Vec<ItemId>,
     /// What its model is sent.
     pub transcript: Transcript,
 }
@@ -104,9 +113,11 @@ impl State {
                 turn: None,
                 attempts: 0,
                 calls: Vec::new(),
+                ending: Vec::new(),
                 transcript: Transcript::default(),
             },
             queue: VecDeque::new(),
+            fruitless_recoveries: 0,
             tokens: TokenUsage::default(),
             active_ms: 0,
             working_since: None,
@@ -146,6 +157,16 @@ impl State {
         self.thread.calls.iter().find(|open| open.call == call)
     }
 
+    /// The calls whose results its model was sent last, or is to be sent next.
+    pub fn recent_results(&self) -> Vec<ItemId> {
+        let parts = self.thread.transcript.newest(RECENT_MESSAGES).flat_map(|message| &message.parts);
+        let results = parts.filter_map(|part| match part {
+            Part::ToolResult { call, .. } => Some(*call),
+            Part::Content { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolUse { .. } => None,
+        });
+        results.collect()
+    }
+
     /// Calls that wait for somebody outside.
     pub fn blockers(&self) -> Vec<ItemId> {
         let blocked = self.thread.calls.iter().filter(|open| open.is_blocked());
@@ -171,6 +192,7 @@ impl State {
     fn is_unsettled(&self) -> bool {
         let waits_for_room = self.sandbox == Sandbox::Absent { why: Absent::Queued };
         let closing = matches!(self.lifecycle, Lifecycle::Closing { .. });
+        // A sandbox that may be alive is looked at anyway, and with it calls that may still be ending.
         self.fold() == Fold::Working || waits_for_room || closing
     }
 

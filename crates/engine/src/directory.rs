@@ -8,11 +8,11 @@ use tenure_core::command::{Command, ReportSandbox, SandboxReport};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{SandboxId, SessionId, TenantId};
 use tenure_core::state::State;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::engine::Shared;
 use crate::error::Error;
-use crate::owner::{Executed, Owner};
+use crate::owner::{Executed, life};
 use crate::view::Keyed;
 
 /// Requests that may wait for one session.
@@ -33,8 +33,8 @@ pub(crate) enum Mail {
     },
     /// The outcome of an effect, or the time; there is nobody to answer.
     Outcome(Command),
-    /// The server has started again: decide what is lost, and take up what isn't.
-    Recover { sandbox_alive: bool },
+    /// The server has started again, and this session's turn has come: decide what is lost, and take up what isn't.
+    Recover { sandbox_alive: bool, ended_cleanly: bool, turn: OwnedSemaphorePermit },
     /// Somebody deletes the session: it goes if it may, and its owner with it.
     Delete { tenant: TenantId, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -66,7 +66,7 @@ impl Directory {
     ) -> Result<Executed, Error> {
         let (reply, answer) = oneshot::channel();
         self.post(session, Mail::Request { tenant, command: command.into(), keyed, reply })?;
-        answer.await.map_err(|_| Error::busy())?
+        answer.await.map_err(|_| Error::broken_off(session))?
     }
 
     /// Brings a session the outcome of an effect.
@@ -75,7 +75,7 @@ impl Directory {
         if let Err(refused) = self.try_post(session, mail) {
             // The mailbox is full of people's requests: outcomes wait for room instead of being lost.
             let directory = self.clone();
-            tokio::spawn(async move { directory.insist(session, refused).await });
+            tokio::spawn(async move { directory.wait_for_room(session, refused).await });
         }
     }
 
@@ -98,7 +98,7 @@ impl Directory {
             Entry::Occupied(_) => return,
             Entry::Vacant(vacant) => drop(vacant.insert(sender)),
         }
-        Owner::adopt(shared, state, facts, mailbox);
+        life::adopt(shared, state, facts, mailbox);
     }
 
     /// Lets go of a session if nothing waits for it. Mail is posted under the same lock, so none is lost.
@@ -128,13 +128,20 @@ impl Directory {
         owners.insert(session, sender);
         drop(owners);
         let runtime = shared.runtime.clone();
-        runtime.spawn(Owner::wake(shared, session, mailbox));
+        runtime.spawn(life::wake(shared, session, mailbox));
         sent.map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(mail) | mpsc::error::TrySendError::Closed(mail) => mail,
         })
     }
 
-    async fn insist(&self, session: SessionId, mail: Box<Mail>) {
+    /// Posts mail as soon as there is room for it.
+    pub(crate) async fn insist(&self, session: SessionId, mail: Mail) {
+        if let Err(refused) = self.try_post(session, Box::new(mail)) {
+            self.wait_for_room(session, refused).await;
+        }
+    }
+
+    async fn wait_for_room(&self, session: SessionId, mail: Box<Mail>) {
         let owner = self.lock().get(&session).cloned();
         let Some(owner) = owner else {
             let _ = self.try_post(session, mail);

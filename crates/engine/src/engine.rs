@@ -225,5 +225,6 @@ impl Engine {
         for task in self.background.get().into_iter().flatten() {
             task.abort();
         }
+        recovery::note_clean_end(&*self.shared.store).await;
     }
 }

@@ -59,6 +59,11 @@ impl Error {
         Self::NotFound { what, id: id.to_string() }
     }
 
+    /// The session's owner broke off by a mistake of ours.
+    pub(crate) fn broken_off(session: impl fmt::Display) -> Self {
+        Self::Internal(format!("the owner of session {session} broke off").into())
+    }
+
     pub(crate) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), message: message.into() }
     }

@@ -13,6 +13,7 @@ mod sessions;
 
 mod view;
 
+mod backoff;
 mod clock;
 mod error;
 mod failpoint;

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tenure_core::command::{Command, Recover, ReportSandbox, SandboxReport};
 use tenure_core::decide::{Decision, Refusal, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
-use tenure_core::id::{AttemptId, ItemId, SessionId, TenantId};
+use tenure_core::id::{AttemptId, ItemId, TenantId};
 use tenure_core::phase::Fold;
 use tenure_core::session::{Activity, Sandbox};
 use tenure_core::state::State;
@@ -16,6 +15,7 @@ use tenure_store::{Append, AppendError, FeedKind};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::backoff::Backoff;
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
@@ -24,13 +24,11 @@ use crate::live::Channel;
 use crate::view::{Done, Keyed, SessionView};
 
 mod call;
+pub(crate) mod life;
 mod load;
 mod model;
 
 pub(crate) use load::FORMAT as STATE_FORMAT;
-
-/// How long to wait before an outcome that couldn't be stored is stored again.
-const STORE_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a command did.
 #[derive(Debug, Clone)]
@@ -42,14 +40,14 @@ pub(crate) struct Executed {
 }
 
 /// An awake session.
-pub(crate) struct Owner {
+pub(crate) struct Owner<'m> {
     shared: Arc<Shared>,
     state: State,
-    mailbox: mpsc::Receiver<Box<Mail>>,
+    mailbox: &'m mut mpsc::Receiver<Box<Mail>>,
     channel: Arc<Channel>,
     /// The place up to which the kept state is good.
     saved_seq: u64,
-    attempts: HashMap<AttemptId, AbortHandle>,
+    attempts: HashMap<AttemptId, InFlight>,
     calls: HashMap<ItemId, call::Running>,
     ending: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -61,40 +59,25 @@ enum Next {
     LetGo,
 }
 
-impl Owner {
-    /// Wakes a session from the store and serves its mail. Mail for a session that doesn't exist is refused.
-    pub(crate) async fn wake(shared: Arc<Shared>, session: SessionId, mut mailbox: mpsc::Receiver<Box<Mail>>) {
-        match Box::pin(load::load(&*shared.store, session)).await {
-            Ok(Some((state, saved_seq))) => Box::pin(Self::new(shared, state, saved_seq, mailbox).run()).await,
-            Ok(None) => {
-                load::refuse(&shared, session, &mut mailbox, || Error::not_found("session", session.prefixed()));
-            }
-            Err(error) => {
-                tracing::error!(%session, error = &error as &dyn std::error::Error, "session not loaded");
-                load::refuse(&shared, session, &mut mailbox, || Error::Internal(Box::new(error.clone())));
-            }
-        }
-    }
+/// A model request in flight. It ends with its owner, who alone would take its outcome.
+#[derive(Debug)]
+struct InFlight(AbortHandle);
 
-    /// Serves a session that was just created, whose first facts are stored.
-    pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: mpsc::Receiver<Box<Mail>>) {
-        let wanted: Vec<Effect> = facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
-        let runtime = shared.runtime.clone();
-        let mut owner = Self::new(shared, state, 0, mailbox);
-        runtime.spawn(async move {
-            owner.carry_out(wanted, Origin::Now);
-            owner.run().await;
-        });
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.abort();
     }
+}
 
-    fn new(shared: Arc<Shared>, mut state: State, saved_seq: u64, mailbox: mpsc::Receiver<Box<Mail>>) -> Self {
+impl<'m> Owner<'m> {
+    fn new(shared: Arc<Shared>, mut state: State, saved_seq: u64, mailbox: &'m mut mpsc::Receiver<Box<Mail>>) -> Self {
         state.definition = shared.definitions.share(state.definition);
         let channel = shared.channels.of(state.session);
         let (attempts, calls) = (HashMap::new(), HashMap::new());
         Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending: Vec::new() }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let linger = self.shared.config.awake_linger;
         loop {
             let next = match tokio::time::timeout(linger, self.mailbox.recv()).await {
@@ -106,7 +89,7 @@ impl Owner {
             };
             match next {
                 Next::GoOn => {}
-                Next::LetGo if self.shared.directory.leave(self.state.session, &self.mailbox) => break,
+                Next::LetGo if self.shared.directory.leave(self.state.session, self.mailbox) => break,
                 Next::LetGo => {}
             }
         }
@@ -126,7 +109,9 @@ impl Owner {
                 if gone { Next::LetGo } else { Next::GoOn }
             }
             Mail::Outcome(command) => self.take_outcome(command).await,
-            Mail::Recover { sandbox_alive } => self.recover(sandbox_alive).await,
+            Mail::Recover { sandbox_alive, ended_cleanly, turn: _turn } => {
+                self.recover(sandbox_alive, ended_cleanly).await
+            }
             Mail::Delete { tenant, reply } if !self.belongs_to(tenant) => {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
                 Next::GoOn
@@ -163,10 +148,12 @@ impl Owner {
         next
     }
 
-    /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again.
+    /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again. What an
+    /// engine that ends can't store is found out anew by the next one.
     async fn store_outcome(&mut self, command: Command) -> Next {
         let kind = command.name();
         failpoint::hit_for("before_result_commit", kind);
+        let mut backoff = Backoff::default();
         loop {
             match self.commit(command.clone(), None).await {
                 Ok((_, wanted)) => {
@@ -178,39 +165,50 @@ impl Owner {
                 Err(Error::Refused(_)) => return Next::GoOn,
                 Err(error) => {
                     tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "outcome not stored yet");
-                    tokio::time::sleep(STORE_AGAIN).await;
+                    if !backoff.wait(&self.shared.draining).await {
+                        return Next::GoOn;
+                    }
                 }
             }
         }
     }
 
     /// Takes up what a dead server left behind.
-    async fn recover(&mut self, sandbox_alive: bool) -> Next {
-        let in_flight_here = match self.state.thread.activity {
-            Activity::Asking { attempt } => self.attempts.contains_key(&attempt.id),
-            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
-                false
-            }
-        };
-        if in_flight_here {
-            return Next::GoOn;
-        }
+    async fn recover(&mut self, sandbox_alive: bool, ended_cleanly: bool) -> Next {
+        // Where it is known alive from may be older than what this server has started.
+        let sandbox_alive = sandbox_alive || self.shared.sandboxes.handle(self.state.session).is_some();
+        let in_flight = self.asking().filter(|attempt| self.attempts.contains_key(attempt));
+        let command = Recover { sandbox_alive, ended_cleanly, in_flight };
+        let mut backoff = Backoff::default();
+        metrics::counter!("tenure_recovered_sessions_total").increment(1);
         loop {
-            match self.commit(Recover { sandbox_alive }.into(), None).await {
-                Ok(_) => break,
+            match self.commit(command.clone().into(), None).await {
+                Ok(_) | Err(Error::Refused(_)) => break,
                 Err(Error::NotFound { .. }) => return Next::LetGo,
-                Err(Error::Refused(_)) => break,
                 Err(error) => {
                     tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "not recovered yet");
-                    tokio::time::sleep(STORE_AGAIN).await;
+                    if !backoff.wait(&self.shared.draining).await {
+                        return Next::GoOn;
+                    }
                 }
             }
         }
         self.carry_out(outstanding(&self.state), Origin::Restart);
-        if sandbox_alive && matches!(self.state.sandbox, Sandbox::Running { .. }) {
+        let waits = matches!(self.state.thread.activity, Activity::Rescheduling { .. });
+        if sandbox_alive && !waits && matches!(self.state.sandbox, Sandbox::Running { .. }) {
             self.reattach();
         }
         Next::GoOn
+    }
+
+    /// The model request that the state says is in flight.
+    fn asking(&self) -> Option<AttemptId> {
+        match self.state.thread.activity {
+            Activity::Asking { attempt } => Some(attempt.id),
+            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+                None
+            }
+        }
     }
 
     async fn delete(&mut self) -> Result<(), Error> {
@@ -333,12 +331,7 @@ impl Owner {
 
     /// Drops what belongs to attempts and calls that the state says are over.
     fn forget_what_is_over(&mut self) {
-        let current = match self.state.thread.activity {
-            Activity::Asking { attempt } => Some(attempt.id),
-            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
-                None
-            }
-        };
+        let current = self.asking();
         let channel = &self.channel;
         self.attempts.retain(|attempt, _| {
             let keep = current == Some(*attempt);

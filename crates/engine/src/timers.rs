@@ -1,13 +1,17 @@
 //! What is due by itself is brought about here. Deadlines are rows, so they survive; this only watches for the earliest.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tenure_core::command::Tick;
+use tenure_core::id::SessionId;
 use tenure_core::time::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::engine::Shared;
 use crate::failpoint;
 
@@ -40,8 +44,10 @@ impl Timers {
 
 /// Runs until the engine ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut told = Told::default();
     loop {
-        let due = match shared.store.due(shared.clock.now(), BATCH).await {
+        // Sessions that can't store what is due don't take the places of others.
+        let due = match shared.store.due(shared.clock.now(), BATCH + told.0.len()).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "deadlines not read; trying again");
@@ -49,9 +55,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 continue;
             }
         };
-        for session in &due {
+        metrics::gauge!("tenure_timers_overdue").set(due.len() as f64);
+        for session in told.choose(&due) {
             failpoint::hit("timer_fired");
-            shared.directory.bring(*session, Tick {});
+            shared.directory.bring(session, Tick {});
         }
         if due.is_empty() {
             wait(&shared).await;
@@ -59,6 +66,28 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             // Until the sessions have stored what follows, they still look due.
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// Sessions that were told and look due still, and when they are told again.
+#[derive(Debug, Default)]
+struct Told(HashMap<SessionId, (Instant, Backoff)>);
+
+impl Told {
+    /// Those of the sessions due that are to be told now. The others are forgotten.
+    fn choose(&mut self, due: &[SessionId]) -> Vec<SessionId> {
+        let now = Instant::now();
+        let mut before = std::mem::take(&mut self.0);
+        let mut chosen = Vec::new();
+        for session in due {
+            let (mut next, mut backoff) = before.remove(session).unwrap_or((now, Backoff::default()));
+            if next <= now {
+                chosen.push(*session);
+                next = now + backoff.next();
+            }
+            self.0.insert(*session, (next, backoff));
+        }
+        chosen
     }
 }
 
@@ -73,5 +102,23 @@ async fn wait(shared: &Shared) {
     tokio::select! {
         () = shared.clock.sleep_until(at) => {}
         () = timers.nudge.notified() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_core::id::SessionId;
+
+    use super::Told;
+
+    #[test]
+    fn a_session_that_stays_due_is_told_again_only_after_a_while() {
+        let [first, second] = [1, 2].map(SessionId::from_bits);
+        let mut told = Told::default();
+        assert_eq!(told.choose(&[first]), [first]);
+        assert_eq!(told.choose(&[first, second]), [second], "the first was told just now");
+        assert_eq!(told.choose(&[first, second]), []);
+        assert_eq!(told.choose(&[]), []);
+        assert_eq!(told.choose(&[first]), [first], "it was forgotten when it wasn't due");
     }
 }

@@ -177,6 +177,9 @@ impl FakeSandbox {
             if inner.started.contains(&call) {
                 return Some(None);
             }
+            if inner.cancelled.contains(&call) {
+                return Some(Some(CallEnd::Exited(Exit { cancelled: true, signal: Some(9), ..Exit::default() })));
+            }
             inner.started.push(call);
             None
         });

@@ -2,20 +2,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tenure_core::command::Command;
 use tenure_core::content::Block;
+use tenure_core::decide::decide;
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::SessionId;
 use tenure_core::model::ModelConfig;
 use tenure_core::resource::{AgentRecord, DEFAULT_TENANT};
 use tenure_core::session::{Input, Lifetimes, Metadata};
+use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 use tenure_engine::{
     AgentChoice, Clock, Config, Engine, Live, Models, NewAgent, NewSession, Overrides, Parts, StreamFrom,
 };
 use tenure_models::{Endpoint, Secret, Settings};
-use tenure_store::Store;
 use tenure_store::memory::MemoryStore;
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
+use tenure_store::{Append, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fake_sandbox::FakeBackend;
@@ -79,11 +82,27 @@ impl TestEngine {
 
     /// The engine dies with everything it was doing, and another one starts on its store and sandboxes.
     pub async fn crash_and_restart(&mut self) {
+        self.crash().await;
+        self.restart().await;
+    }
+
+    /// The engine ends as it is asked to, and another one starts.
+    pub async fn end_and_restart(&mut self) {
+        self.engine.shutdown(Duration::ZERO).await;
+        self.crash_and_restart().await;
+    }
+
+    /// The engine dies with everything it was doing. Nothing works until [`restart`](Self::restart).
+    pub async fn crash(&mut self) {
         // Not a task of the old engine may write once the new one reads.
         if let Some(runtime) = self.runtime.take() {
             let stopped = tokio::task::spawn_blocking(|| runtime.shutdown_timeout(Duration::from_secs(60)));
             stopped.await.expect("shutting down doesn't panic");
         }
+    }
+
+    /// An engine starts on what the last one left.
+    pub async fn restart(&mut self) {
         let (engine, runtime) = launch(&self.store, &self.backend, &self.models, &self.clock, &self.config).await;
         (self.engine, self.runtime) = (engine, Some(runtime));
     }
@@ -154,6 +173,34 @@ impl TestEngine {
             }
         }
         panic!("the session was deleted; seen: {facts:?}");
+    }
+
+    /// Stores what follows from a command, as an engine does that dies right then. To be used while none runs.
+    pub async fn commit(&self, session: SessionId, command: impl Into<Command>) -> Vec<StoredFact> {
+        let log = self.store.read_facts(session, 0, usize::MAX).await.expect("the store works");
+        let mut state = State::replay(&log).expect("the session exists");
+        let decision = decide(&state, command.into(), self.clock.moment());
+        assert_eq!(decision.refusal, None, "the command is accepted");
+        let expected_seq = state.seq;
+        decision.facts.iter().for_each(|stored| state.evolve(stored));
+        self.append(&state, expected_seq, decision.facts.clone()).await;
+        decision.facts
+    }
+
+    /// Stores a fact that no engine of ours would, as if it changed nothing. To be used while none runs.
+    pub async fn forge(&self, session: SessionId, fact: Fact) {
+        let log = self.store.read_facts(session, 0, usize::MAX).await.expect("the store works");
+        let mut state = State::replay(&log).expect("the session exists");
+        let expected_seq = state.seq;
+        state.seq += 1;
+        let forged = StoredFact { session, seq: state.seq, at: self.clock.now(), fact: Arc::new(fact) };
+        self.append(&state, expected_seq, vec![forged]).await;
+    }
+
+    async fn append(&self, state: &State, expected_seq: u64, facts: Vec<StoredFact>) {
+        let (session, summary) = (state.session, state.summary());
+        let append = Append { session, expected_seq, facts, summary, definition: None, feed: Vec::new(), answer: None };
+        self.store.append(append).await.expect("the store takes it");
     }
 
     /// All facts after `after` until the session is idle.

@@ -35,19 +35,16 @@ impl FailAttempt {
         }
         let item = draft.ids.item();
         draft.push(Fact::ErrorRaised { item, problem, next: AfterError::Retrying });
-        let until = draft.at.after(wait(policy, failures, retry_after, draft.ids.bits()));
-        let (item, thread, agent_name) = (draft.ids.item(), draft.state.thread.id, draft.agent_name());
-        draft.push(Fact::ThreadRescheduled { item, thread, agent_name, failures, until });
-        let item = draft.ids.item();
-        draft.push(Fact::SessionRescheduled { item });
+        let span = wait(policy, failures, retry_after, draft.ids.bits());
+        draft.reschedule(failures, span);
         Ok(())
     }
 }
 
-/// How long to wait before the `failures`th retry: doubling from the base, spread over its upper half so that sessions
+/// How long to wait before the `failures`th repetition: doubling from the base, spread over its upper half so that sessions
 /// that failed together don't come back together, but never sooner than the provider asks, and never over the cap.
-fn wait(policy: RetryPolicy, failures: u32, asked: Option<Duration>, random: u128) -> Duration {
-    let doubled = policy.base.saturating_mul(2u32.saturating_pow(failures - 1)).min(policy.cap);
+pub(super) fn wait(policy: RetryPolicy, failures: u32, asked: Option<Duration>, random: u128) -> Duration {
+    let doubled = policy.base.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(policy.cap);
     let spread = doubled.mul_f64(0.5 + (random % 1024) as f64 / 2048.0);
     spread.max(asked.unwrap_or_default()).min(policy.cap)
 }

@@ -2,11 +2,12 @@
 
 use crate::content::Block;
 use crate::decide::{Draft, Refusal};
-use crate::fact::CallEnding;
+use crate::fact::{CallEnding, Fact};
 use crate::id::ItemId;
 use crate::session::CallProgress;
 
-/// The outcome of a call that was handed to the sandbox. For a call that isn't open any more, it changes nothing.
+/// The outcome of a call that was handed to the sandbox. One that was cancelled meanwhile has its result already, and is
+/// known to be over now. For any other that isn't open any more, it changes nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FinishCall {
     /// Which call.
@@ -30,10 +31,16 @@ pub enum CallResult {
         /// How, for the model.
         reason: String,
     },
+    /// It was cancelled, and everything it had started is over.
+    Cancelled,
 }
 
 impl FinishCall {
     pub(super) fn decide(self, draft: &mut Draft) -> Result<(), Refusal> {
+        if draft.state.thread.ending.contains(&self.call) {
+            draft.push(Fact::CallSettled { call: self.call });
+            return Ok(());
+        }
         match draft.state.call(self.call).map(|open| open.progress) {
             Some(CallProgress::Started) => {}
             Some(CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Ready) | None => return Ok(()),
@@ -47,6 +54,9 @@ impl FinishCall {
                     "interrupted, outcome unknown: {reason}. Check whether it took effect before running it again."
                 );
                 draft.end_call(self.call, CallEnding::Lost, vec![Block::text(text)], true);
+            }
+            CallResult::Cancelled => {
+                draft.end_call(self.call, CallEnding::Finished, vec![Block::text("cancelled")], true);
             }
         }
         Ok(())

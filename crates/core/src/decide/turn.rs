@@ -1,5 +1,7 @@
 //! How work goes on: turns start, calls run one after another, the model is asked again.
 
+use std::time::Duration;
+
 use super::{Draft, MAX_ATTEMPTS_PER_TURN};
 use crate::fact::{AfterError, Fact, Problem};
 use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Sandbox, StopReason};
@@ -39,10 +41,21 @@ impl Draft {
         self.ask(0);
     }
 
-    /// Makes the failed request again.
+    /// Goes on with the turn after `span`. So many model requests have failed in a row.
+    pub(crate) fn reschedule(&mut self, failures: u32, span: Duration) {
+        let until = self.at.after(span);
+        let (item, thread, agent_name) = (self.ids.item(), self.state.thread.id, self.agent_name());
+        self.push(Fact::ThreadRescheduled { item, thread, agent_name, failures, until });
+        let item = self.ids.item();
+        self.push(Fact::SessionRescheduled { item });
+    }
+
+    /// Makes the failed request again. If it was calls that had to wait, they go on by themselves.
     pub(crate) fn retry(&mut self, failures: u32) {
         self.resume_thread();
-        self.ask(failures);
+        if self.state.thread.calls.is_empty() {
+            self.ask(failures);
+        }
     }
 
     /// The thread stops, for this reason.

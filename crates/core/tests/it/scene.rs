@@ -16,6 +16,7 @@ use tenure_core::effect::{Effect, effects};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, TenantId};
 use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
+use tenure_core::phase::Fold;
 use tenure_core::session::{
     Activity, Answer, CallProgress, Definition, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata, Outcome,
     RetryPolicy, Sandbox,
@@ -131,6 +132,18 @@ impl Scene {
         ReportSandbox { sandbox: self.sandbox(), report }.into()
     }
 
+    /// The server dies so many times; work that is put off has gone on each time.
+    fn died(mut self, times: usize) -> Self {
+        for _ in 0..times {
+            let _ = self.play(crash(true));
+            if self.state.fold() == Fold::Rescheduling {
+                self.at = self.at.after(Duration::from_secs(60));
+                let _ = self.play(Tick {});
+            }
+        }
+        self
+    }
+
     fn step(mut self, command: impl FnOnce(&Self) -> Command) -> Self {
         let command = command(&self);
         let (decision, _) = self.play(command);
@@ -149,6 +162,10 @@ fn send(input: Input) -> Command {
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {
     Failure { kind, message: "the model server said no".into(), retry_after: None }
+}
+
+fn crash(sandbox_alive: bool) -> Command {
+    Recover { sandbox_alive, ended_cleanly: false, in_flight: None }.into()
 }
 
 type Scenes = Vec<(&'static str, Scene)>;
@@ -179,6 +196,16 @@ pub(crate) fn scenes() -> Scenes {
     let stopped = stopping.clone().step(|scene| scene.report(SandboxReport::Stopped));
     let approving_stopped = approving.clone().step(|_| Hold {}.into());
     let lost = idle_running.clone().step(|scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
+    let cancelled = calling.clone().step(|_| send(Input::Interrupt { thread: None }));
+    let asking_died_twice = asking.clone().died(2);
+    let starting_died_twice = starting.clone().died(2);
+    let calling_died_twice = calling.clone().died(2);
+    let put_off = calling_died_twice.clone().step(|_| crash(true));
+    let mut put_off_due = put_off.clone();
+    put_off_due.at = put_off_due.at.after(Duration::from_secs(60));
+    let asking_died_often = asking.clone().died(9);
+    let calling_died_often = calling.clone().died(9);
+    let cancelled_died_often = cancelled.clone().died(9);
     let closing = calling.clone().step(|_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
     let archiving = idle_running.clone().step(|_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
     let archived = archiving.clone().step(|scene| scene.report(SandboxReport::Stopped));
@@ -213,6 +240,15 @@ pub(crate) fn scenes() -> Scenes {
         ("archiving", archiving),
         ("archived", archived),
         ("idle_long_overdue", idle_long),
+        ("cancelled", cancelled),
+        ("asking_died_twice", asking_died_twice),
+        ("starting_died_twice", starting_died_twice),
+        ("calling_died_twice", calling_died_twice),
+        ("put_off", put_off),
+        ("put_off_due", put_off_due),
+        ("asking_died_often", asking_died_often),
+        ("calling_died_often", calling_died_often),
+        ("cancelled_died_often", cancelled_died_often),
     ]
 }
 
@@ -276,6 +312,10 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };
         FinishCall { call: scene.call(CallProgress::Started), result }.into()
     });
+    add("finish_call", "cancelled", |scene| {
+        let call = scene.state.thread.ending.first().copied().unwrap_or_else(|| scene.call(CallProgress::Started));
+        FinishCall { call, result: CallResult::Cancelled }.into()
+    });
     add("finish_call", "lost", |scene| {
         let result = CallResult::Lost { reason: "the machine was restarted".into() };
         FinishCall { call: scene.call(CallProgress::Started), result }.into()
@@ -288,8 +328,14 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("report_sandbox", "lost", |scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
     add("report_sandbox", "files_removed", |scene| scene.report(SandboxReport::FilesRemoved));
     add("tick", "soon", |_| Tick {}.into());
-    add("recover", "sandbox_alive", |_| Recover { sandbox_alive: true }.into());
-    add("recover", "sandbox_gone", |_| Recover { sandbox_alive: false }.into());
+    add("recover", "sandbox_alive", |_| crash(true));
+    add("recover", "sandbox_gone", |_| crash(false));
+    add("recover", "after_a_clean_end", |_| {
+        Recover { sandbox_alive: true, ended_cleanly: true, in_flight: None }.into()
+    });
+    add("recover", "in_flight_here", |scene| {
+        Recover { sandbox_alive: false, ended_cleanly: false, in_flight: Some(scene.attempt()) }.into()
+    });
     all
 }
 

@@ -8,11 +8,9 @@ use futures_util::FutureExt;
 use tenure_core::agent::Limits;
 use tenure_core::command::{CallResult, FinishCall, SandboxReport};
 use tenure_core::content::{Block, Source};
-use tenure_core::fact::{CallEnding, Fact};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
 use tenure_core::session::{OpenCall, Sandbox as SandboxState};
-use tenure_sandbox::Sandbox;
-use tenure_store::{FactQuery, Order};
+use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
 use tenure_tools::{ToolContent, ToolCtx, ToolError, ToolResult};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,9 +23,6 @@ use crate::sandboxes::Job;
 /// How long a call waits for cancelled ones before it to be over.
 const CANCELLED_ARE_OVER: Duration = Duration::from_secs(15);
 
-/// Cancelled calls a restart looks back at, in case they were never told.
-const LOOK_BACK: usize = 8;
-
 /// A call that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -35,7 +30,7 @@ pub(crate) struct Running {
     task: JoinHandle<()>,
 }
 
-impl Owner {
+impl Owner<'_> {
     pub(super) fn run_call(&mut self, call: ItemId, origin: Origin) {
         let Some(open) = self.state.call(call).cloned() else { return };
         if self.calls.get(&call).is_some_and(|running| !running.task.is_finished()) {
@@ -44,10 +39,7 @@ impl Owner {
         let Some(sandbox) = self.sandbox() else { return };
         let cancel = CancellationToken::new();
         let run = Run {
-            shared: self.shared.clone(),
-            session: self.state.session,
-            sandbox,
-            limits: self.state.definition.environment.limits,
+            place: self.at(sandbox),
             // A call that an earlier sandbox or server may have started is judged with its age in mind.
             asked_at: (origin == Origin::Restart || open.asked_at < self.sandbox_since()).then(|| asked_at(&open)),
             open,
@@ -69,8 +61,9 @@ impl Owner {
                 self.ending.push(running.task);
             }
             None => {
-                let handle = self.shared.sandboxes.handle(self.state.session);
-                self.ending.push(tokio::spawn(async move { cancel_stray(handle, call).await }));
+                let Some(sandbox) = self.sandbox() else { return };
+                let stray = self.at(sandbox).end_stray(call);
+                self.ending.push(tokio::spawn(stray));
             }
         }
     }
@@ -104,26 +97,23 @@ impl Owner {
         self.order(Job::Remove { reply: None });
     }
 
-    /// After a restart: takes hold of the sandbox, so that its end is noticed, and ends calls that were cancelled
-    /// without being told.
+    /// After a restart: takes hold of the sandbox, so that its end is noticed, and lets go of the journals of calls whose
+    /// results were stored just before.
     pub(super) fn reattach(&self) {
         let Some(sandbox) = self.sandbox() else { return };
-        let (reply, attached) = oneshot::channel();
-        self.order(Job::Attach { sandbox, limits: self.state.definition.environment.limits, reply });
-        let (store, session) = (self.shared.store.clone(), self.state.session);
+        let (place, answered) = (self.at(sandbox), self.state.recent_results());
         tokio::spawn(async move {
-            let Ok(Ok(handle)) = attached.await else { return };
-            let query = FactQuery {
-                only: Some(vec!["call_ended"]),
-                order: Order::NewestFirst,
-                ..FactQuery::all(session, LOOK_BACK)
-            };
-            for stored in store.query_facts(query).await.unwrap_or_default() {
-                if let Fact::CallEnded { call, ending: CallEnding::Cancelled, .. } = &*stored.fact {
-                    cancel_stray(Some(handle.clone()), *call).await;
-                }
+            let Ok(handle) = place.workspace().await else { return };
+            for call in answered {
+                drop(handle.acknowledge(call).await);
             }
         });
+    }
+
+    /// Where calls in the present sandbox are run.
+    fn at(&self, sandbox: SandboxId) -> Place {
+        let limits = self.state.definition.environment.limits;
+        Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits }
     }
 
     fn order(&self, job: Job) {
@@ -151,10 +141,7 @@ impl Owner {
 
 /// One call on its way.
 struct Run {
-    shared: Arc<Shared>,
-    session: SessionId,
-    sandbox: SandboxId,
-    limits: Limits,
+    place: Place,
     open: OpenCall,
     asked_at: Option<SystemTime>,
     cancel: CancellationToken,
@@ -164,58 +151,45 @@ impl Run {
     async fn run(self) {
         metrics::counter!("tenure_tool_calls_total", "tool" => self.open.name.clone()).increment(1);
         let outcome = AssertUnwindSafe(self.perform()).catch_unwind().await;
+        let Place { shared, session, sandbox, .. } = &self.place;
         if self.cancel.is_cancelled() {
-            return self.acknowledge_cancelled().await;
+            return match outcome {
+                // Whether it is over isn't known.
+                Ok(Err(ToolError::Operator { .. })) | Err(_) => self.place.end_stray(self.open.call).await,
+                Ok(_) => self.place.settle(self.open.call).await,
+            };
         }
         let result = match outcome {
             Ok(Ok(result)) => self.store(result).await,
             Ok(Err(ToolError::Model(text))) => finished(text, true),
             Ok(Err(ToolError::Operator { doing, source })) => {
-                tracing::error!(session = %self.session, call = %self.open.call, tool = self.open.name, error = &*source as &dyn std::error::Error, "{doing}");
+                tracing::error!(%session, call = %self.open.call, tool = self.open.name, error = &*source as &dyn std::error::Error, "{doing}");
                 finished(format!("the tool failed ({doing}); the operator has been told"), true)
             }
             Ok(Err(ToolError::Interrupted { reason })) => CallResult::Lost { reason },
             Ok(Err(ToolError::Cancelled)) => finished("cancelled".to_owned(), true),
             Ok(Err(ToolError::SandboxLost)) => {
                 let reason = "it ended while a call was running".to_owned();
-                return self.shared.directory.report(self.session, self.sandbox, SandboxReport::Lost { reason });
+                return shared.directory.report(*session, *sandbox, SandboxReport::Lost { reason });
             }
             Err(_) => finished("the tool broke off by a mistake of ours; the operator has been told".to_owned(), true),
         };
-        self.shared.directory.bring(self.session, FinishCall { call: self.open.call, result });
+        shared.directory.bring(*session, FinishCall { call: self.open.call, result });
     }
 
     async fn perform(&self) -> Result<ToolResult, ToolError> {
         let name = self.open.name.as_str();
-        let tool = self.shared.tools.iter().find(|tool| tool.spec().name == name);
+        let tool = self.place.shared.tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.ok_or_else(|| ToolError::Model(format!("there is no tool named `{name}`")))?;
         let ctx = ToolCtx {
-            workspace: self.workspace().await?,
+            workspace: self.place.workspace().await?,
             call: self.open.call,
             asked_at: self.asked_at,
             cancel: self.cancel.clone(),
             progress: None,
-            limits: self.shared.config.tool_limits,
+            limits: self.place.shared.config.tool_limits,
         };
         tool.run(ctx, self.open.input.clone()).await
-    }
-
-    /// The result of a cancelled call was stored when it was cancelled.
-    async fn acknowledge_cancelled(&self) {
-        if let Some(handle) = self.shared.sandboxes.handle(self.session) {
-            let _ = handle.acknowledge(self.open.call).await;
-        }
-    }
-
-    async fn workspace(&self) -> Result<Arc<dyn Sandbox>, ToolError> {
-        if let Some(handle) = self.shared.sandboxes.handle(self.session) {
-            return Ok(handle);
-        }
-        let (reply, attached) = oneshot::channel();
-        let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, reply };
-        self.shared.sandboxes.order(&self.shared.directory, self.session, job);
-        let opened = attached.await.map_err(|_| ToolError::SandboxLost)?;
-        opened.map_err(|error| ToolError::Operator { doing: "opening the sandbox".to_owned(), source: Box::new(error) })
     }
 
     /// Puts the result's pictures and documents where facts can name them.
@@ -224,11 +198,11 @@ impl Run {
         for piece in result.content {
             content.push(match piece {
                 ToolContent::Text(text) => Block::text(text),
-                ToolContent::Image { media_type, bytes } => match self.shared.store.put_blob(bytes).await {
+                ToolContent::Image { media_type, bytes } => match self.place.shared.store.put_blob(bytes).await {
                     Ok(blob) => Block::Image { source: Source::Blob { media_type, blob } },
                     Err(error) => return finished(format!("the picture can't be stored: {error}"), true),
                 },
-                ToolContent::Document { media_type, bytes } => match self.shared.store.put_blob(bytes).await {
+                ToolContent::Document { media_type, bytes } => match self.place.shared.store.put_blob(bytes).await {
                     Ok(blob) => {
                         Block::Document { source: Source::Blob { media_type, blob }, title: None, context: None }
                     }
@@ -240,10 +214,69 @@ impl Run {
     }
 }
 
-async fn cancel_stray(handle: Option<Arc<dyn Sandbox>>, call: ItemId) {
-    let Some(handle) = handle else { return };
-    if let Err(error) = handle.cancel(call).await {
-        tracing::warn!(%call, error = &error as &dyn std::error::Error, "call not cancelled");
+/// A session's sandbox, to be attached to when it is needed.
+#[derive(Clone)]
+struct Place {
+    shared: Arc<Shared>,
+    session: SessionId,
+    sandbox: SandboxId,
+    limits: Limits,
+}
+
+impl Place {
+    async fn workspace(&self) -> Result<Arc<dyn Sandbox>, ToolError> {
+        if let Some(handle) = self.shared.sandboxes.handle(self.session) {
+            return Ok(handle);
+        }
+        let (reply, attached) = oneshot::channel();
+        let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, reply };
+        self.shared.sandboxes.order(&self.shared.directory, self.session, job);
+        let opened = attached.await.map_err(|_| ToolError::SandboxLost)?;
+        opened.map_err(|error| ToolError::Operator { doing: "opening the sandbox".to_owned(), source: Box::new(error) })
+    }
+
+    /// Ends a cancelled call that nothing in this process waits for, whether the sandbox ever heard of it or not.
+    fn end_stray(&self, call: ItemId) -> impl Future<Output = ()> + Send + 'static {
+        let place = self.clone();
+        async move {
+            match place.cancel(call).await {
+                Ok(()) => place.settle(call).await,
+                Err(error) => {
+                    let session = place.session;
+                    tracing::warn!(%session, %call, error = &error as &dyn std::error::Error, "call not cancelled; tried again at the next start");
+                }
+            }
+        }
+    }
+
+    async fn cancel(&self, call: ItemId) -> Result<(), ToolError> {
+        let handle = match self.workspace().await {
+            Ok(handle) => handle,
+            Err(ToolError::SandboxLost) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let failed = |source: SandboxError| ToolError::Operator {
+            doing: "cancelling a call".to_owned(),
+            source: Box::new(source),
+        };
+        // The sandbox remembers the cancel, so this order starts nothing; it tells when all that the call started is over.
+        let order = Order::new(call, Work::Shell { command: ":".to_owned(), restart: false });
+        let ended = async {
+            handle.cancel(call).await?;
+            handle.run(order, None).await
+        };
+        match ended.await {
+            Ok(_) | Err(SandboxError::Lost) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A cancelled call, whose result was stored when it was cancelled, is over.
+    async fn settle(&self, call: ItemId) {
+        if let Some(handle) = self.shared.sandboxes.handle(self.session) {
+            let _ = handle.acknowledge(call).await;
+        }
+        self.shared.directory.bring(self.session, FinishCall { call, result: CallResult::Cancelled });
     }
 }
 

@@ -8,13 +8,14 @@ use tenure_core::state::State;
 use tenure_store::{CachedState, Error as StoreError, Store};
 use tokio::sync::mpsc;
 
-use super::{Origin, Owner, offers_room};
+use super::life::turn_away;
+use super::{Origin, Owner};
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
 
 /// The form of a kept state. It grows by one when the state's own form changes; older ones are then ignored.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Facts read at once while waking.
 const PAGE: usize = 1_000;
@@ -57,12 +58,7 @@ pub(super) fn refuse(
 ) {
     loop {
         while let Ok(mail) = mailbox.try_recv() {
-            match *mail {
-                Mail::Request { reply, .. } => drop(reply.send(Err(error()))),
-                Mail::Delete { reply, .. } => drop(reply.send(Err(error()))),
-                Mail::Outcome(command) if offers_room(&command) => shared.sandboxes.offer_room(&shared.directory),
-                Mail::Outcome(_) | Mail::Recover { .. } => {}
-            }
+            turn_away(shared, *mail, error());
         }
         if shared.directory.leave(session, mailbox) {
             return;
@@ -70,7 +66,7 @@ pub(super) fn refuse(
     }
 }
 
-impl Owner {
+impl Owner<'_> {
     /// Reads the state anew, after somebody else wrote to the log, and takes up what is outstanding in it: whoever wrote
     /// may be gone.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
@@ -86,7 +82,7 @@ impl Owner {
     }
 
     /// The last thing an owner does: keeps the state if waking without it would be slow, and passes on late mail.
-    pub(super) async fn sleep(mut self) {
+    pub(super) async fn sleep(&mut self) {
         let session = self.state.session;
         self.mailbox.close();
         while let Ok(mail) = self.mailbox.try_recv() {

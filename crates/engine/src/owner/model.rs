@@ -10,11 +10,11 @@ use tenure_core::id::{AttemptId, ItemId};
 use tenure_core::model::{Failure, FailureKind, Reply, Request};
 use tenure_models::Event;
 
-use super::Owner;
+use super::{InFlight, Owner};
 use crate::engine::Shared;
 use crate::live::{Channel, PreviewPart};
 
-impl Owner {
+impl Owner<'_> {
     pub(super) fn call_model(&mut self, attempt: AttemptId) {
         if self.attempts.contains_key(&attempt) {
             return;
@@ -30,13 +30,11 @@ impl Owner {
             let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
             directory.bring(session, command);
         });
-        self.attempts.insert(attempt, task.abort_handle());
+        self.attempts.insert(attempt, InFlight(task.abort_handle()));
     }
 
     pub(super) fn cancel_model(&mut self, attempt: AttemptId) {
-        if let Some(task) = self.attempts.remove(&attempt) {
-            task.abort();
-        }
+        self.attempts.remove(&attempt);
         self.channel.finish(attempt);
     }
 }

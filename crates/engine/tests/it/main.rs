@@ -3,6 +3,7 @@
 mod crash;
 mod lifetimes;
 mod models;
+mod recovery;
 mod sandboxes;
 mod streams;
 mod turns;

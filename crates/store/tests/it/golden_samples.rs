@@ -27,7 +27,7 @@ const SANDBOX: SandboxId = SandboxId::from_bits(0x66);
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
 
 /// The kinds of facts, in the order of [`position`].
-pub(super) const KINDS: [&str; 28] = [
+pub(super) const KINDS: [&str; 30] = [
     "session_created",
     "session_updated",
     "input_queued",
@@ -46,12 +46,14 @@ pub(super) const KINDS: [&str; 28] = [
     "message_said",
     "call_requested",
     "call_started",
+    "call_settled",
     "call_ended",
     "error_raised",
     "sandbox_starting",
     "sandbox_running",
     "sandbox_stopping",
     "sandbox_absent",
+    "session_recovered",
     "session_held",
     "session_resumed",
     "session_closing",
@@ -79,16 +81,18 @@ pub(super) fn position(fact: &Fact) -> usize {
         Fact::MessageSaid { .. } => 15,
         Fact::CallRequested { .. } => 16,
         Fact::CallStarted { .. } => 17,
-        Fact::CallEnded { .. } => 18,
-        Fact::ErrorRaised { .. } => 19,
-        Fact::SandboxStarting { .. } => 20,
-        Fact::SandboxRunning { .. } => 21,
-        Fact::SandboxStopping { .. } => 22,
-        Fact::SandboxAbsent { .. } => 23,
-        Fact::SessionHeld {} => 24,
-        Fact::SessionResumed {} => 25,
-        Fact::SessionClosing { .. } => 26,
-        Fact::SessionEnded { .. } => 27,
+        Fact::CallSettled { .. } => 18,
+        Fact::CallEnded { .. } => 19,
+        Fact::ErrorRaised { .. } => 20,
+        Fact::SandboxStarting { .. } => 21,
+        Fact::SandboxRunning { .. } => 22,
+        Fact::SandboxStopping { .. } => 23,
+        Fact::SandboxAbsent { .. } => 24,
+        Fact::SessionRecovered { .. } => 25,
+        Fact::SessionHeld {} => 26,
+        Fact::SessionResumed {} => 27,
+        Fact::SessionClosing { .. } => 28,
+        Fact::SessionEnded { .. } => 29,
     }
 }
 
@@ -122,6 +126,7 @@ fn session_facts() -> Vec<Fact> {
         Fact::SessionIdle { item: ITEM, stop: StopReason::EndTurn },
         Fact::SessionRescheduled { item: ITEM },
         Fact::UsageRecorded { item: ITEM, tokens: tokens(), active_ms: 1234 },
+        Fact::SessionRecovered { fruitless: 3 },
         Fact::SessionHeld {},
         Fact::SessionResumed {},
         Fact::SessionClosing { outcome: Outcome::Archived, keep: Keep::Everything },
@@ -166,6 +171,7 @@ fn work_facts() -> Vec<Fact> {
         Fact::ThinkingSaid { item: ITEM, thread: THREAD, thinking: Thinking::Redacted { data: "xyz".to_owned() } },
         Fact::MessageSaid { item: ITEM, thread: THREAD, text: "hello\n\"world\" – ä".to_owned() },
         Fact::CallStarted { call: CALL },
+        Fact::CallSettled { call: CALL },
     ];
     let stops = [
         StopReason::EndTurn,
@@ -207,6 +213,7 @@ fn work_facts() -> Vec<Fact> {
         Problem::Model { failure: FailureKind::Overloaded, message: "busy".to_owned() },
         Problem::Sandbox { message: "no namespaces".to_owned() },
         Problem::TooManyAttempts { limit: 200 },
+        Problem::ServerDied { times: 4 },
     ];
     facts.extend(problems.map(|problem| Fact::ErrorRaised { item: ITEM, problem, next: AfterError::Retrying }));
     let problem = Problem::TooManyAttempts { limit: 1 };

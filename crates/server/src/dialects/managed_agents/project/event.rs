@@ -206,6 +206,7 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         }
         Fact::CallRequested { name, input, gate, .. } => called(name, input, *gate),
         Fact::CallStarted { call } => ("tenure.call_started", Body::About { event_id: Id(*call) }),
+        Fact::CallSettled { call } => ("tenure.call_settled", Body::About { event_id: Id(*call) }),
         Fact::CallEnded { call, content, is_error, .. } => {
             let content = blocks(content, attached);
             ("agent.tool_result", Body::ToolResult { tool_use_id: Id(*call), content, is_error: *is_error })
@@ -224,6 +225,7 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
             let (why, reason) = (Some(absent(*why)), reason.as_deref());
             ("tenure.sandbox_absent", Body::Sandbox { sandbox: None, why, reason })
         }
+        Fact::SessionRecovered { fruitless } => ("tenure.session_recovered", Body::Recovered { fruitless: *fruitless }),
         Fact::SessionHeld {} => ("tenure.session_stopped", Body::Empty {}),
         Fact::SessionResumed {} => ("tenure.session_resumed", Body::Empty {}),
         Fact::SessionClosing { outcome, keep } => {
@@ -298,6 +300,7 @@ fn failed(problem: &Problem, next: AfterError) -> wire::Error<'_> {
             "tool_use_limit_reached_error",
             Cow::Owned(format!("the turn made {limit} model requests, the most allowed")),
         ),
+        Problem::ServerDied { times } => ("unknown_error", Cow::Owned(server_died(*times, next))),
     };
     let retry_status = Tagged {
         kind: match next {
@@ -306,6 +309,18 @@ fn failed(problem: &Problem, next: AfterError) -> wire::Error<'_> {
         },
     };
     wire::Error { kind, message, retry_status }
+}
+
+fn server_died(times: u32, next: AfterError) -> String {
+    let what_next = match next {
+        AfterError::Retrying => "it goes on after a while",
+        AfterError::TurnOver => {
+            "it may be what this session does that the server dies of, so the turn is over; the next message starts another"
+        }
+    };
+    format!(
+        "the server died {times} times in a row while this session worked, without progress in between; {what_next}"
+    )
 }
 
 fn sandboxed(sandbox: Option<String>) -> Body<'static> {

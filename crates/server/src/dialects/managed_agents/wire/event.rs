@@ -114,6 +114,10 @@ pub(crate) enum Body<'a> {
     About {
         event_id: Id<ItemId>,
     },
+    /// Ours: what a death of the server cut off is taken up.
+    Recovered {
+        fruitless: u32,
+    },
     /// Ours: the session is about to end.
     Closing {
         outcome: &'static str,
