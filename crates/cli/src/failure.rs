@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Interrupted,
     /// It was told to end (SIGTERM).
     Terminated,
+    /// Its terminal was closed (SIGHUP).
+    HungUp,
 }
 
 impl Exit {
@@ -23,6 +25,7 @@ impl Exit {
             Self::Failure => 1,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! `tenure up`: the server, in the foreground.
 
 mod announce;
+mod descriptors;
+mod log_stream;
 mod logs;
 mod model_servers;
+mod panics;
 mod signals;
 
 use std::net::SocketAddr;
@@ -23,7 +26,7 @@ use crate::failure::{Exit, advised};
 use crate::local::DataDir;
 use crate::settings::{Flags, Settings};
 
-/// Run the server in the foreground, until SIGINT or SIGTERM
+/// Run the server in the foreground, until SIGINT or SIGTERM, or until its terminal is closed
 ///
 /// The first signal lets work under way finish and keeps sandboxes running for the next server; a second one ends the
 /// server at once. Nothing that was acknowledged is lost either way.
@@ -45,8 +48,10 @@ impl Up {
         rustix::process::umask(Mode::from_raw_mode(0o077));
         let dir = DataDir::at(shared.data_dir.as_deref())?;
         dir.create()?;
+        dir.check_room()?;
         let settings = Settings::load(&self.settings, dir.path())?;
         logs::begin(&settings)?;
+        panics::log();
         let lease = dir.take_lease()?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
@@ -79,12 +84,12 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
     let config = config(settings, root_keys.into_iter().flatten().collect());
     let engine = Engine::start(parts, config).await.context("can't start the engine")?;
 
-    let signals = signals::watch(dir)?;
-    announce::ready(dir, address, background, json)?;
+    let signals = signals::watch(dir, background)?;
+    announce::ready(dir, address, settings.shutdown_grace, background, json)?;
     let server = ServerConfig {
         hosts: settings.hosts.clone(),
         origins: settings.origins.clone(),
-        max_connections: settings.max_connections,
+        max_connections: descriptors::room_for_connections(settings),
         shutdown_grace: settings.shutdown_grace,
         ..ServerConfig::default()
     };

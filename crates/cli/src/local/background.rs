@@ -51,7 +51,7 @@ fn start(dir: &DataDir) -> Result<ServerFile> {
         let _ = std::fs::rename(&path, path.with_extension("log.1"));
     }
     let log = File::options().append(true).create(true).mode(0o600).open(&path);
-    let log = log.with_context(|| format!("can't write {}", path.display()))?;
+    let log = log.map_err(|error| dir.unusable(error, &path))?;
     let log_begins = log.metadata().map_or(0, |log| log.len());
 
     let program = std::env::current_exe().context("can't tell where this program is")?;

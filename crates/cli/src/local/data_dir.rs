@@ -12,6 +12,9 @@ use super::locks;
 use super::server_file::ServerFile;
 use crate::failure::advised;
 
+/// The least that has to be free for a server to start.
+const ROOM_BYTES: usize = 256 << 10;
+
 /// A data directory, which may not be there yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataDir {
@@ -86,7 +89,24 @@ impl DataDir {
     /// Makes it, for its owner alone.
     pub(crate) fn create(&self) -> Result<()> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
-        made.with_context(|| format!("can't make the data directory {}", self.path.display()))
+        made.map_err(|error| match error.kind() {
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                self.unusable(error, &self.path)
+            }
+            _ => anyhow::Error::new(error).context(format!("can't make the data directory {}", self.path.display())),
+        })
+    }
+
+    /// Whether a server could write in it: better told now than with the first request.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        let path = self.path.join("room.new");
+        let written = (|| {
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            file.write_all(&[0; ROOM_BYTES])?;
+            file.sync_all()
+        })();
+        let _ = std::fs::remove_file(&path);
+        written.map_err(|error| self.unusable(error, &path))
     }
 
     /// Takes the right to serve it; an error says who has it.
@@ -110,7 +130,8 @@ impl DataDir {
 
     /// Waits for the right to start or stop the server.
     pub(crate) fn take_start_lock(&self) -> Result<Lease> {
-        let file = self.open_lock("start.lock")?;
+        // Where nothing can be written any more, a server that runs can still be stopped.
+        let file = self.open_lock("start.lock").or_else(|error| File::open(&self.path).map_err(|_| error))?;
         let locked = rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive));
         locked.with_context(|| format!("can't lock {}", self.path.join("start.lock").display()))?;
         Ok(Lease(file))
@@ -170,16 +191,37 @@ impl DataDir {
     fn open_lock(&self, name: &str) -> Result<File> {
         let path = self.path.join(name);
         let opened = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        opened.map_err(|error| match error.kind() {
+        opened.map_err(|error| self.unusable(error, &path))
+    }
+
+    /// Why nothing can be written in it, and what to do.
+    pub(super) fn unusable(&self, error: std::io::Error, path: &Path) -> anyhow::Error {
+        let dir = self.path.display();
+        match error.kind() {
             ErrorKind::PermissionDenied => {
-                let owner = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.uid());
-                advised(
-                    format!("{} belongs to another user (uid {owner})", self.path.display()),
-                    "run Tenure as that user, or choose another --data-dir",
-                )
+                let own = rustix::process::geteuid().as_raw();
+                let owner = std::fs::metadata(&self.path).map_or(own, |metadata| metadata.uid());
+                match owner == own {
+                    true => advised(
+                        format!("{dir} can't be written, though it is this user's"),
+                        format!("`chmod u+rwx {dir}` allows it, or choose another --data-dir"),
+                    ),
+                    false => advised(
+                        format!("{dir} belongs to another user (uid {owner})"),
+                        "run Tenure as that user, or choose another --data-dir",
+                    ),
+                }
             }
-            _ => anyhow::Error::new(error).context(format!("can't open {}", path.display())),
-        })
+            ErrorKind::ReadOnlyFilesystem => advised(
+                format!("{dir} is on a file system that can't be written"),
+                "mount it for writing (one that met errors makes itself read-only: see `dmesg`), or choose another --data-dir",
+            ),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => advised(
+                format!("there is no room left for {dir}"),
+                format!("free some (`df -h {dir}` shows how much there is), or choose another --data-dir"),
+            ),
+            _ => anyhow::Error::new(error).context(format!("can't write {}", path.display())),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct ServerFile {
     pub(crate) url: String,
     /// Its version.
     pub(crate) version: String,
+    /// How long each part of its end may take when it is told to stop.
+    #[serde(default)]
+    pub(crate) shutdown_grace_ms: Option<u64>,
 }
 
 impl ServerFile {

@@ -8,11 +8,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::data_dir::{DataDir, Served};
 
-/// How long a server may take to finish what is under way, until it is asked again, more urgently.
+/// How long a server that doesn't say how long it may take has to finish what is under way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the more urgent ways may take.
-const URGENT: Duration = Duration::from_secs(5);
+/// How long the more urgent ways may take, and what a server has beyond what it said.
+const URGENT: Duration = Duration::from_secs(4);
 
 /// What was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub(crate) enum Stopped {
 
 /// Stops the server, if one runs: asks, asks again, kills.
 pub(crate) fn stop(dir: &DataDir) -> Result<Stopped> {
-    let pid = match dir.served()? {
-        Served::Ready(server) => server.pid,
-        Served::Changing { pid } => pid,
+    let (pid, patience) = match dir.served()? {
+        Served::Ready(server) => (server.pid, server.shutdown_grace_ms.map_or(PATIENCE, patience)),
+        Served::Changing { pid } => (pid, PATIENCE),
         Served::Nobody { crashed } => {
             if crashed {
                 let _ = std::fs::remove_file(dir.server_file());
@@ -49,7 +49,13 @@ pub(crate) fn stop(dir: &DataDir) -> Result<Stopped> {
         None | Some(Err(rustix::io::Errno::SRCH)) => return Ok(Stopped::Nothing),
         Some(Err(error)) => return Err(error).with_context(|| format!("can't reach the server (pid {pid})")),
     };
-    for (signal, patience) in [(Signal::TERM, PATIENCE), (Signal::TERM, URGENT), (Signal::KILL, URGENT)] {
+    // The handle is of whoever had this number when it was opened: that has to be who holds the directory's lock.
+    match dir.served()? {
+        Served::Ready(server) if server.pid == pid => {}
+        Served::Changing { pid: holder } if holder == pid => {}
+        Served::Ready(_) | Served::Changing { .. } | Served::Nobody { .. } => return Ok(Stopped::Nothing),
+    }
+    for (signal, patience) in [(Signal::TERM, patience), (Signal::TERM, URGENT), (Signal::KILL, URGENT)] {
         match pidfd_send_signal(&handle, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error).with_context(|| format!("can't stop the server (pid {pid})")),
@@ -60,6 +66,11 @@ pub(crate) fn stop(dir: &DataDir) -> Result<Stopped> {
         }
     }
     anyhow::bail!("the server (pid {pid}) doesn't end, though it was killed")
+}
+
+/// Requests and models' answers have the grace each.
+fn patience(shutdown_grace_ms: u64) -> Duration {
+    Duration::from_millis(shutdown_grace_ms).saturating_mul(2).saturating_add(URGENT)
 }
 
 fn ends_within(process: &rustix::fd::OwnedFd, patience: Duration) -> Result<bool> {

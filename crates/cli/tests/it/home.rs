@@ -203,3 +203,18 @@ pub(crate) fn has_sandboxes(test: &str) -> bool {
         }
     }
 }
+
+/// A file of that name somewhere below a folder.
+pub(crate) fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        let found = match entry.file_type().ok()?.is_dir() {
+            true => find(&path, name),
+            false => (entry.file_name() == name && path.parent()?.ends_with("workspace")).then_some(path),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::{Home, finish, has_sandboxes, read_until, signal, until};
+use crate::home::{Home, find, finish, has_sandboxes, read_until, signal, until};
 
 #[test]
 fn one_question_gets_its_answer_alone_on_standard_output() {
@@ -152,19 +152,4 @@ fn a_server_killed_in_the_middle_of_a_call_loses_and_doubles_nothing() {
     assert_eq!(messages.iter().map(|text| text.trim()).collect::<Vec<_>>(), ["1"], "{said}");
     let results = events.iter().filter(|event| event["type"] == "agent.tool_result").count();
     assert_eq!(results, 1, "{said}");
-}
-
-/// A file of that name somewhere below a folder.
-fn find(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        let found = match entry.file_type().ok()?.is_dir() {
-            true => find(&path, name),
-            false => (entry.file_name() == name && path.parent()?.ends_with("workspace")).then_some(path),
-        };
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
 }

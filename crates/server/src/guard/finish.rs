@@ -65,11 +65,9 @@ pub(crate) async fn finish(State(app): State<App>, mut request: Request, next: N
     response
 }
 
-/// A handler panicked. What it said is for the log alone.
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    tracing::error!(panic = said, "a handler panicked");
+/// A handler panicked. The process's panic hook has said where and why, with what may be said of it.
+pub(super) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked");
     Problem::internal().into_response()
 }
 

@@ -2,17 +2,25 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::local::{DataDir, ServerFile};
 use crate::terminal::out;
 
-pub(super) fn ready(dir: &DataDir, address: SocketAddr, background: bool, json: bool) -> Result<()> {
+pub(super) fn ready(
+    dir: &DataDir,
+    address: SocketAddr,
+    shutdown_grace: Duration,
+    background: bool,
+    json: bool,
+) -> Result<()> {
     let server = ServerFile {
         pid: std::process::id(),
         url: format!("http://{}", reachable(address)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        shutdown_grace_ms: Some(u64::try_from(shutdown_grace.as_millis()).unwrap_or(u64::MAX)),
     };
     let line = serde_json::to_string(&server).context("can't say where the server is")?;
     dir.write_whole("server.json", line.as_bytes())?;
