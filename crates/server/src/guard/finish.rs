@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use crate::app::App;
 use crate::dialects::managed_agents;
 use crate::problem::{Kind, Problem};
-use crate::request::Caller;
+use crate::request::{Caller, Unmarked};
 
 /// A request's id, `req_` and 22 letters and digits.
 #[derive(Debug, Clone)]
@@ -45,6 +45,9 @@ pub(crate) async fn finish(State(app): State<App>, mut request: Request, next: N
     let span = tracing::info_span!("request", id = id.as_str());
     let mut response = next.run(request).instrument(span).await;
     let caller = response.extensions_mut().remove::<Caller>();
+    if let Some(answer) = response.extensions_mut().remove::<Unmarked>() {
+        answer.mark_as_given(&app.engine);
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         print(&mut response, &problem, &id);
     }

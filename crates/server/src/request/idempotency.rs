@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use tenure_core::id::TenantId;
 use tenure_engine::{Done, Engine, Error, IdempotencyRecord, KeyOrigin, Keyed};
 
 use super::asked::{Asked, Repetition, answer};
@@ -67,9 +68,8 @@ where
     match (act(Some(keyed)).await, origin) {
         (Ok(done), KeyOrigin::Client) => Ok(answer(asked, render(&done))),
         (Ok(done), KeyOrigin::Request) => {
-            let response = answer(asked, render(&done));
-            // From here on the answer counts as given.
-            tokio::spawn(async move { drop(sessions.forget_answer(tenant, key).await) });
+            let mut response = answer(asked, render(&done));
+            response.extensions_mut().insert(Unmarked { tenant, key });
             Ok(response)
         }
         (Err(Error::KeyTaken(record)), _) => replay(asked, *record),
@@ -79,6 +79,21 @@ where
             Ok(None) | Err(_) => Err(error.into()),
         },
         (Err(error), KeyOrigin::Request) => Err(error.into()),
+    }
+}
+
+/// With an answer whose request an SDK may repeat: that it was given isn't stored yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Unmarked {
+    tenant: TenantId,
+    key: String,
+}
+
+impl Unmarked {
+    /// From here on the answer counts as given. A client that went away before has none, and may ask again.
+    pub(crate) fn mark_as_given(self, engine: &Engine) {
+        let sessions = engine.sessions().clone();
+        tokio::spawn(async move { drop(sessions.forget_answer(self.tenant, self.key).await) });
     }
 }
 

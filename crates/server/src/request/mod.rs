@@ -12,5 +12,5 @@ pub(crate) use asked::{Asked, Caller, answer};
 pub(crate) use body::BodyLimit;
 pub(crate) use cursor::{Cursor, EventCursor, ListCursor};
 pub(crate) use fields::{Fields, Given, Ignored, describe};
-pub(crate) use idempotency::Repeats;
+pub(crate) use idempotency::{Repeats, Unmarked};
 pub(crate) use query::Query;

@@ -1,7 +1,6 @@
 //! Requests that are sent twice.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -199,16 +198,13 @@ impl FromSdk {
 
     /// Sends it; the server dies when the answer is about to leave.
     async fn lose_answer(&self, server: &mut TestServer) {
-        // What the server would do beside the answer is left to a runtime that never runs.
-        let never = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut sending = Box::pin(server.send(self.sent("0")));
-        let answer = poll_fn(|context| {
-            let _dies = never.enter();
-            sending.as_mut().poll(context)
+        // Nothing that the server does beside or after the answer is done.
+        let status = std::thread::scope(|scope| {
+            let dies = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let server = &*server;
+            scope.spawn(move || dies.block_on(server.send(self.sent("0"))).status()).join().unwrap()
         });
-        assert_eq!(answer.await.status(), 200);
-        drop(sending);
-        never.shutdown_background();
+        assert_eq!(status, 200);
         assert!(self.is_answer_kept(server).await);
         server.crash_and_restart().await;
     }
@@ -230,6 +226,20 @@ async fn an_sdk_repeats_what_was_stored_and_not_answered_and_hears_of_it_once() 
         assert_eq!(everything(&server).await, after, "{}", route.path);
         assert!(!sdk.is_answer_kept(&server).await, "{}: it is given once", route.path);
     }
+}
+
+#[tokio::test]
+async fn an_sdk_that_went_away_and_asks_again_gets_the_answer_it_did_not_wait_for() {
+    let server = TestServer::on_disk().await;
+    let body = json!({"name": "a", "model": "claude-x"}).to_string();
+    let sdk = FromSdk { path: "/v1/agents".to_owned(), body };
+    let mut sending = Box::pin(server.send(sdk.sent("0")));
+    assert!(futures_util::poll!(&mut sending).is_pending(), "it takes more than a moment");
+    drop(sending);
+    while !sdk.is_answer_kept(&server).await {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.answer(sdk.sent("1")).await.header("x-tenure-replayed"), Some("true"));
 }
 
 #[tokio::test]
