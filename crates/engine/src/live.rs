@@ -1,6 +1,6 @@
 //! What is live only: previews of what a model is just saying.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_core::stream::BoxStream;
@@ -10,7 +10,7 @@ use tenure_core::id::{AttemptId, ItemId, SessionId};
 use tenure_store::{Error as StoreError, Tail};
 use tokio::sync::broadcast;
 
-/// Previews a slow listener may lag behind before it loses some.
+/// Previews a listener may lag behind before it gets what it misses in one piece.
 const LAG: usize = 64;
 
 /// What a stream tells.
@@ -125,18 +125,25 @@ impl Channel {
         }
     }
 
-    fn listen(&self) -> (Vec<Heard>, broadcast::Receiver<Heard>) {
+    /// Listens from now on. What the attempt in flight has said before, beyond what the listener has been told already,
+    /// comes along: joined, so that a listener that lags is told less often, not more.
+    fn listen(&self, told: &Told) -> (VecDeque<Heard>, broadcast::Receiver<Heard>) {
         let mut inner = self.lock();
-        let mut so_far = Vec::new();
+        let mut missed = VecDeque::new();
         if let Some(current) = &inner.current {
             for (item, part, text) in &current.items {
                 let (item, part) = (*item, *part);
-                so_far.push((current.id, Preview::Started { item, part }));
-                so_far.push((current.id, Preview::Delta { item, part, text: text.as_str().into() }));
+                let told = told.of(item);
+                if told.is_none() {
+                    missed.push_back((current.id, Preview::Started { item, part }));
+                }
+                if let Some(text) = text.get(told.unwrap_or(0)..).filter(|text| !text.is_empty()) {
+                    missed.push_back((current.id, Preview::Delta { item, part, text: text.into() }));
+                }
             }
         }
         let listeners = inner.listeners.get_or_insert_with(|| broadcast::Sender::new(LAG));
-        (so_far, listeners.subscribe())
+        (missed, listeners.subscribe())
     }
 }
 
@@ -162,6 +169,39 @@ impl Channels {
     }
 }
 
+/// How much of each item of the attempt in flight a listener has been told, in bytes.
+#[derive(Debug, Default)]
+struct Told {
+    items: Vec<(ItemId, usize)>,
+}
+
+impl Told {
+    /// `None` for an item whose beginning hasn't been told.
+    fn of(&self, item: ItemId) -> Option<usize> {
+        self.items.iter().find(|(known, _)| *known == item).map(|(_, told)| *told)
+    }
+
+    /// Takes note of a preview; says whether it joins on to what was told before.
+    fn add(&mut self, preview: &Preview) -> bool {
+        match preview {
+            Preview::Started { item, .. } => {
+                let new = self.of(*item).is_none();
+                if new {
+                    self.items.push((*item, 0));
+                }
+                new
+            }
+            Preview::Delta { item, text, .. } => match self.items.iter_mut().find(|(known, _)| known == item) {
+                Some((_, told)) => {
+                    *told += text.len();
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+}
+
 /// Facts and previews as one stream. Facts up to `head`, where the log ended when the stream was asked for, come first;
 /// from then on previews come before the facts they preview, and stop at the end of their attempt.
 pub(crate) fn merge(
@@ -170,8 +210,9 @@ pub(crate) fn merge(
     after: u64,
     head: u64,
 ) -> BoxStream<'static, Result<Live, StoreError>> {
-    let (so_far, previews) = channel.listen();
-    let state = Merge { facts, previews, _channel: channel, so_far, at: after, head, ended: None, started: Vec::new() };
+    let told = Told::default();
+    let (missed, previews) = channel.listen(&told);
+    let state = Merge { facts, previews, channel, missed, at: after, head, ended: None, told };
     let batches = stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         let batch = state.next().await;
@@ -184,17 +225,16 @@ pub(crate) fn merge(
 struct Merge {
     facts: BoxStream<'static, Result<Tail, StoreError>>,
     previews: broadcast::Receiver<Heard>,
-    _channel: Arc<Channel>,
-    /// What had been previewed before this stream listened.
-    so_far: Vec<Heard>,
+    channel: Arc<Channel>,
+    /// What was said while this stream didn't listen.
+    missed: VecDeque<Heard>,
     /// The place of the last fact this stream has told.
     at: u64,
     /// The place up to which facts come without previews between them.
     head: u64,
     /// The last attempt whose end this stream has told: nothing of it is previewed any more.
     ended: Option<AttemptId>,
-    /// The items whose beginning this stream has told; others' deltas are left out.
-    started: Vec<ItemId>,
+    told: Told,
 }
 
 impl Merge {
@@ -204,21 +244,24 @@ impl Merge {
                 let tail = self.facts.next().await;
                 return self.tell(tail);
             }
-            let late: Vec<Heard> = std::mem::take(&mut self.so_far);
-            let late: Vec<_> = late.into_iter().filter_map(|heard| self.preview(heard)).collect();
-            if !late.is_empty() {
-                return late;
+            if let Some(heard) = self.missed.pop_front() {
+                match self.preview(heard) {
+                    Some(preview) => return vec![Ok(Live::Preview(preview))],
+                    None => continue,
+                }
             }
             tokio::select! {
                 biased;
                 heard = self.previews.recv() => match heard {
                     Ok(heard) => {
                         if let Some(preview) = self.preview(heard) {
-                            return vec![preview];
+                            return vec![Ok(Live::Preview(preview))];
                         }
                     }
-                    // What was lost can't be told any more, so what it was the middle of isn't either.
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.started.clear(),
+                    // What was lost is part of the text so far, unless it is a fact by now.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        (self.missed, self.previews) = self.channel.listen(&self.told);
+                    }
                     Err(broadcast::error::RecvError::Closed) => return Vec::new(),
                 },
                 tail = self.facts.next() => return self.tell(tail),
@@ -238,26 +281,93 @@ impl Merge {
         }
     }
 
-    fn preview(&mut self, (attempt, preview): Heard) -> Option<Result<Live, StoreError>> {
-        let wanted = self.ended != Some(attempt) && self.fits(&preview);
-        wanted.then_some(Ok(Live::Preview(preview)))
-    }
-
-    fn fits(&mut self, preview: &Preview) -> bool {
-        match preview {
-            Preview::Started { item, .. } => {
-                self.started.push(*item);
-                true
-            }
-            Preview::Delta { item, .. } => self.started.contains(item),
-        }
+    fn preview(&mut self, (attempt, preview): Heard) -> Option<Preview> {
+        let wanted = self.ended != Some(attempt) && self.told.add(&preview);
+        wanted.then_some(preview)
     }
 
     fn note(&mut self, stored: &StoredFact) {
         self.at = stored.seq;
         if let Fact::AttemptEnded { attempt, .. } = &*stored.fact {
             self.ended = Some(*attempt);
-            self.started.clear();
+            self.told = Told::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt, StreamExt, stream};
+    use tenure_core::id::{AttemptId, ItemId};
+
+    use super::{Channel, LAG, Live, Preview, PreviewPart, merge};
+
+    /// What a listener that is always there is told, put together by item, and in how many pieces.
+    fn drain(
+        told: &mut (impl futures_util::Stream<Item = Result<Live, tenure_store::Error>> + Unpin),
+        texts: &mut HashMap<ItemId, String>,
+    ) -> usize {
+        let mut pieces = 0;
+        while let Some(Some(live)) = told.next().now_or_never() {
+            match live.expect("nothing fails") {
+                Live::Preview(Preview::Started { item, .. }) => {
+                    assert!(texts.insert(item, String::new()).is_none(), "an item begins once");
+                }
+                Live::Preview(Preview::Delta { item, text, .. }) => {
+                    texts.get_mut(&item).expect("a piece comes after its beginning").push_str(&text);
+                }
+                Live::Fact(_) | Live::Deleted => panic!("nothing is stored here"),
+            }
+            pieces += 1;
+        }
+        pieces
+    }
+
+    #[test]
+    fn a_listener_that_lags_gets_what_it_missed_in_one_piece() {
+        let channel = Arc::new(Channel::new());
+        let mut told = merge(stream::pending().boxed(), channel.clone(), 0, 0);
+        let attempt = AttemptId::from_bits(1);
+        let (thought, message) = (ItemId::from_bits(2), ItemId::from_bits(3));
+        let mut texts = HashMap::new();
+        let mut said = String::new();
+        let mut say = |words: usize| {
+            for number in 0..words {
+                let word = format!("{number} wörter, ");
+                channel.say(attempt, message, PreviewPart::Message, &word);
+                said.push_str(&word);
+            }
+            said.clone()
+        };
+        channel.say(attempt, thought, PreviewPart::Thinking, "hm");
+        let expected = say(3);
+        assert_eq!(drain(&mut told, &mut texts), 2 + 4, "one who keeps up gets every piece");
+        assert_eq!(texts[&message], expected);
+        let expected = say(10 * LAG);
+        assert_eq!(drain(&mut told, &mut texts), 1, "what was missed comes at once");
+        assert_eq!((&texts[&thought], &texts[&message]), (&"hm".to_owned(), &expected));
+        let expected = say(2);
+        assert_eq!(drain(&mut told, &mut texts), 2, "and it goes on as before");
+        assert_eq!(texts[&message], expected);
+    }
+
+    #[test]
+    fn a_listener_that_misses_a_whole_attempt_is_told_the_next_one_from_its_beginning() {
+        let channel = Arc::new(Channel::new());
+        let mut told = merge(stream::pending().boxed(), channel.clone(), 0, 0);
+        let (first, second) = (AttemptId::from_bits(1), AttemptId::from_bits(2));
+        for _ in 0..2 * LAG {
+            channel.say(first, ItemId::from_bits(3), PreviewPart::Message, "lost ");
+        }
+        channel.finish(first);
+        for _ in 0..2 * LAG {
+            channel.say(second, ItemId::from_bits(4), PreviewPart::Message, "x");
+        }
+        let mut texts = HashMap::new();
+        assert_eq!(drain(&mut told, &mut texts), 2);
+        assert_eq!(texts, HashMap::from([(ItemId::from_bits(4), "x".repeat(2 * LAG))]));
     }
 }

@@ -16,6 +16,8 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// How long requests may take to finish when the server is told to stop. Default 10 s.
     pub shutdown_grace: Duration,
+    /// How long a client may leave what it is sent unread until its connection is cut. Default 30 s.
+    pub reader_timeout: Duration,
     /// After how much silence an event stream says that it is alive. Default 15 s.
     pub keep_alive: Duration,
 }
@@ -28,6 +30,7 @@ impl Default for ServerConfig {
             max_connections: 16_384,
             header_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
+            reader_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
         }
     }

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod config;
+mod patience;
 mod serve;
 
 mod app;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, build};
 use crate::config::ServerConfig;
+use crate::patience::Patient;
 
 /// The most bytes of a request's line and headers together; more is a 431.
 const HEADER_BYTES: usize = 64 * 1_024;
@@ -46,6 +47,7 @@ pub async fn serve(
     let room = Arc::new(Semaphore::new(config.max_connections));
     let server = Server {
         header_timeout: config.header_timeout,
+        reader_timeout: config.reader_timeout,
         router: build(App::new(engine, config, shutdown.clone())),
         shutdown: shutdown.clone(),
     };
@@ -80,6 +82,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Server {
     header_timeout: Duration,
+    reader_timeout: Duration,
     router: axum::Router,
     shutdown: CancellationToken,
 }
@@ -95,7 +98,7 @@ impl Server {
             .header_read_timeout(self.header_timeout)
             .max_buf_size(HEADER_BYTES)
             .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, self.reader_timeout)), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

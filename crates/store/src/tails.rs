@@ -16,8 +16,9 @@ use crate::facts::Tail;
 /// How many batches a follower may lag before it reads the log again.
 const LAG: usize = 64;
 
-/// How many facts are read from the log at once.
-pub(crate) const LOG_PAGE: usize = 256;
+/// How many facts are read from the log at once. A follower whose reader is slow holds on to as many, and each may have
+/// 32 KiB.
+pub(crate) const LOG_PAGE: usize = 64;
 
 /// Reads up to [`LOG_PAGE`] facts after a place; `None` when there is no such session.
 pub(crate) type ReadLog =

@@ -91,6 +91,8 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
         origins: settings.origins.clone(),
         max_connections: descriptors::room_for_connections(settings),
         shutdown_grace: settings.shutdown_grace,
+        reader_timeout: settings.reader_timeout.0,
+        keep_alive: settings.keep_alive.0,
         ..ServerConfig::default()
     };
     let served = tenure_server::serve(listener, engine.clone(), server, signals.stop).await;

@@ -9,7 +9,7 @@ use tenure_store::MasterKey;
 
 use super::file::ConfigFile;
 use super::flags::Flags;
-use super::value::{LogFormat, Never, Value};
+use super::value::{Lasting, LogFormat, Never, Value};
 use crate::failure::advised;
 
 /// One setting, as `--help` and the documentation show it.
@@ -82,6 +82,10 @@ settings! {
     origins: Vec<String> = "", All "origins", ["TENURE_ORIGINS"], "origins";
     /// The most connections at a time.
     max_connections: usize = "16384", All "max-connections", ["TENURE_MAX_CONNECTIONS"], "max_connections";
+    /// How long a client may leave what it is sent unread until its connection is cut. An event stream's client comes back with its last cursor and has lost nothing.
+    reader_timeout: Lasting = "30s", All "reader-timeout", ["TENURE_READER_TIMEOUT"], "reader_timeout";
+    /// After how much silence an event stream says that it is alive, so that nobody between cuts it.
+    keep_alive: Lasting = "15s", All "keep-alive", ["TENURE_KEEP_ALIVE"], "keep_alive";
     /// How long work under way may take when the server is told to stop.
     shutdown_grace: Duration = "10s", All "shutdown-grace", ["TENURE_SHUTDOWN_GRACE"], "shutdown_grace";
     /// The default model: claude-…, openai/<model> or script/<name>. Without it: what `tenure models default` chose, else claude-sonnet-5 if there is an Anthropic key, else the first model of the OpenAI-compatible server, else script/demo.

@@ -23,6 +23,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// A time span that isn't none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lasting(pub(crate) Duration);
+
 /// A time span, or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Never(pub(crate) Option<Duration>);
@@ -107,6 +111,17 @@ impl Value for Duration {
     }
 }
 
+impl Value for Lasting {
+    const KIND: &'static str = "TIME";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match Duration::parse(text)? {
+            Duration::ZERO => Err(wrong("a time above 0 such as 500ms or 30s", text)),
+            span => Ok(Self(span)),
+        }
+    }
+}
+
 impl Value for Never {
     const KIND: &'static str = "TIME";
 
@@ -137,7 +152,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    use super::{Never, Value};
+    use super::{Lasting, Never, Value};
 
     #[test]
     fn times_have_units() {
@@ -148,6 +163,7 @@ mod tests {
             assert!(Duration::parse(text).is_err(), "{text}");
         }
         assert_eq!(Never::parse("never"), Ok(Never(None)));
+        assert!(Lasting::parse("0s").is_err());
     }
 
     #[test]

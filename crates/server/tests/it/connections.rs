@@ -10,16 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{KEY, TestServer};
 
-struct Listening {
-    server: TestServer,
-    address: std::net::SocketAddr,
+pub(crate) struct Listening {
+    pub(crate) server: TestServer,
+    pub(crate) address: std::net::SocketAddr,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Listening {
     async fn start(config: ServerConfig) -> Self {
-        let server = TestServer::start().await;
+        Self::with(None, config).await
+    }
+
+    pub(crate) async fn with(anthropic: Option<&str>, config: ServerConfig) -> Self {
+        let server = TestServer::with(anthropic, ServerConfig::default()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, engine) = (CancellationToken::new(), server.engine.engine.clone());
@@ -33,7 +37,7 @@ impl Listening {
     }
 
     /// Sends a GET on a connection.
-    async fn get(&self, stream: &mut TcpStream, path: &str) {
+    pub(crate) async fn get(&self, stream: &mut TcpStream, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {KEY}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await.unwrap();
     }

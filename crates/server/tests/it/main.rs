@@ -12,4 +12,5 @@ mod extensions;
 mod idempotency;
 mod routes;
 mod sessions;
+mod slow_readers;
 mod stream;

@@ -70,7 +70,7 @@ impl Frames {
     }
 }
 
-fn parse(text: &str) -> Frame {
+pub(crate) fn parse(text: &str) -> Frame {
     let mut frame = Frame { id: None, event: String::new(), data: Value::Null };
     for line in text.lines() {
         match line.split_once(": ") {

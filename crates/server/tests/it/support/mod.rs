@@ -16,7 +16,7 @@ use tenure_server::{ServerConfig, router};
 use tenure_testkit::TestEngine;
 use tower::ServiceExt as _;
 
-pub(crate) use frames::{Frame, Frames};
+pub(crate) use frames::{Frame, Frames, parse};
 pub(crate) use normal::normal;
 
 /// The key of every test server.

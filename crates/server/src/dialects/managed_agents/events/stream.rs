@@ -4,7 +4,9 @@
 //! its cursor as `id:`; a client that comes back with it in `Last-Event-ID`, or in `?after=`, gets what it missed from
 //! the log and goes on live, without a seam. There is no task for a stream: it is polled by its connection.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -16,6 +18,8 @@ use futures_util::StreamExt as _;
 use tenure_core::agent::Agent;
 use tenure_core::id::{ItemId, SessionId};
 use tenure_engine::{Error, Live, StreamFrom};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::super::ingest::session_id;
 use super::super::project::{Audience, json, preview};
@@ -39,7 +43,9 @@ pub(crate) async fn stream(
     let agent = app.engine.sessions().get(tenant, session).await?.definition.agent.clone();
     let live = app.engine.sessions().stream(tenant, session, from).await?;
     metrics::gauge!("tenure_event_streams").increment(1);
-    let subscriber = Subscriber { app, session, agent, live, previews, ours, reader, over: false };
+    let silence = Silence::new(app.config.keep_alive);
+    let stopping = Box::pin(app.stopping.clone().cancelled_owned());
+    let subscriber = Subscriber { app, session, agent, live, previews, ours, reader, stopping, silence, over: false };
     let frames = futures_util::stream::unfold(subscriber, |mut subscriber| async move {
         let bytes = subscriber.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), subscriber))
@@ -66,6 +72,8 @@ struct Subscriber {
     /// Whether it asked for our own events.
     ours: bool,
     reader: Reader,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    silence: Silence,
     /// Whether the last frame has been sent.
     over: bool,
 }
@@ -76,13 +84,18 @@ impl Subscriber {
         if self.over {
             return None;
         }
-        let keep_alive = self.app.config.keep_alive;
+        let bytes = self.bytes().await?;
+        self.silence.begin();
+        Some(bytes)
+    }
+
+    async fn bytes(&mut self) -> Option<Bytes> {
         loop {
             let live = tokio::select! {
                 biased;
-                () = self.app.stopping.cancelled() => return None,
+                () = &mut self.stopping => return None,
                 live = self.live.next() => live?,
-                () = tokio::time::sleep(keep_alive) => return Some(Bytes::from_static(b": keep-alive\n\n")),
+                () = self.silence.too_long() => return Some(Bytes::from_static(b": keep-alive\n\n")),
             };
             match live {
                 Ok(Live::Fact(stored)) => match self.app.frames.frame(&self.app.engine, &self.agent, &stored).await {
@@ -122,6 +135,38 @@ impl Subscriber {
         self.over = true;
         let problem = Problem::from(error);
         passing("error", &super::super::error::envelope(&problem, ""), Reader::Current)
+    }
+}
+
+/// How long nothing has been sent. Its one timer is set anew when it rings, not with every event: most events find it
+/// running, and many streams hear each.
+struct Silence {
+    most: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(most: Duration) -> Self {
+        Self { most, since: Instant::now(), timer: Box::pin(tokio::time::sleep(most)) }
+    }
+
+    /// Something was sent.
+    fn begin(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Waits until it has lasted too long.
+    async fn too_long(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let due = self.since + self.most;
+            let late = due <= Instant::now();
+            self.timer.as_mut().reset(if late { Instant::now() + self.most } else { due });
+            if late {
+                return;
+            }
+        }
     }
 }
 
