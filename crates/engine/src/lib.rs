@@ -15,6 +15,7 @@ mod view;
 
 mod backoff;
 mod clock;
+mod cursor;
 mod error;
 mod failpoint;
 
@@ -32,6 +33,7 @@ mod timers;
 pub use agents::{AgentChange, Agents, NewAgent};
 pub use check::Replayer;
 pub use clock::Clock;
+pub use cursor::Cursor;
 pub use engine::{Config, Engine, Parts, Stats};
 pub use environments::{Environments, NewEnvironment};
 pub use error::Error;

@@ -11,6 +11,7 @@ use tenure_core::id::{AttemptId, ItemId, TenantId};
 use tenure_core::phase::Fold;
 use tenure_core::session::{Activity, Sandbox};
 use tenure_core::state::State;
+use tenure_core::time::Timestamp;
 use tenure_store::{Append, AppendError, FeedKind};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -234,7 +235,7 @@ impl<'m> Owner<'m> {
                 };
             }
             let (next, wanted) = self.after(&facts);
-            let view = view(&next, now);
+            let view = self.view_of(&next, now);
             let keyed = keyed.as_ref().filter(|_| refusal.is_none());
             let answer = keyed.map(|keyed| {
                 let done = match &items {
@@ -348,7 +349,12 @@ impl<'m> Owner<'m> {
     }
 
     fn view(&self) -> SessionView {
-        view(&self.state, self.shared.clock.now())
+        self.view_of(&self.state, self.shared.clock.now())
+    }
+
+    fn view_of(&self, state: &State, now: Timestamp) -> SessionView {
+        let generation = self.shared.store.generation();
+        SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation }
     }
 }
 
@@ -357,10 +363,6 @@ impl<'m> Owner<'m> {
 pub(crate) enum Origin {
     Now,
     Restart,
-}
-
-fn view(state: &State, now: tenure_core::time::Timestamp) -> SessionView {
-    SessionView { summary: state.summary(), definition: state.definition.clone(), now }
 }
 
 pub(crate) fn offers_room(command: &Command) -> bool {

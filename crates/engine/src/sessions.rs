@@ -17,6 +17,7 @@ use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
 
+use crate::cursor::Cursor;
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
@@ -132,7 +133,8 @@ impl Sessions {
             more.iter().for_each(|stored| state.evolve(stored));
             facts.extend(more);
         }
-        let view = SessionView { summary: state.summary(), definition: state.definition.clone(), now };
+        let generation = self.shared.store.generation();
+        let view = SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation };
         let answer = keyed.map(|keyed| keyed.record(tenant, &Done::Session(view.clone()), now));
         let append = Append {
             session,
@@ -287,6 +289,16 @@ impl Sessions {
         Ok(merge(facts, channel, after, head).map(|live| live.map_err(Error::from)).boxed())
     }
 
+    /// The cursor of a place in the log of a session.
+    pub fn cursor(&self, seq: u64) -> Cursor {
+        Cursor { generation: self.shared.store.generation(), seq }
+    }
+
+    /// The place in the log that a client's cursor names; refused if the data were restored since it was given out.
+    pub fn place(&self, cursor: Cursor) -> Result<u64, Error> {
+        cursor.within(self.shared.store.generation())
+    }
+
     /// The answer that is kept under an idempotency key.
     pub async fn answer(&self, tenant: TenantId, key: &str) -> Result<Option<IdempotencyRecord>, Error> {
         Ok(self.shared.store.answer(tenant, key.to_owned(), self.shared.clock.now()).await?)
@@ -296,13 +308,13 @@ impl Sessions {
     async fn up_to_date(&self, row: SessionRow) -> Result<SessionView, Error> {
         let now = self.shared.clock.now();
         if row.summary.wake_at.is_none_or(|at| at > now) {
-            return Ok(SessionView::of(row, now));
+            return Ok(SessionView::of(row, now, self.shared.store.generation()));
         }
         let (tenant, session) = (row.summary.tenant, row.summary.session);
         match self.shared.directory.execute(tenant, session, Tick {}, None).await {
             Ok(executed) => Ok(executed.view),
             // It is just being deleted, or has too much to do: what was read is the best there is.
-            Err(_) => Ok(SessionView::of(row, now)),
+            Err(_) => Ok(SessionView::of(row, now, self.shared.store.generation())),
         }
     }
 

@@ -13,6 +13,8 @@ use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
 use tenure_store::{IdempotencyRecord, SessionRow};
 
+use crate::cursor::Cursor;
+
 /// How long the answer under a client's idempotency key is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -28,11 +30,18 @@ pub struct SessionView {
     pub definition: Arc<Definition>,
     /// The moment.
     pub now: Timestamp,
+    /// The generation of the data.
+    pub generation: u64,
 }
 
 impl SessionView {
-    pub(crate) fn of(row: SessionRow, now: Timestamp) -> Self {
-        Self { summary: row.summary, definition: row.definition, now }
+    pub(crate) fn of(row: SessionRow, now: Timestamp, generation: u64) -> Self {
+        Self { summary: row.summary, definition: row.definition, now, generation }
+    }
+
+    /// The place of its last fact.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { generation: self.generation, seq: self.summary.seq }
     }
 
     /// Its line of the status table.

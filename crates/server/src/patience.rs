@@ -39,7 +39,7 @@ impl Patient {
         if waiting.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        metrics::counter!("tenure_slow_readers_cut_total").increment(1);
+        metrics::counter!("tenure_stream_cuts_total").increment(1);
         // What the client hasn't read yet would otherwise stay in the system's buffers for minutes.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client doesn't read what it is sent")))

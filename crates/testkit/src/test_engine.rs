@@ -64,6 +64,11 @@ impl TestEngine {
         engine
     }
 
+    /// One whose data come from a backup.
+    pub async fn of_generation(generation: u64, config: Config) -> Self {
+        Self::on_store(Arc::new(MemoryStore::of_generation(generation)), None, config).await
+    }
+
     /// One on another store.
     pub async fn on_store(store: Arc<dyn Store>, anthropic: Option<&str>, config: Config) -> Self {
         let scripts = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));

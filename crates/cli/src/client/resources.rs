@@ -45,7 +45,7 @@ pub(crate) struct Ours {
     pub(crate) messages: u64,
     pub(crate) first_line: Option<String>,
     pub(crate) last_active_at: Timestamp,
-    pub(crate) cursor: u64,
+    pub(crate) cursor: String,
 }
 
 /// A session's status as the command line has it.

@@ -40,8 +40,8 @@ pub(super) enum Next {
 
 impl Follower {
     /// Follows what happens after `cursor`.
-    pub(super) fn new(client: Client, session: &str, cursor: u64) -> Self {
-        Self { client, session: session.to_owned(), cursor: cursor.to_string(), stream: None, lost: 0, waits: false }
+    pub(super) fn new(client: Client, session: &str, cursor: String) -> Self {
+        Self { client, session: session.to_owned(), cursor, stream: None, lost: 0, waits: false }
     }
 
     pub(super) fn client(&self) -> &Client {

@@ -26,7 +26,7 @@ async fn stop_keeps_the_queue_and_resume_takes_it_up() {
     let now = server.get(&path).await.ok();
     assert_eq!((&now["tenure"]["sandbox"], &now["tenure"]["queued"]), (&json!("stopped"), &json!(1)));
 
-    let cursor = now["tenure"]["cursor"].as_u64().unwrap();
+    let cursor = now["tenure"]["cursor"].as_str().unwrap().parse().unwrap();
     server.post(&format!("{path}/resume"), json!({})).await.ok();
     let frames = server.until(&session, cursor, "user.message").await;
     assert_eq!(frames.last().unwrap().data["id"], json!(kept));

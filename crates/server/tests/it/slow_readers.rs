@@ -141,5 +141,5 @@ async fn a_reader_that_does_not_read_is_cut_and_resumes_from_its_cursor() {
     assert!(before < told.len() / 2, "it was cut long before the end");
     assert_eq!(deduplicated(&told), flooded.list().await);
     let metrics = flooded.listening.server.get("/metrics").await.body;
-    assert!(find(&metrics, b"tenure_slow_readers_cut_total ").is_some(), "it was counted");
+    assert!(find(&metrics, b"tenure_stream_cuts_total ").is_some(), "it was counted");
 }

@@ -66,13 +66,35 @@ async fn wrong_cursors_are_refused() {
     let server = TestServer::start().await;
     let session = played(&server).await;
     let path = format!("/v1/sessions/{session}/events/stream");
-    for cursor in ["9999", "-1", "x", "1.5", "18446744073709551616"] {
+    for cursor in ["9999", "-1", "x", "1.x", "1.5", "18446744073709551616"] {
         server.get(&format!("{path}?after={cursor}")).await.problem(400);
         let request = crate::support::request(axum::http::Method::GET, &path, None, &[("last-event-id", cursor)]);
         let message = server.answer(request).await.problem(400);
         assert!(message.contains(cursor), "{message}");
     }
     server.get(&format!("{path}?event_deltas[]=agent.tool_use")).await.problem(400);
+}
+
+#[tokio::test]
+async fn restored_data_have_cursors_of_their_own() {
+    let server = TestServer::of_generation(1_763_000_000).await;
+    let session = played(&server).await;
+    let path = format!("/v1/sessions/{session}/events/stream");
+    // The beginning is the same place in all generations.
+    let all = server.stream(&format!("{path}?after=0"), &[]).await.until("session.status_idle").await;
+    for frame in &all {
+        assert_eq!(frame.cursor, Some(format!("1763000000.{}", frame.id.unwrap())));
+    }
+    let cursor = all[2].cursor.as_deref().unwrap();
+    let rest = server.stream(&path, &[("last-event-id", cursor)]).await.until("session.status_idle").await;
+    assert_eq!(rest, all[3..]);
+    let newest = server.get(&format!("/v1/sessions/{session}")).await.ok()["tenure"]["cursor"].clone();
+    assert!(newest.as_str().is_some_and(|cursor| cursor.starts_with("1763000000.")), "{newest}");
+    for cursor in ["2", "1700000000.2", "1763000000.9999"] {
+        let message = server.get(&format!("{path}?after={cursor}")).await.problem(400);
+        let reload = message.contains("reload the session's events");
+        assert_eq!(reload, !cursor.ends_with("9999"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use serde_json::Value;
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
-    /// Its cursor.
+    /// Its cursor, as it came.
+    pub(crate) cursor: Option<String>,
+    /// The place in the log that the cursor names.
     pub(crate) id: Option<u64>,
     /// Its event name; empty for a comment.
     pub(crate) event: String,
@@ -71,10 +73,13 @@ impl Frames {
 }
 
 pub(crate) fn parse(text: &str) -> Frame {
-    let mut frame = Frame { id: None, event: String::new(), data: Value::Null };
+    let mut frame = Frame { cursor: None, id: None, event: String::new(), data: Value::Null };
     for line in text.lines() {
         match line.split_once(": ") {
-            Some(("id", id)) => frame.id = Some(id.parse().unwrap()),
+            Some(("id", id)) => {
+                frame.id = id.rsplit('.').next().map(|seq| seq.parse().unwrap());
+                frame.cursor = Some(id.to_owned());
+            }
             Some(("event", event)) => frame.event = event.to_owned(),
             Some(("data", data)) => frame.data = serde_json::from_str(data).unwrap(),
             Some(("", comment)) => frame.data = comment.into(),

@@ -74,6 +74,11 @@ impl TestServer {
         Self::of(TestEngine::on_disk(None, engine_config()).await, ServerConfig::default())
     }
 
+    /// One whose data come from a backup.
+    pub(crate) async fn of_generation(generation: u64) -> Self {
+        Self::of(TestEngine::of_generation(generation, engine_config()).await, ServerConfig::default())
+    }
+
     fn of(engine: TestEngine, config: ServerConfig) -> Self {
         let router = router(engine.engine.clone(), config);
         Self { engine, router }

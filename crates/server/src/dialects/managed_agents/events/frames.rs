@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tenure_core::agent::Agent;
 use tenure_core::fact::StoredFact;
 use tenure_core::id::SessionId;
-use tenure_engine::{Engine, Error};
+use tenure_engine::{Cursor, Engine, Error};
 
 use super::super::ingest::Attached;
 use super::super::project::{Audience, Printed, print};
@@ -25,21 +25,21 @@ const LARGEST: usize = 64 * 1_024;
 pub(super) struct Frame {
     kind: &'static str,
     pub(super) audience: Audience,
-    seq: u64,
+    cursor: Cursor,
     bytes: Bytes,
     /// Where in `bytes` the JSON is.
     json_at: usize,
 }
 
 impl Frame {
-    fn new(printed: Printed, seq: u64) -> Self {
+    fn new(printed: Printed, cursor: Cursor) -> Self {
         let Printed { kind, audience, json } = printed;
-        let head = format!("id: {seq}\nevent: {kind}\ndata: ");
+        let head = format!("id: {cursor}\nevent: {kind}\ndata: ");
         let json_at = head.len();
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&json);
         bytes.extend_from_slice(b"\n\n");
-        Self { kind, audience, seq, bytes: bytes.into(), json_at }
+        Self { kind, audience, cursor, bytes: bytes.into(), json_at }
     }
 
     /// The bytes for a client of this generation.
@@ -47,7 +47,7 @@ impl Frame {
         if reader.knows(self.kind) {
             return self.bytes.clone();
         }
-        let mut bytes = format!("id: {}\nevent: message\ndata: ", self.seq).into_bytes();
+        let mut bytes = format!("id: {}\nevent: message\ndata: ", self.cursor).into_bytes();
         bytes.extend_from_slice(&self.bytes[self.json_at..]);
         bytes.into()
     }
@@ -144,7 +144,7 @@ impl FrameCache {
             return Ok(frame.clone());
         }
         let printed = printed(engine, agent, stored).await?;
-        let frame = printed.map(|printed| Arc::new(Frame::new(printed, stored.seq)));
+        let frame = printed.map(|printed| Arc::new(Frame::new(printed, engine.sessions().cursor(stored.seq))));
         if frame.as_ref().is_none_or(|frame| frame.bytes.len() <= LARGEST) {
             let kept = (stored.session, stored.seq, frame.clone());
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);

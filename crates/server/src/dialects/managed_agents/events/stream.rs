@@ -37,7 +37,7 @@ pub(crate) async fn stream(
     let session = session_id(&session)?;
     let previews = previews(asked.query.many("event_deltas"))?;
     let ours = asked.query.flag("tenure_events")?;
-    let from = cursor(&mut asked)?;
+    let from = cursor(&app, &mut asked)?;
     let reader = reader(&asked);
     let tenant = asked.tenant;
     let agent = app.engine.sessions().get(tenant, session).await?.definition.agent.clone();
@@ -177,22 +177,19 @@ impl Drop for Subscriber {
 }
 
 /// Where the client wants to begin. The header wins: browsers send it by themselves when they come back.
-fn cursor(asked: &mut Asked) -> Result<StreamFrom, Problem> {
+fn cursor(app: &App, asked: &mut Asked) -> Result<StreamFrom, Problem> {
     let parameter = asked.query.one("after")?;
     let (field, given) = match (asked.headers.get("last-event-id"), parameter) {
         (Some(value), _) => ("Last-Event-ID", value.to_str().unwrap_or("?").to_owned()),
         (None, Some(given)) => ("after", given),
         (None, None) => return Ok(StreamFrom::Now),
     };
-    match given.parse() {
-        Ok(after) => Ok(StreamFrom::After(after)),
-        Err(_) => {
-            let given: String = given.chars().take(40).collect();
-            let message =
-                format!("expected the `id` of a frame of this session, or 0 for its beginning, got `{given}`");
-            Err(Problem::invalid(field, message))
-        }
-    }
+    let Ok(cursor) = given.parse() else {
+        let given: String = given.chars().take(40).collect();
+        let message = format!("expected the `id` of a frame of this session, or 0 for its beginning, got `{given}`");
+        return Err(Problem::invalid(field, message));
+    };
+    Ok(StreamFrom::After(app.engine.sessions().place(cursor)?))
 }
 
 /// The Python SDK before 1.0 takes only event names on its list.

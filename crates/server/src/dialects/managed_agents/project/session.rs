@@ -47,7 +47,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             messages: summary.messages,
             first_line: summary.first_line.as_deref(),
             last_active_at: Time(summary.last_active_at),
-            cursor: summary.seq,
+            cursor: view.cursor().to_string(),
             queued: summary.queued.len(),
         },
     }

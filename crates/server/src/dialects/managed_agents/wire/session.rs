@@ -57,7 +57,7 @@ pub(crate) struct TenureSession<'a> {
     /// When a person or the agent last did something.
     pub(crate) last_active_at: Time,
     /// The cursor of its last stored event.
-    pub(crate) cursor: u64,
+    pub(crate) cursor: String,
     /// How many inputs wait for their turn.
     pub(crate) queued: usize,
 }
