@@ -175,7 +175,7 @@ impl Conversation {
     }
 
     fn enter(&mut self, session: Box<Session>) {
-        let follower = Follower::new(self.place.client().clone(), &session.id, session.tenure.cursor);
+        let follower = Follower::new(self.place.client().clone(), &session.id, session.tenure.cursor.clone());
         self.place = Place::At(session, Box::new(follower));
     }
 
