@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
 mod agents;
+mod backup;
+mod check;
 mod doctor;
 mod down;
 mod environments;
 mod keys;
 mod models;
+mod restore;
 mod run;
 mod sessions;
 mod settings;
@@ -35,6 +38,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     Doctor(doctor::Doctor),
+    Check(check::Check),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Settings(settings::Show),
 }
 
@@ -52,6 +58,9 @@ impl Command {
             Self::Models(command) => command.run(shared),
             Self::Keys(command) => command.run(shared),
             Self::Doctor(command) => command.run(shared),
+            Self::Check(command) => command.run(shared),
+            Self::Backup(command) => command.run(shared),
+            Self::Restore(command) => command.run(shared),
             Self::Settings(command) => command.run(shared),
         }
     }

@@ -1,13 +1,14 @@
 //! `tenure`: the server, the command line and the sandbox runtime in one program.
 //!
-//! A command of the command line talks to a server over its public API, like any other client; only `up`, `down` and
-//! `doctor` touch the data directory themselves. The one list of commands is [`commands::Command`].
+//! A command of the command line talks to a server over its public API, like any other client; only `up`, `down`,
+//! `doctor`, `check`, `backup` and `restore` touch the data directory themselves. The one list of commands is [`commands::Command`].
 
 mod cli;
 mod commands;
 
 mod settings;
 
+mod backup;
 mod local;
 
 mod client;

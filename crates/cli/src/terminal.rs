@@ -5,9 +5,11 @@ pub(crate) mod out;
 pub(crate) mod say;
 
 mod plain;
+mod sizes;
 mod table;
 mod times;
 
 pub(crate) use plain::{Plain, plain};
+pub(crate) use sizes::bytes;
 pub(crate) use table::Table;
 pub(crate) use times::{ago, duration, stamp};

@@ -49,6 +49,14 @@ pub enum Error {
         /// After how long.
         retry_after: Duration,
     },
+    /// Nothing can be stored at present (the disk is full, say): try again after a while.
+    #[error("the server can't do that now: {reason}")]
+    Unavailable {
+        /// What is in the way, for the operator.
+        reason: String,
+        /// After how long.
+        retry_after: Duration,
+    },
     /// It failed here: the operator must look. The cause is for the log, not for the caller.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -90,6 +98,9 @@ impl From<tenure_store::Error> for Error {
     fn from(error: tenure_store::Error) -> Self {
         match error {
             tenure_store::Error::Busy => Self::busy(),
+            tenure_store::Error::Unavailable { reason } => {
+                Self::Unavailable { reason, retry_after: Duration::from_secs(1) }
+            }
             other @ (tenure_store::Error::Unreadable { .. } | tenure_store::Error::Internal { .. }) => {
                 Self::Internal(Box::new(other))
             }

@@ -132,6 +132,7 @@ impl From<Error> for Problem {
             Error::NameTaken { .. } => Self::new(Kind::Conflict, error.to_string()),
             Error::KeyTaken(_) => Self::new(Kind::InTheWay, "another request with this idempotency key is under way"),
             Error::Busy { retry_after } => Self::new(Kind::Busy { retry_after }, "too much to do; try again"),
+            Error::Unavailable { .. } => Self::new(Kind::Unavailable, error.to_string()),
             Error::Internal(source) => {
                 tracing::error!(error = %Causes(&*source), "request failed");
                 Self::internal()

@@ -61,7 +61,7 @@ impl From<Error> for AppendError {
     fn from(error: Error) -> Self {
         match error {
             Error::Busy => Self::Busy,
-            Error::Unreadable { .. } | Error::Internal { .. } => Self::Internal(error),
+            Error::Unavailable { .. } | Error::Unreadable { .. } | Error::Internal { .. } => Self::Internal(error),
         }
     }
 }

@@ -9,6 +9,13 @@ pub enum Error {
     /// Too much is waiting to be written. Nothing was done; try again later.
     #[error("the store has too much to do; try again later")]
     Busy,
+    /// The disk is full, read-only or failing, or another program holds the database. Nothing was done; once that is
+    /// mended, by itself or by an operator, the same request succeeds.
+    #[error("the store can't do that now: {reason}")]
+    Unavailable {
+        /// What was being done and what is in the way, for the operator.
+        reason: String,
+    },
     /// What is stored can't be read by this build: a newer one wrote it, or it is damaged.
     #[error("{what} can't be read: {why}")]
     Unreadable {

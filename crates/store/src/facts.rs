@@ -21,6 +21,10 @@ pub trait FactStore {
     /// may not keep the append from happening: read the log again to know.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>>;
 
+    /// Why writes fail at present, whatever is written: the disk is full, say. `None` as soon as they succeed again, which
+    /// is tried about once a second.
+    fn trouble(&self) -> Option<String>;
+
     /// The facts after place `after` (0: from the beginning), oldest first, at most `limit`. Empty at the log's end and
     /// for an unknown session.
     fn read_facts(&self, session: SessionId, after: u64, limit: usize)

@@ -3,6 +3,7 @@
 
 mod home;
 
+mod backup;
 mod doctor;
 mod help;
 mod keys;

@@ -1,5 +1,6 @@
 //! The engine on a store in memory, with sandboxes that run nothing and models that do as they are told.
 
+mod check;
 mod crash;
 mod lifetimes;
 mod models;

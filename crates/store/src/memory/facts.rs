@@ -21,6 +21,10 @@ use crate::sessions::SessionRow;
 use crate::tails::{LOG_PAGE, ReadLog};
 
 impl FactStore for MemoryStore {
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async move {
             append.check()?;

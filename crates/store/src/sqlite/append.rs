@@ -217,6 +217,7 @@ impl Write for PreparedAppend {
             (Err(error), _) => Err(error.into()),
             (Ok(()), Some(refused)) => Err(refused),
             (Ok(()), None) => {
+                metrics::counter!("tenure_facts_appended_total").increment(append.facts.len() as u64);
                 hub.publish(append.session, || std::mem::take(&mut append.facts).into());
                 Ok(())
             }

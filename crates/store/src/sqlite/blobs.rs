@@ -65,7 +65,7 @@ impl BlobFiles {
         if let Err(error) = fs::remove_dir_all(&unfinished)
             && error.kind() != io::ErrorKind::NotFound
         {
-            return Err(Error::internal("clearing away unfinished blobs", error));
+            return Err(error).during(&format!("clearing away {}", unfinished.display()));
         }
         database::create_folder(&unfinished)?;
         Ok(Self { dir, written: AtomicU64::new(0), sweep: RwLock::new(()) })

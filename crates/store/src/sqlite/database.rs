@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use tenure_core::fact::Fact;
 
 use super::During as _;
+use super::writer::BUSY_TIMEOUT;
 use crate::error::Error;
 use crate::formats::{self, Stored};
 use crate::seal::MasterKey;
@@ -29,9 +30,9 @@ pub(super) fn open_writable(path: &Path) -> Result<Connection, Error> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .during(operation)?;
+    db.busy_timeout(BUSY_TIMEOUT).during(operation)?;
     db.execute_batch(
-        "PRAGMA busy_timeout = 5000;
-         PRAGMA journal_mode = WAL;
+        "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = -1;
@@ -52,6 +53,18 @@ pub(super) fn open_readable(path: &Path) -> Result<Connection, Error> {
         .during(operation)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(db)
+}
+
+/// A connection that can't write, also where nobody can: on a read-only file system SQLite can't make the side files it
+/// reads with, and doesn't need them once the write-ahead log was emptied, as a server does when it ends.
+pub(super) fn open_readable_anywhere(path: &Path) -> Result<Connection, Error> {
+    let opened = open_readable(path).and_then(|db| match db.query_row("PRAGMA schema_version", [], |_| Ok(())) {
+        Ok(()) => Ok(db),
+        Err(error) => Err(Error::internal("opening the database for reading", error)),
+    });
+    let wal = path.with_extension("db-wal");
+    let emptied = fs::metadata(wal).map_or(true, |wal| wal.len() == 0);
+    opened.or_else(|error| if emptied && path.exists() { open_unchanging(path) } else { Err(error) })
 }
 
 /// A connection to a database that nobody changes, which may lie on a read-only medium: without locks or side files.
@@ -142,7 +155,7 @@ fn create_key(dir: &Path, path: &Path) -> Result<MasterKey, Error> {
 /// Makes a folder and those above it, for its owner alone.
 pub(super) fn create_folder(dir: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| Error::internal(format!("making {}", dir.display()), error))
+    made.during(&format!("making {}", dir.display()))
 }
 
 /// Reads a stored value.

@@ -29,6 +29,10 @@ use crate::tails::{LOG_PAGE, ReadLog};
 const INLINE_BYTES: usize = 32 * 1024;
 
 impl FactStore for SqliteStore {
+    fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
+    }
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async move {
             append.check()?;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use super::wal::Gate;
 use super::{During as _, database};
 use crate::error::Error;
 use std::sync::Arc;
@@ -17,13 +18,15 @@ pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     free: Semaphore,
+    gate: Arc<Gate>,
 }
 
 impl Readers {
     /// Opens one connection, so that a database that can't be read is noticed now; others follow on demand.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, gate: Arc<Gate>) -> Result<Self, Error> {
         let first = database::open_readable(path)?;
-        Ok(Self { path: path.to_owned(), idle: Mutex::new(vec![first]), free: Semaphore::new(CONNECTIONS) })
+        let idle = Mutex::new(vec![first]);
+        Ok(Self { path: path.to_owned(), idle, free: Semaphore::new(CONNECTIONS), gate })
     }
 
     /// Reads as of one moment.
@@ -31,7 +34,8 @@ impl Readers {
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.read_each(|connection| consistently(connection, read)).await
+        let gate = Arc::clone(&self.gate);
+        self.read_each(move |connection| gate.pass(|| consistently(connection, read))).await
     }
 
     /// Reads with each statement as of its own moment: for work that takes long, or must see what was just written.

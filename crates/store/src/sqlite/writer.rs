@@ -1,16 +1,22 @@
 //! Writing: one thread, which commits what has gathered while it committed before.
 
-use std::cell::Cell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::During as _;
+use super::mark::{self, Mark};
+use super::trouble::Trouble;
+use super::wal::{Gate, Wal};
 use crate::error::Error;
-use crate::failpoint;
 use crate::tails::Hub;
 
 /// How many writes may wait; more are told that the store is busy.
@@ -20,16 +26,14 @@ const QUEUE: usize = 4096;
 const BATCH_WRITES: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// A checkpoint is tried when the write-ahead log has this many pages of 4 KiB.
-const CHECKPOINT_PAGES: i32 = 2000;
+/// How long a write waits for another program that holds the database.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Beyond this, the writer waits for readers until the log can begin anew, so that it doesn't grow without bound.
-const RESTART_PAGES: i32 = 16_000;
+/// How long nothing must be written until there is time to tidy up.
+const IDLE: Duration = Duration::from_secs(5);
 
-thread_local! {
-    /// The pages in the write-ahead log after this thread's last commit.
-    static WAL_PAGES: Cell<i32> = const { Cell::new(0) };
-}
+/// How often it is tried, while writes fail, whether they still do.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Something to be written.
 pub(super) trait Write: Send {
@@ -56,29 +60,45 @@ pub(super) enum Ran {
 
 /// The thread's handle. Dropping it commits what waits and closes the database.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Write>>>,
+    queue: Option<SyncSender<Box<dyn Write>>>,
+    waiting: Arc<AtomicUsize>,
+    trouble: Arc<Trouble>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(db: Connection, hub: Arc<Hub>) -> Result<Self, Error> {
-        db.wal_hook(Some(|_, pages| {
-            WAL_PAGES.set(pages);
-            Ok(())
-        }));
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("tenure-writer".to_owned())
-            .spawn(move || work(db, waiting, &hub))
-            .during("starting the writer")?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    pub(super) fn start(
+        db: Connection,
+        path: &Path,
+        mark: Mark,
+        gate: Arc<Gate>,
+        hub: Arc<Hub>,
+    ) -> Result<Self, Error> {
+        let (queue, receiver) = sync_channel(QUEUE);
+        let (waiting, trouble) = (Arc::new(AtomicUsize::new(0)), Arc::new(Trouble::default()));
+        let (path, counted, noted) = (path.to_owned(), Arc::clone(&waiting), Arc::clone(&trouble));
+        let work = move || {
+            let wal = Wal::watch(&db, &path, gate);
+            Work { db, mark, wal, hub, waiting: counted, trouble: noted }.until_closed(&receiver);
+        };
+        let thread = std::thread::Builder::new().name("tenure-writer".to_owned()).spawn(work);
+        Ok(Self { queue: Some(queue), waiting, trouble, thread: Some(thread.during("starting the writer")?) })
+    }
+
+    /// Why writes fail at present.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.reason()
     }
 
     pub(super) fn submit(&self, write: Box<dyn Write>) -> Result<(), Error> {
         let queue = self.queue.as_ref().expect("the queue is taken by drop alone");
-        queue.try_send(write).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Error::Busy,
-            mpsc::error::TrySendError::Closed(_) => Error::internal("writing", "the writer has ended"),
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        queue.try_send(write).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::internal("writing", "the writer has ended"),
+            }
         })
     }
 
@@ -124,34 +144,113 @@ impl Drop for Writer {
     }
 }
 
-fn work(mut db: Connection, mut waiting: mpsc::Receiver<Box<dyn Write>>, hub: &Hub) {
-    let mut batch = Vec::with_capacity(BATCH_WRITES);
-    while let Some(first) = waiting.blocking_recv() {
-        let mut bytes = first.size();
-        batch.push(first);
-        while batch.len() < BATCH_WRITES && bytes < BATCH_BYTES {
-            let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.size();
-            batch.push(next);
-        }
-        commit(&mut db, &mut batch, hub);
-        checkpoint(&db);
-    }
+/// What the thread has.
+struct Work {
+    db: Connection,
+    mark: Mark,
+    wal: Wal,
+    hub: Arc<Hub>,
+    waiting: Arc<AtomicUsize>,
+    trouble: Arc<Trouble>,
 }
 
-fn commit(db: &mut Connection, batch: &mut Vec<Box<dyn Write>>, hub: &Hub) {
-    let committed = match transact(db, batch, Care::Fast) {
-        Ok(Ending::Committed) => Ok(()),
-        // A write that broke must not take the others with it: once more, each behind a savepoint.
-        Ok(Ending::Broken) => transact(db, batch, Care::Careful).map(|_| ()),
-        Err(error) => Err(error),
-    };
-    let committed = committed.map_err(|error| {
-        tracing::error!(%error, writes = batch.len(), "a commit failed");
-        Error::internal("committing", error)
-    });
-    for write in batch.drain(..) {
-        write.finish(committed.clone(), hub);
+impl Work {
+    fn until_closed(mut self, queue: &Receiver<Box<dyn Write>>) {
+        let mut batch = Vec::with_capacity(BATCH_WRITES);
+        loop {
+            let patience = if self.trouble.is_there() { PROBE } else { IDLE };
+            match queue.recv_timeout(patience) {
+                Ok(first) => {
+                    let mut bytes = first.size();
+                    batch.push(first);
+                    while batch.len() < BATCH_WRITES && bytes < BATCH_BYTES {
+                        let Ok(next) = queue.try_recv() else { break };
+                        bytes += next.size();
+                        batch.push(next);
+                    }
+                    let waiting = self.waiting.fetch_sub(batch.len(), Ordering::Relaxed) - batch.len();
+                    metrics::gauge!("tenure_store_queue").set(waiting as f64);
+                    self.commit_or_survive(&mut batch);
+                    self.wal.after_commit(&self.db);
+                }
+                Err(RecvTimeoutError::Timeout) if self.trouble.is_there() => self.probe(),
+                Err(RecvTimeoutError::Timeout) => self.wal.when_idle(&self.db),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            metrics::gauge!("tenure_store_wal_bytes").set(self.wal.bytes() as f64);
+        }
+    }
+
+    /// A panic is a mistake of ours in one write. Those of its batch fail, as their senders find when the answer doesn't
+    /// come, and the next batch is as good as any.
+    fn commit_or_survive(&mut self, batch: &mut Vec<Box<dyn Write>>) {
+        if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
+            tracing::error!(writes = batch.len(), "writing panicked; these writes failed");
+            batch.clear();
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Write>>) {
+        let begun = Instant::now();
+        let committed = match self.transact(batch, Care::Fast) {
+            Ok(Ending::Committed) => Ok(()),
+            // A write that broke must not take the others with it: once more, each behind a savepoint.
+            Ok(Ending::Broken) => self.transact(batch, Care::Careful).map(|_| ()),
+            Err(error) => Err(error),
+        };
+        metrics::histogram!("tenure_store_commit_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("tenure_store_batch_writes").record(batch.len() as f64);
+        self.trouble.note(&committed);
+        for write in batch.drain(..) {
+            write.finish(committed.clone(), &self.hub);
+        }
+    }
+
+    /// Whether writing succeeds again: without it, a store in which nobody writes would never find out.
+    fn probe(&mut self) {
+        let probe = self.db.execute("UPDATE installation SET generation = generation", []);
+        self.trouble.note(&probe.map(|_| ()).during("trying to write"));
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Write>], care: Care) -> Result<Ending, Error> {
+        let ending = self.run_all(batch, care);
+        // SQLite has rolled back by itself after some errors.
+        if !matches!(ending, Ok(Ending::Committed)) && !self.db.is_autocommit() {
+            self.db.execute_batch("ROLLBACK").during("rolling back")?;
+        }
+        ending
+    }
+
+    fn run_all(&mut self, batch: &mut [Box<dyn Write>], care: Care) -> Result<Ending, Error> {
+        let operation = "committing";
+        let Self { db, mark, .. } = self;
+        let run = |sql: &str| db.prepare_cached(sql).and_then(|mut sql| sql.execute([])).during(operation);
+        if !db.is_autocommit() {
+            // Left by a panic.
+            run("ROLLBACK")?;
+        }
+        run("BEGIN IMMEDIATE")?;
+        for write in batch {
+            let savepoint = care == Care::Careful || write.refuses_late();
+            if savepoint {
+                run("SAVEPOINT write")?;
+            }
+            match write.run(db) {
+                Ran::Broke if care == Care::Fast => return Ok(Ending::Broken),
+                Ran::Refused | Ran::Broke if savepoint => {
+                    run("ROLLBACK TO write")?;
+                }
+                Ran::Wrote | Ran::Refused | Ran::Broke => {}
+            }
+            if savepoint {
+                run("RELEASE write")?;
+            }
+        }
+        let end = mark::end(db).during(operation)?;
+        mark.before_commit(end).during(operation)?;
+        run("COMMIT")?;
+        mark.after_commit(end);
+        Ok(Ending::Committed)
     }
 }
 
@@ -166,55 +265,6 @@ enum Ending {
     Committed,
     /// A write broke, and all are taken back.
     Broken,
-}
-
-fn transact(db: &Connection, batch: &mut [Box<dyn Write>], care: Care) -> rusqlite::Result<Ending> {
-    let ending = run_all(db, batch, care);
-    // SQLite has rolled back by itself after some errors.
-    if ending != Ok(Ending::Committed) && !db.is_autocommit() {
-        db.execute_batch("ROLLBACK")?;
-    }
-    ending
-}
-
-fn run_all(db: &Connection, batch: &mut [Box<dyn Write>], care: Care) -> rusqlite::Result<Ending> {
-    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    for write in batch {
-        let savepoint = care == Care::Careful || write.refuses_late();
-        if savepoint {
-            db.prepare_cached("SAVEPOINT write")?.execute([])?;
-        }
-        match write.run(db) {
-            Ran::Broke if care == Care::Fast => return Ok(Ending::Broken),
-            Ran::Refused | Ran::Broke if savepoint => {
-                db.prepare_cached("ROLLBACK TO write")?.execute([])?;
-            }
-            Ran::Wrote | Ran::Refused | Ran::Broke => {}
-        }
-        if savepoint {
-            db.prepare_cached("RELEASE write")?.execute([])?;
-        }
-    }
-    db.prepare_cached("COMMIT")?.execute([])?;
-    Ok(Ending::Committed)
-}
-
-/// Moves the write-ahead log into the database when it has grown, while nobody waits for a commit.
-fn checkpoint(db: &Connection) {
-    let pages = WAL_PAGES.get();
-    if pages < CHECKPOINT_PAGES {
-        return;
-    }
-    failpoint::reach("checkpoint");
-    let how = if pages < RESTART_PAGES { "PASSIVE" } else { "RESTART" };
-    let outcome = db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    });
-    match outcome {
-        Ok((_, pages, moved)) if moved >= pages => WAL_PAGES.set(0),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "a checkpoint failed"),
-    }
 }
 
 struct Function<R, A, T, E> {

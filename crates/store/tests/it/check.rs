@@ -19,7 +19,7 @@ use crate::sqlite::open;
 
 /// For stores whose rows were made up, not made from facts.
 #[derive(Default)]
-struct Anything(u64);
+pub(crate) struct Anything(u64);
 
 impl Replay for Anything {
     fn begin(&mut self, _: SessionId, _: Option<CachedState>) {
@@ -47,7 +47,7 @@ pub(crate) fn options(dir: &Path) -> CheckOptions {
 /// What the finding says, and how to bring it about.
 type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
-fn findings(dir: &Path) -> (Checked, Vec<Finding>) {
+pub(crate) fn findings(dir: &Path) -> (Checked, Vec<Finding>) {
     let mut found = Vec::new();
     let checked = check(&options(dir), &mut Anything::default(), &mut |finding| found.push(finding)).unwrap();
     (checked, found)

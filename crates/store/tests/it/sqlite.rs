@@ -17,7 +17,7 @@ pub(crate) fn open(dir: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions { dir: dir.to_owned(), master_key: None }).unwrap()
 }
 
-fn refusal(dir: &Path, master_key: Option<MasterKey>) -> String {
+pub(crate) fn refusal(dir: &Path, master_key: Option<MasterKey>) -> String {
     match SqliteStore::open(SqliteOptions { dir: dir.to_owned(), master_key }) {
         Err(error @ Error::Unreadable { .. }) => error.to_string(),
         unexpected => panic!("{unexpected:?}"),

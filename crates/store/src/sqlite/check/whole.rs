@@ -17,7 +17,7 @@ use crate::seal::MasterKey;
 const DATABASE_FAULTS: usize = 100;
 
 /// The instructions of SQLite between two looks at the order to stop.
-const STEPS: i32 = 100_000;
+const STEPS: i32 = 10_000;
 
 pub(super) const RESTORE: &str = "restore a backup from before it happened (`tenure restore`)";
 pub(super) const REPAIR: &str = "`tenure check --repair` writes it anew from the log";
@@ -74,7 +74,7 @@ pub fn check(
     let path = dir.join("tenure.db");
     let db = match unchanging {
         true => database::open_unchanging(&path)?,
-        false => database::open_readable(&path)?,
+        false => database::open_readable_anywhere(&path)?,
     };
     let ordered = Arc::clone(stop);
     db.progress_handler(STEPS, Some(move || ordered.load(Ordering::Relaxed))).during("preparing a check")?;
