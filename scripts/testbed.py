@@ -84,8 +84,6 @@ class Server:
         self.process = None
 
     def __enter__(self):
-        # `timeout` and CI end a script with TERM; what it started has to go then too.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return self.start()
         except BaseException:
@@ -154,6 +152,28 @@ class Server:
                         found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace").strip()
         return found
 
+    def pids(self, role):
+        """The processes that play a role: `server`, `supervisor`, or `keeper`, which is PID 1 of its sandbox."""
+        if role == "server":
+            return [self.process.pid] if self.process.poll() is None else []
+        found = []
+        for pid, line in self.processes().items():
+            numbers = status(pid, "NSpid").split()
+            if line.startswith("tenure-sandbox-supervisor"):
+                if role == ("supervisor" if len(numbers) == 1 else "keeper" if numbers[1:] == ["1"] else None):
+                    found.append(pid)
+        return found
+
+    def end(self, role):
+        """Kills who plays a role, and waits until they and those who can't live without them are gone."""
+        if role == "server":
+            return self.kill()
+        gone = self.pids(role) + (self.pids("keeper") if role == "supervisor" else [])
+        for pid in self.pids(role):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(f"the {role} is gone", lambda: not any(is_alive(pid) for pid in gone))
+
     def end_leftovers(self):
         """Ends what `tenure down` left of ours. Gives what it was; that's a failure of the test."""
         with contextlib.suppress(Failed):
@@ -213,28 +233,69 @@ class Server:
         return found
 
     def stream(self, session, after=0, query="", timeout=60):
-        """Live events from a cursor on, as (cursor, event). Ends when the connection does."""
+        """Live events from a cursor on, as (cursor, event). Ends when the connection does, and fails when nothing
+        came for so long."""
         path = f"/v1/sessions/{session}/events/stream?after={after}{query}"
         request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
-        return frames(urllib.request.urlopen(request, timeout=timeout))
+        return frames(urllib.request.urlopen(request, timeout=timeout), timeout)
+
+    def sandbox(self, session):
+        """How a session's sandbox is."""
+        return self.get(f"/v1/sessions/{session}")["tenure"]["sandbox"]
+
+    def until_cursor(self, session, cursor, query=""):
+        """All events up to the one at a cursor."""
+        seen = []
+        with contextlib.closing(self.stream(session, 0, query)) as stream:
+            for frame in stream:
+                seen.append(frame)
+                if frame[0] == cursor:
+                    return seen
+        raise Failed(f"the stream ended before {cursor}")
+
     def until(self, session, wanted, after=0, query="", seconds=60):
         """Events from a cursor up to the first that is wanted."""
         seen = []
         end = time.monotonic() + seconds
         with contextlib.closing(self.stream(session, after, query, timeout=seconds)) as stream:
-            for cursor, event in stream:
-                seen.append((cursor, event))
-                if wanted(event):
-                    return seen
-                expect(time.monotonic() < end, f"waited {seconds} s in vain; saw {[e['type'] for _, e in seen]}")
+            try:
+                for cursor, event in stream:
+                    seen.append((cursor, event))
+                    if wanted(event):
+                        return seen
+                    expect(time.monotonic() < end, f"waited {seconds} s")
+            except (Failed, TimeoutError) as failure:
+                raise Failed(f"{failure}; saw {[event['type'] for _, event in seen]}") from None
         raise Failed(f"the stream ended too early; saw {[event['type'] for _, event in seen]}")
 
 
-def frames(answer):
-    """The frames of an open event stream."""
+def status(pid, field):
+    """A field of a process's status; empty if there is none."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return value.strip()
+    return ""
+
+
+def is_alive(pid):
+    return status(pid, "State")[:1] not in ("", "Z", "X")
+
+
+def stands(pid):
+    """Whether a process stands at a failpoint. PID 1 of a namespace can't be stopped; it waits, under this name."""
+    return status(pid, "State")[:1] == "T" or status(pid, "Name") == "tenure-paused"
+
+
+def frames(answer, seconds=float("inf")):
+    """The frames of an open event stream. It fails when none came for so long, whatever keeps the connection alive."""
     cursor, data = None, []
+    end = time.monotonic() + seconds
     with contextlib.closing(answer):
         for line in answer:
+            if time.monotonic() > end:
+                raise Failed(f"no event for {seconds} s")
             line = line.decode().rstrip("\r\n")
             if line.startswith("id:"):
                 cursor = line[3:].strip()
@@ -243,6 +304,7 @@ def frames(answer):
             elif not line:
                 if data:
                     yield cursor, json.loads("\n".join(data))
+                    end = time.monotonic() + seconds
                 cursor, data = None, []
 
 
@@ -257,6 +319,8 @@ def text_of(event):
 def run(main):
     """Runs a script and turns what it raises into a line and an exit code."""
     name = pathlib.Path(sys.argv[0]).name
+    # `timeout` and CI end a script with TERM; what it started has to go then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not os.access(TENURE, os.X_OK):
         sys.exit(f"{name}: no {TENURE}: build it first (`cargo build`), or set TENURE_BIN")
     began = time.monotonic()
@@ -264,6 +328,8 @@ def run(main):
         said = main()
     except (Failed, Refused) as failure:
         sys.exit(f"{name}: FAILED: {failure}")
+    if said is None:
+        return
     print(f"{name}: passed in {time.monotonic() - began:.0f} s: {said}")
 
 

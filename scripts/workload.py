@@ -1,0 +1,193 @@
+"""A turn that uses every tool, and a count of what each tool did to the session's files.
+
+The files are looked at from outside, in the session's layer, so that counting needs no turn of its own and nothing that
+is under test.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import struct
+import uuid
+
+from testbed import Failed, expect, is_idle, text_of, wait_for
+
+# `bash` appends a line; `edit` puts one more letter before a word; `write` replaces a file by rename, which is seen from
+# outside. `read`, `glob` and `grep` do nothing that could be counted but answer.
+TOOLS = ("bash", "write", "edit", "read", "glob", "grep")
+COUNTED = TOOLS[:3]
+SCRIPT = """
+- when: still there
+  steps:
+    - text: Still here.
+- when: ^prepare
+  steps:
+    - tools: [{name: bash, input: {command: "mkdir out; echo end > edited; echo {{last_user_text}} > name"}}]
+    - text: "It is prepared: {{last_tool_result}}"
+- when: ^six
+  steps:
+    - text: I use all six.
+      tools:
+        - {name: bash, input: {command: "echo line >> lines; echo the bash"}}
+        - {name: write, input: {file_path: out/written, content: the write}}
+        - {name: edit, input: {file_path: edited, old_string: end, new_string: x end}}
+        - {name: read, input: {file_path: name}}
+        - {name: glob, input: {pattern: "na*"}}
+        - {name: grep, input: {pattern: prepare, path: name}}
+    - text: "They said: {{last_tool_result}}"
+- when: ^patient
+  steps:
+    - text: I use all six, in no hurry.
+      tools:
+        - {name: bash, input: {command: "sleep 0.3; echo line >> lines; sleep 0.3; echo the bash"}}
+        - {name: write, input: {file_path: out/written, content: the write}}
+        - {name: edit, input: {file_path: edited, old_string: end, new_string: x end}}
+        - {name: read, input: {file_path: name}}
+        - {name: glob, input: {pattern: "na*"}}
+        - {name: grep, input: {pattern: prepare, path: name}}
+    - text: "They said: {{last_tool_result}}"
+- when: ^hang
+  steps:
+    - tools: [{name: bash, input: {command: "set -- {{last_user_text}}; echo line >> lines; sleep $2"}}]
+    - text: "It hung: {{last_tool_result}}"
+- when: ^slow
+  steps:
+    - {text: I have thought about it., delay_ms: 600000}
+- steps:
+    - text: "You said: {{last_user_text}}"
+"""
+# What a call is told to have come to if nobody can know.
+UNKNOWN = "outcome unknown"
+
+# Both ends of a rename: two events alike that follow each other unread would be made one.
+MOVED = 0x40 | 0x80
+MOVED_TO = 0x80
+
+
+class Effects:
+    """What the tools did to the files of one session."""
+
+    def __init__(self, server, session):
+        self.server, self.session = server, session
+        name = f"prepare {uuid.uuid4().hex}"
+        cursor = server.get(f"/v1/sessions/{session}")["tenure"]["cursor"]
+        server.say(session, name)
+        seen = server.until(session, is_idle, after=cursor)
+        said = [text_of(event) for _, event in seen if event["type"] == "agent.message"]
+        expect(said == ["It is prepared: (no output)"], f"preparing, it said {said}")
+        self.workspace = self.find(name)
+        self.writes = 0
+        # The watch outlives the sandbox: it is on the layer's own directory.
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        expect(self.watch >= 0, f"inotify: {os.strerror(ctypes.get_errno())}")
+        watched = libc.inotify_add_watch(self.watch, os.fsencode(self.workspace / "out"), MOVED)
+        expect(watched >= 0, f"watching {self.workspace}: {os.strerror(ctypes.get_errno())}")
+
+    def find(self, name):
+        for path in (self.server.data / "sandbox" / "sessions").glob("*/layer/root/workspace/name"):
+            if path.read_text().strip() == name:
+                return path.parent
+        raise Failed(f"no session's layer has `{name}`")
+
+    def count(self):
+        """How many times each tool has had its effect."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                events, at = os.read(self.watch, 64 * 1024), 0
+                while at < len(events):
+                    _, mask, _, length = struct.unpack_from("iIII", events, at)
+                    name = events[at + 16 : at + 16 + length].rstrip(b"\0")
+                    self.writes += mask & MOVED_TO != 0 and name == b"written"
+                    at += 16 + length
+        lines = self.workspace / "lines"
+        return {
+            "bash": len(lines.read_text().splitlines()) if lines.exists() else 0,
+            "write": self.writes,
+            "edit": (self.workspace / "edited").read_text().split().count("x"),
+        }
+
+    def close(self):
+        os.close(self.watch)
+
+
+class Tally:
+    """The totals of a script."""
+
+    def __init__(self):
+        self.cells = self.kills = self.calls = self.once = self.interrupted = self.lost = self.doubled = 0
+
+    def __iadd__(self, other):
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+    def __str__(self):
+        return (
+            f"{self.kills} kills, {self.calls} calls run: {self.once} once, {self.interrupted} reported as interrupted "
+            f"and run at most once, {self.lost} lost, {self.doubled} doubled"
+        )
+
+    def take(self, events, effects):
+        """Counts the calls that these events report against what was done. Gives the tools of those interrupted.
+
+        Each call has exactly one result. One with a result was carried out once; one of unknown outcome, at most once."""
+        uses = {event["id"]: event["name"] for event in events if event["type"] == "agent.tool_use"}
+        results = [event for event in events if event["type"] == "agent.tool_result"]
+        reported = [event["tool_use_id"] for event in results]
+        expect(sorted(reported) == sorted(uses), f"{len(uses)} calls have {len(results)} results")
+        unknown = [uses[event["tool_use_id"]] for event in results if UNKNOWN in str(event["content"])]
+        known = [uses[event["tool_use_id"]] for event in results if UNKNOWN not in str(event["content"])]
+        done = effects.count()
+        lost = {tool: known.count(tool) - done[tool] for tool in COUNTED if done[tool] < known.count(tool)}
+        most = {tool: known.count(tool) + unknown.count(tool) for tool in COUNTED}
+        doubled = {tool: done[tool] - most[tool] for tool in COUNTED if done[tool] > most[tool]}
+        self.calls += len(uses)
+        self.once += len(known) - sum(lost.values())
+        self.interrupted += len(unknown)
+        self.lost += sum(lost.values())
+        self.doubled += sum(doubled.values())
+        results = [(uses[event["tool_use_id"]], text_of(event)) for event in results]
+        expect(not lost, f"reported as done and not done: {lost}; results: {results}")
+        expect(not doubled, f"done more often than reported: {doubled}; results: {results}")
+        return unknown
+
+
+def check_cursors(seen, first):
+    """That the frames of a stream with Tenure's own events have every cursor once, in order."""
+    cursors = [int(cursor) for cursor, _ in seen]
+    expect(cursors == list(range(first, first + len(cursors))), f"the cursors were {cursors}")
+
+
+def check_list(server, session, seen, query=""):
+    """That a stream, deduplicated by id keeping the last, is the list."""
+    last = {}
+    for _, event in seen:
+        last.pop(event["id"], None)
+        last[event["id"]] = event
+    listed = server.events(session, query)
+    streamed = list(last.values())
+    if listed != streamed:
+        where = next((at for at, (one, other) in enumerate(zip(listed, streamed)) if one != other), None)
+        where = min(len(listed), len(streamed)) if where is None else where
+        raise Failed(
+            f"stream and list differ from place {where} of {len(streamed)} and {len(listed)}: "
+            f"{streamed[where : where + 2]} and {listed[where : where + 2]}"
+        )
+
+
+def sleepers(seconds):
+    """The processes that sleep for so many seconds, wherever they are."""
+    wanted = b"sleep\0" + str(seconds).encode() + b"\0"
+    found = []
+    for entry in os.listdir("/proc"):
+        if re.fullmatch("[0-9]+", entry):
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as line:
+                if line.read() == wanted:
+                    found.append(int(entry))
+    return found
+
+
+def wait_until_gone(seconds):
+    wait_for(f"`sleep {seconds}` has ended", lambda: not sleepers(seconds))
