@@ -75,8 +75,9 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         Fact::CallEnded { call, ending: CallEnding::Cancelled, .. } => vec![Effect::CancelCall { call: *call }],
         Fact::SandboxStarting { sandbox } => vec![Effect::StartSandbox { sandbox: *sandbox }],
         // A call that had started when the last sandbox died is judged by its journal in the new one.
+        Fact::SandboxRunning { .. } => in_sandbox(state),
         // So is one that waited for its session to be taken up again.
-        Fact::SandboxRunning { .. } | Fact::ThreadRunning { .. } => started_calls(state),
+        Fact::ThreadRunning { .. } => started_calls(state),
         Fact::SandboxStopping { sandbox, .. } => vec![stop(state, *sandbox)],
         Fact::SessionClosing { .. } | Fact::SandboxAbsent { .. } => removal(state),
         Fact::AttemptEnded { .. }
@@ -113,13 +114,16 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
     match state.sandbox {
         Sandbox::Absent { .. } => wanted.extend(removal(state)),
         Sandbox::Starting { sandbox } => wanted.push(Effect::StartSandbox { sandbox }),
-        Sandbox::Running { .. } => {
-            wanted.extend(state.thread.ending.iter().map(|call| Effect::CancelCall { call: *call }));
-            wanted.extend(started_calls(state));
-        }
+        Sandbox::Running { .. } => wanted.extend(in_sandbox(state)),
         Sandbox::Stopping { sandbox, .. } => wanted.push(stop(state, sandbox)),
     }
     wanted
+}
+
+/// What the sandbox has to hear when it is there: which calls to end, and which to run or take up.
+fn in_sandbox(state: &State) -> Vec<Effect> {
+    let cancelled = state.thread.ending.iter().map(|call| Effect::CancelCall { call: *call });
+    cancelled.chain(started_calls(state)).collect()
 }
 
 /// Calls that are in the sandbox, unless taking them up has to wait.

@@ -43,7 +43,7 @@ impl State {
                 self.fruitless_recoveries = 0;
                 self.take_in(*item, input, at);
             }
-            Fact::InputWithdrawn { item, .. } => self.queue.retain(|queued| queued.item != *item),
+            Fact::InputWithdrawn { item, .. } => self.unqueue(*item),
             Fact::ThreadRunning { turn, .. } => {
                 if self.thread.turn != Some(*turn) {
                     self.thread.turn = Some(*turn);
@@ -127,8 +127,12 @@ impl State {
             Fact::SandboxStopping { sandbox, why } => self.sandbox = Sandbox::Stopping { sandbox: *sandbox, why: *why },
             Fact::SandboxAbsent { why, .. } => {
                 self.sandbox = Sandbox::Absent { why: *why };
-                // Whatever ran in it is over.
-                self.thread.ending.clear();
+                match why {
+                    // Whatever ran in it is over.
+                    Absent::NotYet | Absent::Stopped => self.thread.ending.clear(),
+                    // It is taken for dead. The next one, or the same one after all, is told of cancelled calls anyway.
+                    Absent::Queued | Absent::Lost => {}
+                }
             }
             Fact::SessionRecovered { fruitless } => self.fruitless_recoveries = *fruitless,
             Fact::SessionHeld {} => self.held = true,
@@ -149,12 +153,13 @@ impl State {
                 };
                 self.lifecycle = Lifecycle::Ended { outcome: *outcome, at: began };
                 self.working_since = None;
+                self.thread.ending.clear();
             }
         }
     }
 
     fn take_in(&mut self, item: ItemId, input: &Input, at: Timestamp) {
-        self.queue.retain(|queued| queued.item != item);
+        self.unqueue(item);
         self.last_active_at = at;
         match input {
             Input::Message { content } => {
@@ -172,6 +177,13 @@ impl State {
                 Answer::Deny { .. } => {}
             },
             Input::ClientResult { call, content, is_error } => self.close_call(*call, content, *is_error),
+        }
+    }
+
+    fn unqueue(&mut self, item: ItemId) {
+        // It is nearly always the first.
+        if let Some(at) = self.queue.iter().position(|queued| queued.item == item) {
+            self.queue.remove(at);
         }
     }
 

@@ -60,7 +60,8 @@ impl FinishAttempt {
 fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, String)> {
     let thread = draft.state.thread.id;
     match part {
-        ReplyPart::Text(text) if text.is_empty() => None,
+        // Providers take no text back that is only white space.
+        ReplyPart::Text(text) if text.trim().is_empty() => None,
         ReplyPart::Text(text) => {
             draft.push(Fact::MessageSaid { item, thread, text });
             None

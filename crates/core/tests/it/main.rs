@@ -2,4 +2,5 @@
 
 mod cells;
 mod scene;
+mod suspects;
 mod walk;

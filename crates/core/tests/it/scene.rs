@@ -82,6 +82,20 @@ impl Scene {
         Self { state, log: vec![first], at, next_id: 0x100 }
     }
 
+    /// Has it be created with another way of trying failed requests again.
+    pub(crate) fn retry(&mut self, retry: RetryPolicy) {
+        let definition = Definition { retry, ..Definition::clone(&self.state.definition) };
+        let command = Create {
+            session: self.state.session,
+            definition: Arc::new(definition),
+            title: None,
+            metadata: Metadata::new(),
+        };
+        let first = create(command, Moment { at: self.at, ids: Ids::Counting(0x100) });
+        self.state = State::open(&first).expect("the first fact creates the session");
+        self.log = vec![first];
+    }
+
     /// Decides and takes in what follows. Time moves on by a second first.
     pub(crate) fn play(&mut self, command: impl Into<Command>) -> (Decision, Vec<Effect>) {
         self.at = self.at.after(Duration::from_secs(1));
@@ -287,6 +301,9 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
     add("end", "by_user", |_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
     add("finish_attempt", "text", |scene| scene.reply(vec![ReplyPart::Text("hi".into())], ModelStop::EndTurn));
+    add("finish_attempt", "blank_text", |scene| {
+        scene.reply(vec![ReplyPart::Text(String::new()), ReplyPart::Text(" \n".into())], ModelStop::EndTurn)
+    });
     add("finish_attempt", "thinking", |scene| {
         let plain = ReplyPart::Thinking { text: "let me see".into(), signature: Some("proof".into()) };
         let parts = vec![plain, ReplyPart::RedactedThinking("opaque".into()), ReplyPart::Text("I see".into())];

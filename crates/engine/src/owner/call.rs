@@ -27,6 +27,8 @@ const CANCELLED_ARE_OVER: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Running {
     cancel: CancellationToken,
+    /// Set when its sandbox is gone: it isn't begun any more, and is judged by the next sandbox.
+    obsolete: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -37,13 +39,14 @@ impl Owner<'_> {
             return;
         }
         let Some(sandbox) = self.sandbox() else { return };
-        let cancel = CancellationToken::new();
+        let (cancel, obsolete) = (CancellationToken::new(), CancellationToken::new());
         let run = Run {
             place: self.at(sandbox),
             // A call that an earlier sandbox or server may have started is judged with its age in mind.
             asked_at: (origin == Origin::Restart || open.asked_at < self.sandbox_since()).then(|| asked_at(&open)),
             open,
             cancel: cancel.clone(),
+            obsolete: obsolete.clone(),
         };
         let ending = std::mem::take(&mut self.ending);
         let task = tokio::spawn(async move {
@@ -51,7 +54,7 @@ impl Owner<'_> {
             let _ = tokio::time::timeout(CANCELLED_ARE_OVER, over).await;
             run.run().await;
         });
-        self.calls.insert(call, Running { cancel, task });
+        self.calls.insert(call, Running { cancel, obsolete, task });
     }
 
     pub(super) fn cancel_call(&mut self, call: ItemId) {
@@ -62,8 +65,10 @@ impl Owner<'_> {
             }
             None => {
                 let Some(sandbox) = self.sandbox() else { return };
-                let stray = self.at(sandbox).end_stray(call);
-                self.ending.push(tokio::spawn(stray));
+                let place = self.at(sandbox);
+                // Asked for right here, so that it comes before the sandbox is stopped, and never makes it anew after that.
+                let workspace = place.workspace();
+                self.ending.push(tokio::spawn(async move { place.end_stray(call, workspace.await).await }));
             }
         }
     }
@@ -80,7 +85,9 @@ impl Owner<'_> {
         }
         match self.state.sandbox {
             // Whatever ran in the last sandbox is over; a call without a result is judged anew in the next one.
-            SandboxState::Absent { .. } | SandboxState::Starting { .. } => self.calls.clear(),
+            SandboxState::Absent { .. } | SandboxState::Starting { .. } => {
+                self.calls.drain().for_each(|(_, running)| running.obsolete.cancel());
+            }
             SandboxState::Running { .. } | SandboxState::Stopping { .. } => {}
         }
     }
@@ -145,17 +152,24 @@ struct Run {
     open: OpenCall,
     asked_at: Option<SystemTime>,
     cancel: CancellationToken,
+    obsolete: CancellationToken,
 }
 
 impl Run {
     async fn run(self) {
         metrics::counter!("tenure_tool_calls_total", "tool" => self.open.name.clone()).increment(1);
+        if self.obsolete.is_cancelled() {
+            return;
+        }
         let outcome = AssertUnwindSafe(self.perform()).catch_unwind().await;
         let Place { shared, session, sandbox, .. } = &self.place;
         if self.cancel.is_cancelled() {
             return match outcome {
                 // Whether it is over isn't known.
-                Ok(Err(ToolError::Operator { .. })) | Err(_) => self.place.end_stray(self.open.call).await,
+                Ok(Err(ToolError::Operator { .. })) | Err(_) => {
+                    let handle = shared.sandboxes.handle(*session).ok_or(ToolError::SandboxLost);
+                    self.place.end_stray(self.open.call, handle).await;
+                }
                 Ok(_) => self.place.settle(self.open.call).await,
             };
         }
@@ -178,6 +192,10 @@ impl Run {
     }
 
     async fn perform(&self) -> Result<ToolResult, ToolError> {
+        // Its sandbox may have been stopped since, and must not be made anew for nothing.
+        if self.cancel.is_cancelled() {
+            return Err(ToolError::Cancelled);
+        }
         let name = self.open.name.as_str();
         let tool = self.place.shared.tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.ok_or_else(|| ToolError::Model(format!("there is no tool named `{name}`")))?;
@@ -224,33 +242,41 @@ struct Place {
 }
 
 impl Place {
-    async fn workspace(&self) -> Result<Arc<dyn Sandbox>, ToolError> {
-        if let Some(handle) = self.shared.sandboxes.handle(self.session) {
-            return Ok(handle);
-        }
-        let (reply, attached) = oneshot::channel();
-        let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, reply };
-        self.shared.sandboxes.order(&self.shared.directory, self.session, job);
-        let opened = attached.await.map_err(|_| ToolError::SandboxLost)?;
-        opened.map_err(|error| ToolError::Operator { doing: "opening the sandbox".to_owned(), source: Box::new(error) })
-    }
-
-    /// Ends a cancelled call that nothing in this process waits for, whether the sandbox ever heard of it or not.
-    fn end_stray(&self, call: ItemId) -> impl Future<Output = ()> + Send + 'static {
-        let place = self.clone();
+    /// The sandbox. It is asked for before this returns; what comes back is the waiting for it.
+    fn workspace(&self) -> impl Future<Output = Result<Arc<dyn Sandbox>, ToolError>> + Send + use<> {
+        let handle = self.shared.sandboxes.handle(self.session);
+        let attached = handle.is_none().then(|| {
+            let (reply, attached) = oneshot::channel();
+            let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, reply };
+            self.shared.sandboxes.order(&self.shared.directory, self.session, job);
+            attached
+        });
         async move {
-            match place.cancel(call).await {
-                Ok(()) => place.settle(call).await,
-                Err(error) => {
-                    let session = place.session;
-                    tracing::warn!(%session, %call, error = &error as &dyn std::error::Error, "call not cancelled; tried again at the next start");
+            match (handle, attached) {
+                (Some(handle), _) => Ok(handle),
+                (None, Some(attached)) => {
+                    let opened = attached.await.map_err(|_| ToolError::SandboxLost)?;
+                    let doing = || "opening the sandbox".to_owned();
+                    opened.map_err(|error| ToolError::Operator { doing: doing(), source: Box::new(error) })
                 }
+                (None, None) => Err(ToolError::SandboxLost),
             }
         }
     }
 
-    async fn cancel(&self, call: ItemId) -> Result<(), ToolError> {
-        let handle = match self.workspace().await {
+    /// Ends a cancelled call that nothing in this process waits for, whether the sandbox ever heard of it or not.
+    async fn end_stray(&self, call: ItemId, handle: Result<Arc<dyn Sandbox>, ToolError>) {
+        match self.cancel(call, handle).await {
+            Ok(()) => self.settle(call).await,
+            Err(error) => {
+                let session = self.session;
+                tracing::warn!(%session, %call, error = &error as &dyn std::error::Error, "call not cancelled; tried again at the next start");
+            }
+        }
+    }
+
+    async fn cancel(&self, call: ItemId, handle: Result<Arc<dyn Sandbox>, ToolError>) -> Result<(), ToolError> {
+        let handle = match handle {
             Ok(handle) => handle,
             Err(ToolError::SandboxLost) => return Ok(()),
             Err(error) => return Err(error),

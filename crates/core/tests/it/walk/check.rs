@@ -1,0 +1,79 @@
+//! What holds after every command.
+
+use tenure_core::decide::Decision;
+use tenure_core::effect::{Effect, outstanding};
+use tenure_core::fact::Fact;
+use tenure_core::lifetime::next_due;
+use tenure_core::phase::{Fold, Phase};
+use tenure_core::session::{Absent, Lifecycle, Sandbox};
+use tenure_core::state::State;
+
+use super::world::World;
+
+/// Facts follow one another without gaps, and time never goes back.
+pub(super) fn order(before: &State, decision: &Decision) {
+    let (mut seq, mut at) = (before.seq, before.at);
+    for stored in &decision.facts {
+        assert_eq!((stored.session, stored.seq), (before.session, seq + 1), "gapless");
+        assert!(stored.at >= at, "time goes forward");
+        (seq, at) = (stored.seq, stored.at);
+    }
+    let over = matches!(before.lifecycle, Lifecycle::Ended { .. });
+    assert!(!over || decision.facts.is_empty(), "nothing follows the end: {:?}", decision.facts);
+}
+
+/// What the log said last about a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    folds: [Fold; 2],
+    after_usage: bool,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { folds: [Fold::Idle, Fold::Idle], after_usage: false }
+    }
+}
+
+impl Said {
+    pub(super) fn note(&mut self, fact: &Fact) {
+        match fact {
+            Fact::SessionRunning { .. } => self.folds = [Fold::Working, Fold::Working],
+            Fact::SessionIdle { .. } => {
+                assert!(self.after_usage, "usage comes right before the session is idle");
+                self.folds = [Fold::Idle, Fold::Waiting];
+            }
+            Fact::SessionRescheduled { .. } => self.folds = [Fold::Rescheduling, Fold::Rescheduling],
+            _ => {}
+        }
+        self.after_usage = matches!(fact, Fact::UsageRecorded { .. });
+    }
+
+    /// The last status said is the one it has, and it is in the table.
+    pub(super) fn is_true(self, state: &State) {
+        assert!(self.folds.contains(&state.fold()), "says {:?} and is {:?}", self.folds, state.fold());
+        assert!(Phase::ALL.contains(&state.phase()));
+        assert_eq!(state.summary().phase(), state.phase());
+    }
+}
+
+/// Whatever is under way has something that will bring it on: an effect in this server's hands, a deadline, or room.
+pub(super) fn is_not_stuck(state: &State, world: &World) {
+    let waits_for_room = state.sandbox == (Sandbox::Absent { why: Absent::Queued }) && world.waits_for_room;
+    let in_hand = |effect: &Effect| world.pending.contains(effect);
+    let lost: Vec<Effect> = outstanding(state).into_iter().filter(|effect| !in_hand(effect)).collect();
+    assert!(lost.is_empty(), "wanted, and nobody does it: {lost:?}");
+    let moving = !world.pending.is_empty() || next_due(state).is_some() || waits_for_room;
+    assert!(moving || !is_under_way(state.phase()), "stuck {}", state.phase().name());
+    let idle = state.fold() == Fold::Idle && !state.held && state.lifecycle == Lifecycle::Open;
+    assert!(!idle || state.queue.is_empty(), "idle with input waiting");
+}
+
+pub(super) fn is_under_way(phase: Phase) -> bool {
+    match phase {
+        Phase::Closing | Phase::ClosingToArchive | Phase::Stopping | Phase::Rescheduling | Phase::Working => true,
+        Phase::WorkQueued | Phase::IdleQueued | Phase::IdleStarting => true,
+        Phase::Failed | Phase::TimedOut | Phase::Archived | Phase::Completed | Phase::EndedByUser => false,
+        Phase::WaitingStopped | Phase::Waiting | Phase::IdleStopped | Phase::Idle => false,
+    }
+}

@@ -1,0 +1,345 @@
+//! Plays a history.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tenure_core::command::{
+    CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
+    SandboxReport, Send, Tick, Update, Withdraw,
+};
+use tenure_core::content::Block;
+use tenure_core::decide::{Decision, Moment, decide};
+use tenure_core::effect::{Effect, effects, outstanding};
+use tenure_core::fact::{CallEnding, Fact};
+use tenure_core::id::{AttemptId, Ids, ItemId, SandboxId};
+use tenure_core::lifetime::next_due;
+use tenure_core::model::{FailureKind, ModelStop, Reply, TokenUsage};
+use tenure_core::session::{Activity, Answer, Input, Keep, Outcome, Sandbox};
+use tenure_core::state::State;
+use tenure_core::time::Timestamp;
+
+use super::check::{self, Said};
+use super::plan::{Op, Plan};
+use super::request;
+use super::world::World;
+use crate::scene::{Scene, failure, message};
+
+/// How much was played.
+pub(super) struct Played {
+    pub(super) steps: u64,
+    pub(super) facts: u64,
+}
+
+struct Play {
+    scene: Scene,
+    world: World,
+    /// The clock on the wall, which may go back.
+    now: Timestamp,
+    said: Said,
+    /// Outcomes that were brought, to be brought again.
+    brought: Vec<Command>,
+    /// Calls that have their result.
+    answered: BTreeSet<ItemId>,
+    /// Calls that were given up while they may have been running.
+    given_up: BTreeSet<ItemId>,
+    /// Whether to say what happens.
+    aloud: bool,
+    steps: u64,
+}
+
+pub(super) fn play(plan: &Plan, aloud: bool) -> Played {
+    let mut scene = Scene::open(plan.lifetimes);
+    scene.retry(plan.retry);
+    let mut play = Play {
+        now: scene.at,
+        scene,
+        world: World::default(),
+        said: Said::default(),
+        brought: Vec::new(),
+        answered: BTreeSet::new(),
+        given_up: BTreeSet::new(),
+        aloud,
+        steps: 0,
+    };
+    for op in &plan.ops {
+        if aloud {
+            println!("  {op:?}");
+        }
+        play.op(*op);
+    }
+    if aloud {
+        println!("  a last restart, and everything is done");
+    }
+    play.restart(true, false, false);
+    play.come_to_rest();
+    play.is_what_its_log_says();
+    play.can_be_kept();
+    Played { steps: play.steps, facts: play.scene.log.len() as u64 }
+}
+
+impl Play {
+    fn op(&mut self, op: Op) {
+        match op {
+            Op::Say(count) => {
+                let inputs: Vec<_> = (0..count).map(|_| (self.item(), message("go on"))).collect();
+                self.request(Send { inputs });
+            }
+            Op::Interrupt => {
+                let inputs = vec![(self.item(), Input::Interrupt { thread: None })];
+                self.request(Send { inputs });
+            }
+            Op::Instead { interrupt_first } => {
+                let mut inputs = vec![Input::Interrupt { thread: None }, message("instead")];
+                if !interrupt_first {
+                    inputs.reverse();
+                }
+                let inputs = inputs.into_iter().map(|input| (self.item(), input)).collect();
+                self.request(Send { inputs });
+            }
+            Op::Answer(which, how) => self.answer(which, how),
+            Op::Withdraw(which) => {
+                let queue = &self.state().queue;
+                let item =
+                    queue.get(which % queue.len().max(1)).map_or(ItemId::from_bits(0xdead), |queued| queued.item);
+                self.request(Withdraw { item });
+            }
+            Op::Update(how) => {
+                let title = (how % 2 == 0).then(|| Some(format!("title {how}")));
+                let tools = (how % 3 == 0).then(|| self.state().definition.agent.tools.clone());
+                self.request(Update { title, tools, ..Update::default() });
+            }
+            Op::Hold => self.request(Hold {}),
+            Op::Resume => self.request(Resume {}),
+            Op::End(how) => {
+                let outcomes = [Outcome::Archived, Outcome::EndedByUser, Outcome::Completed];
+                let keep = if how % 2 == 0 { Keep::Everything } else { Keep::Log };
+                self.request(End { outcome: outcomes[how % 3], keep });
+            }
+            Op::Perform(which, how) => self.perform(which, how),
+            Op::Repeat(which) => {
+                if !self.brought.is_empty() {
+                    let again = self.brought[which % self.brought.len()].clone();
+                    self.changes_nothing(again);
+                }
+            }
+            Op::Unheard(which) => self.changes_nothing(unheard(which)),
+            Op::SandboxDies { noticed } => self.sandbox_dies(noticed),
+            Op::Room => {
+                if std::mem::take(&mut self.world.waits_for_room) {
+                    self.room();
+                }
+            }
+            Op::Later(secs) => {
+                self.now = self.now.after(Duration::from_secs(secs));
+                self.request(Tick {});
+            }
+            Op::ClockGoesBack(secs) => {
+                self.now = Timestamp::from_micros((self.now.as_micros() - secs as i64 * 1_000_000).max(0));
+                self.request(Tick {});
+            }
+            Op::Restart { clean, sandbox_dies, early } => self.restart(clean, sandbox_dies, early),
+        }
+    }
+
+    fn state(&self) -> &State {
+        &self.scene.state
+    }
+
+    fn item(&mut self) -> ItemId {
+        self.scene.next_id += 1;
+        ItemId::from_bits(self.scene.next_id << 32)
+    }
+
+    /// A command of somebody's. Refused, it changes nothing but what was due.
+    fn request(&mut self, command: impl Into<Command>) {
+        let command = command.into();
+        let decision = self.decide(command.clone());
+        if let Some(refusal) = &decision.refusal {
+            assert_eq!(decision.facts, self.decide(Tick {}.into()).facts, "refused, and yet: {refusal}");
+        }
+        self.commit(decision, false);
+    }
+
+    /// The outcome of something the session wanted done.
+    fn bring(&mut self, command: Command) {
+        let decision = self.decide(command.clone());
+        assert_eq!(decision.refusal, None, "outcomes are never refused: {command:?}");
+        if let Command::FinishAttempt(finish) = &command
+            && self.scene.attempt() == finish.attempt
+        {
+            self.world.paused = finish.reply.stop == ModelStop::Pause;
+        }
+        self.commit(decision, false);
+        let tokenless = matches!(
+            command,
+            Command::ReportSandbox(ReportSandbox { report: SandboxReport::Room | SandboxReport::FilesRemoved, .. })
+        );
+        if !tokenless {
+            self.brought.push(command);
+        }
+    }
+
+    /// An outcome that comes too late, or again.
+    fn changes_nothing(&mut self, command: Command) {
+        let decision = self.decide(command.clone());
+        assert_eq!(decision.facts, self.decide(Tick {}.into()).facts, "too late, and yet: {command:?}");
+        self.commit(decision, false);
+    }
+
+    fn decide(&self, command: Command) -> Decision {
+        let ids = Ids::Counting((self.scene.next_id + 1) << 64);
+        decide(self.state(), command, Moment { at: self.now, ids })
+    }
+
+    fn commit(&mut self, decision: Decision, recovering: bool) {
+        self.steps += 1;
+        self.scene.next_id += 1;
+        check::order(self.state(), &decision);
+        for stored in &decision.facts {
+            if self.aloud {
+                println!("    {} {}", stored.seq, stored.fact.kind());
+            }
+            let running = self.world.running().collect::<BTreeSet<_>>();
+            self.scene.state.evolve(stored);
+            self.scene.log.push(stored.clone());
+            self.said.note(&stored.fact);
+            match &*stored.fact {
+                Fact::AttemptStarted { .. } => request::is_valid(&self.scene.state, self.world.paused),
+                Fact::CallEnded { call, ending, .. } => {
+                    assert!(self.answered.insert(*call), "a second result");
+                    if *ending == CallEnding::Lost && running.contains(call) {
+                        self.given_up.insert(*call);
+                    }
+                }
+                Fact::InputProcessed { input: Input::ClientResult { call, .. }, .. } => {
+                    assert!(self.answered.insert(*call), "a second result");
+                }
+                _ => {}
+            }
+            if !recovering {
+                for effect in effects(&self.scene.state, &stored.fact) {
+                    self.world.order(effect, false);
+                }
+            }
+        }
+        if matches!(self.state().sandbox, Sandbox::Absent { .. } | Sandbox::Starting { .. }) {
+            // Whoever waits for a call in the last sandbox gives up; the next one is asked anew.
+            self.world.pending.retain(|effect| !matches!(effect, Effect::RunCall { .. }));
+        }
+        self.said.is_true(self.state());
+        if !recovering {
+            check::is_not_stuck(self.state(), &self.world);
+        }
+    }
+
+    fn answer(&mut self, which: usize, how: usize) {
+        let calls = &self.state().thread.calls;
+        let call = calls.get(which % calls.len().max(1)).map_or(ItemId::from_bits(0xdead), |open| open.call);
+        let input = match how % 4 {
+            0 => Input::Confirmation { call, answer: Answer::Allow },
+            1 => Input::Confirmation { call, answer: Answer::Deny { message: None } },
+            _ => Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false },
+        };
+        let inputs = vec![(self.item(), input)];
+        self.request(Send { inputs });
+    }
+
+    fn perform(&mut self, which: usize, how: usize) {
+        if let Some(outcome) = self.world.perform(which, how) {
+            self.bring(outcome);
+        }
+    }
+
+    fn sandbox_dies(&mut self, noticed: bool) {
+        if !self.world.sandbox_alive {
+            return;
+        }
+        self.world.sandbox_dies();
+        if noticed {
+            let report = SandboxReport::Lost { reason: "killed".into() };
+            self.bring(ReportSandbox { sandbox: self.scene.sandbox(), report }.into());
+        }
+    }
+
+    fn room(&mut self) {
+        self.bring(ReportSandbox { sandbox: SandboxId::from_bits(0), report: SandboxReport::Room }.into());
+    }
+
+    fn restart(&mut self, clean: bool, sandbox_dies: bool, early: bool) {
+        self.is_what_its_log_says();
+        self.world.server_dies();
+        if sandbox_dies {
+            self.world.sandbox_dies();
+        }
+        let row = self.state().summary();
+        if !row.unsettled && !row.has_sandbox() {
+            assert_eq!(outstanding(self.state()), [], "nobody would look after it");
+            return;
+        }
+        if early {
+            // A request finds it before recovery does: what that sets off is in hand, and nothing else is.
+            let decision = self.decide(
+                Send { inputs: vec![(ItemId::from_bits(self.scene.next_id << 32), message("you there?"))] }.into(),
+            );
+            self.commit(decision.clone(), true);
+            let state = self.state().clone();
+            let wanted: Vec<Effect> = decision.facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
+            wanted.into_iter().for_each(|effect| self.world.order(effect, true));
+        }
+        let in_flight = match self.state().thread.activity {
+            Activity::Asking { attempt } => Some(attempt.id),
+            _ => None,
+        };
+        let in_flight =
+            in_flight.filter(|attempt| self.world.pending.contains(&Effect::CallModel { attempt: *attempt }));
+        let sandbox_alive = self.world.sandbox_alive;
+        let decision = self.decide(Recover { sandbox_alive, ended_cleanly: clean, in_flight }.into());
+        self.commit(decision, true);
+        outstanding(self.state()).into_iter().for_each(|effect| self.world.order(effect, true));
+        check::is_not_stuck(self.state(), &self.world);
+    }
+
+    /// Everything wanted is done, with good outcomes: the session comes to rest, and nothing of it is left running.
+    fn come_to_rest(&mut self) {
+        for _ in 0..400 {
+            if !self.world.pending.is_empty() {
+                // 5 is a reply, a success, a sandbox that starts.
+                self.perform(0, 5);
+            } else if std::mem::take(&mut self.world.waits_for_room) {
+                self.room();
+            } else if check::is_under_way(self.state().phase()) {
+                let due = next_due(self.state()).expect("it isn't stuck");
+                self.now = self.now.max(due);
+                self.bring(Tick {}.into());
+            } else {
+                let left: Vec<ItemId> = self.world.running().filter(|call| !self.given_up.contains(call)).collect();
+                assert_eq!(left, [], "these calls run on, and nobody knows");
+                return;
+            }
+        }
+        panic!("it doesn't come to rest: {}", self.state().phase().name());
+    }
+
+    fn is_what_its_log_says(&self) {
+        assert_eq!(State::replay(&self.scene.log).as_ref(), Some(self.state()), "the log says otherwise");
+    }
+
+    fn can_be_kept(&self) {
+        let text = serde_json::to_string(self.state()).expect("the state is JSON");
+        assert_eq!(&serde_json::from_str::<State>(&text).expect("and reads back"), self.state());
+    }
+}
+
+fn unheard(which: usize) -> Command {
+    let (attempt, call, sandbox) = (AttemptId::from_bits(0xbad), ItemId::from_bits(0xbad), SandboxId::from_bits(0xbad));
+    match which % 5 {
+        0 => {
+            let reply = Reply { parts: Vec::new(), stop: ModelStop::EndTurn, usage: TokenUsage::default() };
+            FinishAttempt { attempt, reply, previewed: Vec::new() }.into()
+        }
+        1 => FailAttempt { attempt, failure: failure(FailureKind::Overloaded) }.into(),
+        2 => FinishCall { call, result: CallResult::Cancelled }.into(),
+        3 => ReportSandbox { sandbox, report: SandboxReport::Lost { reason: "killed".into() } }.into(),
+        _ => ReportSandbox { sandbox, report: SandboxReport::Stopped }.into(),
+    }
+}
