@@ -35,7 +35,7 @@ pub(crate) fn estimate_tokens(state: &State) -> u64 {
     let system = state.definition.agent.system.as_ref().map_or(0, String::len);
     let parts = state.thread.transcript.messages().flat_map(|message| &message.parts);
     let chars = system + parts.map(part_chars).sum::<usize>();
-    (chars / 4) as u64
+    chars.div_ceil(4) as u64
 }
 
 /// The conversation. A call that has no result gets one that says so, since no provider takes a call without its result.

@@ -16,6 +16,43 @@ pub enum Clock {
     Manual(Arc<ManualTime>),
 }
 
+/// How long to sleep at most before looking at the clock again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// A clock that is set back by less is waited for.
+const SLIGHT: i64 = 1_000_000;
+
+/// The system's time as this process tells it.
+static STEADY: Mutex<Steady> = Mutex::new(Steady { ahead: 0, last: i64::MIN });
+
+/// A time that goes on when the clock on the wall is set back, so that no deadline of this process comes later for it.
+#[derive(Debug)]
+struct Steady {
+    /// How far it is ahead of the wall, in microseconds.
+    ahead: i64,
+    /// What it told last.
+    last: i64,
+}
+
+impl Steady {
+    fn tell(&mut self, wall: i64) -> i64 {
+        if wall >= self.last {
+            self.ahead = 0;
+        }
+        let mut now = wall.saturating_add(self.ahead);
+        let back = self.last.saturating_sub(now);
+        if back > 0 {
+            if back > SLIGHT {
+                tracing::warn!(seconds = back / 1_000_000, "the clock was set back; time goes on from where it was");
+                self.ahead = self.ahead.saturating_add(back);
+            }
+            now = self.last;
+        }
+        self.last = now;
+        now
+    }
+}
+
 /// A time that stands still until it is moved.
 #[derive(Debug)]
 pub struct ManualTime {
@@ -39,12 +76,21 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock, also back; does nothing to the system's.
+    pub fn set(&self, at: Timestamp) {
+        match self {
+            Self::System => {}
+            Self::Manual(time) => drop(time.now.send_replace(at.as_micros())),
+        }
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+                let wall = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+                Timestamp::from_micros(STEADY.lock().unwrap_or_else(PoisonError::into_inner).tell(wall))
             }
             Self::Manual(time) => Timestamp::from_micros(*time.now.borrow()),
         }
@@ -53,7 +99,14 @@ impl Clock {
     /// Waits until the time is at least `at`.
     pub async fn sleep_until(&self, at: Timestamp) {
         match self {
-            Self::System => tokio::time::sleep(at.since(self.now())).await,
+            Self::System => loop {
+                let left = at.since(self.now());
+                if left.is_zero() {
+                    return;
+                }
+                // The clock may be set, and the machine may sleep, meanwhile.
+                tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            },
             Self::Manual(time) => {
                 let mut now = time.now.subscribe();
                 // The sender lives as long as the clock does, so waiting can't fail.
@@ -79,5 +132,27 @@ impl Clock {
             Self::System => getrandom::fill(&mut seed).expect("the system has random bytes"),
         }
         Ids::Seeded(u128::from_le_bytes(seed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Steady;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn time_goes_on_when_the_clock_is_set_back_and_follows_when_it_is_set_forward() {
+        let mut steady = Steady { ahead: 0, last: i64::MIN };
+        let told: Vec<i64> =
+            [100, 101, 41, 42, 43, 30, 31, 200, 201].iter().map(|wall| steady.tell(wall * SECOND) / SECOND).collect();
+        assert_eq!(told, [100, 101, 101, 102, 103, 103, 104, 200, 201]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_slightly_is_waited_for() {
+        let mut steady = Steady { ahead: 0, last: i64::MIN };
+        let told = [1_000_000, 999_000, 1_000_500, 1_001_000].map(|wall| steady.tell(wall));
+        assert_eq!(told, [1_000_000, 1_000_000, 1_000_500, 1_001_000]);
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tenure_core::agent::{Permission, ToolConfig, ToolPolicy};
 use tenure_core::command::Command;
 use tenure_core::content::Block;
 use tenure_core::decide::decide;
@@ -117,15 +118,25 @@ impl TestEngine {
         std::fs::write(self.scripts.path().join(format!("{name}.yaml")), text).expect("scripts can be written");
     }
 
+    /// An agent that asks before each call of its built-in tools.
+    pub async fn asking_agent(&self, model: &str) -> AgentRecord {
+        let default = ToolPolicy { enabled: true, permission: Permission::AlwaysAsk };
+        self.agent_with(model, vec![ToolConfig::Builtin { default, configs: Vec::new() }]).await
+    }
+
     /// An agent with the built-in tools and this model.
     pub async fn agent(&self, model: &str) -> AgentRecord {
         let assistant = self.engine.agents().by_slug(DEFAULT_TENANT, "assistant").await.expect("it is always there");
+        self.agent_with(model, assistant.agent.tools).await
+    }
+
+    async fn agent_with(&self, model: &str, tools: Vec<ToolConfig>) -> AgentRecord {
         let new = NewAgent {
             name: "helper".to_owned(),
             description: None,
             model: ModelConfig::named(model),
             system: None,
-            tools: assistant.agent.tools,
+            tools,
             metadata: Metadata::new(),
         };
         self.engine.agents().create(DEFAULT_TENANT, new, None).await.expect("the agent is sound")

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use tenure_core::command::{CallResult, FinishCall, Send};
+use tenure_core::content::Block;
 use tenure_core::fact::{AttemptEnding, CallEnding, Fact, StoredFact};
+use tenure_core::id::ItemId;
+use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_core::session::Input;
+use tenure_core::session::{Answer as Allowed, Input, StopReason};
 use tenure_testkit::{Answer, FakeModel, TestEngine};
 
 fn calls_ended(facts: &[StoredFact]) -> Vec<CallEnding> {
@@ -64,6 +68,11 @@ async fn in_the_middle_of_a_reply() {
         })
         .collect();
     assert_eq!(endings, [AttemptEnding::Lost, AttemptEnding::Replied]);
+    let lost = facts.iter().find_map(|stored| match &*stored.fact {
+        Fact::AttemptEnded { ending: AttemptEnding::Lost, usage, .. } => Some(usage.input),
+        _ => None,
+    });
+    assert!(lost.is_some_and(|tokens| tokens > 0), "what it took is estimated");
     assert_eq!(model.requests()[0], model.requests()[1]);
 }
 
@@ -87,10 +96,83 @@ async fn after_a_cancel_that_the_sandbox_never_heard_of() {
     let session = engine.session("claude-test").await;
     engine.say(session, "go").await;
     let call = engine.backend.wait_started(1).await[0];
+    engine.crash().await;
+    let interrupt = Send { inputs: vec![(ItemId::from_bits(0xf), Input::Interrupt { thread: None })] };
+    let facts = engine.commit(session, interrupt).await;
+    assert_eq!(calls_ended(&facts), [CallEnding::Cancelled]);
+    engine.restart().await;
+    engine.backend.wait_cancelled(call).await;
+    let last = facts.last().expect("there are facts").seq;
+    engine.until(session, last, |fact| matches!(fact, Fact::CallSettled { call: over } if *over == call)).await;
+    assert_eq!(engine.backend.started(), [call], "nothing is run for it");
+    // From then on nobody tries again.
+    engine.crash_and_restart().await;
+    engine.say(session, "and now?").await;
+    engine.until(session, last, |fact| matches!(fact, Fact::MessageSaid { .. })).await;
+}
+
+#[tokio::test]
+async fn after_a_cancel_while_the_session_waited_to_be_taken_up() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    let mut last = 0;
+    for _ in 0..3 {
+        engine.crash_and_restart().await;
+        let facts = engine.until(session, last, |fact| matches!(fact, Fact::SessionRecovered { .. })).await;
+        last = facts.last().expect("there are facts").seq;
+    }
+    engine.until(session, last, |fact| matches!(fact, Fact::SessionRescheduled { .. })).await;
     let sessions = engine.engine.sessions();
     sessions.send(DEFAULT_TENANT, session, vec![Input::Interrupt { thread: None }], None).await.expect("accepted");
-    engine.crash_and_restart().await;
     engine.backend.wait_cancelled(call).await;
+    engine.until(session, last, |fact| matches!(fact, Fact::CallSettled { .. })).await;
+    // Stopped right after: the sandbox is not made anew for a cancel that comes late.
+    sessions.hold(DEFAULT_TENANT, session, None).await.expect("it can be stopped");
+    engine.until(session, last, |fact| matches!(fact, Fact::SandboxAbsent { .. })).await;
+    assert_eq!(engine.backend.opened(), 1);
+    assert_eq!(engine.backend.alive_count(), 0);
+}
+
+#[tokio::test]
+async fn between_a_results_commit_and_its_acknowledgement() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    engine.crash().await;
+    let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };
+    engine.commit(session, FinishCall { call, result }).await;
+    engine.restart().await;
+    engine.backend.wait_acknowledged(call).await;
+    engine.until_idle(session, 0).await;
+    assert_eq!(engine.backend.started(), [call]);
+}
+
+#[tokio::test]
+async fn several_times_while_a_person_is_asked() {
+    let ask = json!({"command": "ls"});
+    let model = FakeModel::start([Answer::Call("bash", ask), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session_for(engine.asking_agent("claude-test").await, None).await;
+    engine.say(session, "go").await;
+    let facts = engine.until_idle(session, 0).await;
+    let last = facts.last().expect("there are facts");
+    let Fact::SessionIdle { stop: StopReason::RequiresAction { calls }, .. } = &*last.fact else {
+        panic!("it waits: {last:?}")
+    };
+    for _ in 0..4 {
+        engine.crash_and_restart().await;
+        let view = engine.engine.sessions().get(DEFAULT_TENANT, session).await.expect("it is there");
+        assert_eq!((view.phase(), view.summary.seq), (Phase::Waiting, last.seq), "nothing has happened to it");
+    }
+    let allow = Input::Confirmation { call: calls[0], answer: Allowed::Allow };
+    engine.engine.sessions().send(DEFAULT_TENANT, session, vec![allow], None).await.expect("it still waits");
+    engine.until_idle(session, last.seq).await;
+    assert_eq!(engine.backend.started(), calls[..]);
 }
 
 #[tokio::test]
