@@ -5,7 +5,8 @@ import threading
 
 import anthropic
 from testing import (
-    TOOLSET, connect, message, new_session, only, raises, run, say, text, turn, types, unique, until_idle,
+    TOOLSET, code, connect, counting, message, new_session, only, raises, run, say, text, turn, types, unique,
+    until, until_idle,
 )
 
 ASK_FIRST = {**TOOLSET, "default_config": {"permission_policy": {"type": "always_ask"}}}
@@ -29,6 +30,55 @@ def test_agents_have_versions(client):
     assert [found.version for found in client.beta.agents.versions.list(agent.id)] == [2, 1]
     assert client.beta.agents.retrieve(agent.id, version=1).system is None
     assert client.beta.agents.retrieve(agent.id).system == "Be brief."
+
+
+def test_a_conflict_is_one_request(client):
+    agent = client.beta.agents.create(name=unique("contested"), model="script/greeter")
+    client.beta.agents.update(agent.id, version=1, system="Be brief.")
+    counted, sent = counting()
+    with raises(anthropic.ConflictError, "version 1", "version 2"):
+        counted.beta.agents.update(agent.id, version=1, system="Be brief.")
+    assert len(sent) == 1, "it isn't retried, though it would change nothing"
+
+
+def test_updates_keep_replace_and_clear(client):
+    agent = client.beta.agents.create(
+        name=unique("edited"), model={"id": "claude-sonnet-5", "effort": "low"}, system="s", description="d",
+        tools=[TOOLSET, WEATHER], metadata={"a": "1", "b": "2"},
+    )
+    assert (agent.model.effort.type, agent.model.speed, agent.execution_identity.type) == (
+        "low", "standard", "service_account"
+    )
+    changed = client.beta.agents.update(
+        agent.id, system=None, description="", tools=[WEATHER], metadata={"a": None, "c": "3"},
+        model={"id": "claude-sonnet-5", "speed": "fast"},
+    )
+    assert (changed.version, changed.name, changed.system, changed.description) == (2, agent.name, None, None)
+    assert (changed.metadata, [tool.type for tool in changed.tools]) == ({"b": "2", "c": "3"}, ["custom"])
+    assert (changed.model.effort.type, changed.model.speed) == ("low", "fast"), "effort stays with its model"
+    moved = client.beta.agents.update(agent.id, model="claude-opus-5-5", tools=[])
+    assert (moved.model.id, moved.model.effort.type, moved.tools) == ("claude-opus-5-5", "high", [])
+    with raises(anthropic.BadRequestError, "metadata") as refused:
+        client.beta.agents.update(agent.id, metadata={str(number): "v" for number in range(17)})
+    assert code(refused) == "invalid_metadata"
+
+
+def test_sessions_pin_and_override(client):
+    session = new_session(client)
+    agent = client.beta.agents.update(session.agent.id, system="Be brief.")
+    assert client.beta.sessions.retrieve(session.id).agent.version == 1
+
+    def create(choice):
+        return client.beta.sessions.create(agent=choice, environment_id=session.environment_id).agent
+
+    assert create(agent.id).version == 2
+    pinned = create({"type": "agent", "id": agent.id, "version": 1})
+    assert (pinned.version, pinned.system) == (1, None)
+    overridden = create({"type": "agent_with_overrides", "id": agent.id, "system": None, "tools": [WEATHER]})
+    assert (overridden.version, overridden.system, overridden.tools[0].name) == (2, None, "weather")
+    assert client.beta.agents.retrieve(agent.id).system == "Be brief."
+    with raises(anthropic.BadRequestError, "agent_model_required"):
+        create({"type": "agent_with_overrides", "id": agent.id, "model": None})
 
 
 def test_archived_agents_take_no_new_sessions(client):
@@ -57,6 +107,44 @@ def test_environments(client):
         client.beta.environments.create(name=unique("limited"), config={"type": "cloud", "networking": limited})
 
 
+def test_environments_change_and_go(client):
+    made = client.beta.environments.create(
+        name=unique("changing"), description="first", metadata={"a": "1", "b": "2"}, config={"type": "cloud"}
+    )
+    changed = client.beta.environments.update(made.id, description="second", metadata={"a": None, "c": "3"})
+    assert (changed.name, changed.description, changed.metadata) == (made.name, "second", {"b": "2", "c": "3"})
+    assert changed.updated_at > made.updated_at
+    unchanged = client.beta.environments.update(made.id, config={"type": "cloud"})
+    assert unchanged.updated_at == changed.updated_at, "a change of nothing changes nothing"
+    with raises(anthropic.BadRequestError, "type") as refused:
+        client.beta.environments.update(made.id, config={"type": "self_hosted"})
+    assert code(refused) == "invalid_config_type_change"
+
+    agent = client.beta.agents.create(name=unique("tenant"), model="script/greeter")
+    session = client.beta.sessions.create(agent=agent.id, environment_id=made.id)
+    counted, sent = counting()
+    with raises(anthropic.ConflictError):
+        counted.beta.environments.delete(made.id)
+    assert len(sent) == 1, "a true conflict isn't retried"
+    archived = client.beta.environments.archive(made.id)
+    assert archived.archived_at is not None
+    for refused_call in (
+        lambda: client.beta.environments.update(made.id, name=unique("other")),
+        lambda: client.beta.sessions.create(agent=agent.id, environment_id=made.id),
+    ):
+        with raises(anthropic.BadRequestError) as refused:
+            refused_call()
+        assert code(refused) == "environment_archived"
+    assert made.id not in [found.id for found in client.beta.environments.list()]
+    assert made.id in [found.id for found in client.beta.environments.list(include_archived=True, limit=3)]
+    assert text(only(turn(client, session, message("still there?")), "agent.message")[0])
+    client.beta.sessions.delete(session.id)
+    assert client.beta.environments.delete(made.id).type == "environment_deleted"
+    with raises(anthropic.NotFoundError) as refused:
+        client.beta.environments.retrieve(made.id)
+    assert code(refused) == "environment_not_found"
+
+
 def test_sessions(client):
     session = new_session(client, title="First", metadata={"a": "1", "b": "2"})
     updated = client.beta.sessions.update(session.id, title="Second", metadata={"b": None, "c": "3"})
@@ -72,6 +160,41 @@ def test_sessions(client):
         client.beta.sessions.retrieve(session.id)
 
 
+def test_the_primary_thread(client):
+    session = new_session(client)
+    thread = only_one(client.beta.sessions.threads.list(session.id))
+    assert (thread.status, thread.parent_thread_id, thread.agent.id) == ("idle", None, session.agent.id)
+    with client.beta.sessions.threads.events.stream(thread.id, session_id=session.id) as stream:
+        say(client, session, "one")
+        seen = until_idle(stream)
+    assert {event.session_thread_id for event in seen if event.type.startswith("session.thread_")} == {thread.id}
+    listed = list(client.beta.sessions.threads.events.list(thread.id, session_id=session.id, limit=3))
+    assert [event.id for event in listed] == [event.id for event in client.beta.sessions.events.list(session.id)]
+    now = client.beta.sessions.threads.retrieve(thread.id, session_id=session.id)
+    assert now.usage is not None and now.stats.active_seconds > 0
+    assert list(client.beta.sessions.threads.list(session.id, statuses=["running"])) == []
+    with raises(anthropic.BadRequestError, "primary thread"):
+        client.beta.sessions.threads.archive(thread.id, session_id=session.id)
+    client.beta.sessions.archive(session.id)
+    assert only_one(client.beta.sessions.threads.list(session.id)).status == "terminated"
+
+
+def only_one(page):
+    (one,) = page
+    return one
+
+
+def test_sessions_end_by_themselves_as_told(client):
+    told = {"lifetimes": {"idle_seconds": 600, "then": "end", "end_when_agent_exits": True}}
+    session = new_session(client, extra_body=told)
+    assert session.to_dict()["tenure"]["lifetimes"]["outcome"] == "timed_out"
+    with client.beta.sessions.events.stream(session.id) as stream:
+        say(client, session, "one")
+        assert "session.status_terminated" in [event.type for event in until(stream, "session.status_terminated")]
+    over = client.beta.sessions.retrieve(session.id)
+    assert (over.status, over.archived_at, over.to_dict()["tenure"]["phase"]) == ("terminated", None, "completed")
+
+
 def test_sessions_come_in_pages(client):
     first = new_session(client)
     more = [
@@ -83,8 +206,36 @@ def test_sessions_come_in_pages(client):
     assert [found.id for found in oldest_first] == list(reversed(newest_first))
     page = client.beta.sessions.list(agent_id=first.agent.id, limit=2)
     assert len(page.data) == 2 and page.has_next_page()
+    second = page.get_next_page()
+    assert [found.id for found in client.beta.sessions.list(
+        agent_id=first.agent.id, limit=2, page=second.prev_page
+    ).data] == newest_first[:2], "and back"
+    with raises(anthropic.BadRequestError, "order=desc"):
+        client.beta.sessions.list(agent_id=first.agent.id, order="asc", page=page.next_page)
     with raises(anthropic.BadRequestError, "page"):
         client.beta.sessions.list(page="page_nonsense")
+
+
+def test_sessions_are_found(client):
+    first = new_session(client)
+    again = client.beta.sessions.create(agent=first.agent.id, environment_id=first.environment_id)
+    client.beta.agents.update(first.agent.id, system="Be brief.")
+    newer = client.beta.sessions.create(agent=first.agent.id, environment_id=first.environment_id)
+
+    def found(**filters):
+        return [session.id for session in client.beta.sessions.list(agent_id=first.agent.id, **filters)]
+
+    assert found(agent_version=1) == [again.id, first.id] and found(agent_version=2) == [newer.id]
+    assert found(created_at_gt=again.created_at) == [newer.id]
+    assert found(created_at_gte=again.created_at, order="asc") == [again.id, newer.id]
+    assert found(created_at_lt=again.created_at) == [first.id]
+    assert found(created_at_lte=again.created_at.isoformat()) == [again.id, first.id]
+    client.beta.sessions.archive(again.id)
+    assert found() == [newer.id, first.id] and found(include_archived=True) == [newer.id, again.id, first.id]
+    assert found(statuses=["idle"]) == [newer.id, first.id] and found(statuses=["running", "rescheduling"]) == []
+    assert found(statuses=["terminated", "running"], include_archived=True) == [again.id]
+    with raises(anthropic.BadRequestError, "agent_version"):
+        client.beta.sessions.list(agent_version=1)
 
 
 def test_a_session_can_begin_with_a_message(client):

@@ -45,12 +45,17 @@ def turn(client, session, *events, **more):
 
 
 def until_idle(stream):
+    return until(stream, "session.status_idle")
+
+
+def until(stream, kind):
+    """What the stream says up to the first event of that type."""
     seen = []
     for event in stream:
         seen.append(event)
-        if event.type == "session.status_idle":
+        if event.type == kind:
             return seen
-    raise AssertionError(f"the stream ended before the session was idle; saw {types(seen)}")
+    raise AssertionError(f"the stream ended before {kind}; saw {types(seen)}")
 
 
 def types(events):
@@ -65,12 +70,32 @@ def text(event):
     return "".join(block.text for block in event.content or [] if block.type == "text")
 
 
+def counting():
+    """A client, and the list of requests it has sent, its own repeats included."""
+    sent = []
+    http = anthropic.DefaultHttpxClient(event_hooks={"request": [sent.append]})
+    return connect(http_client=http), sent
+
+
+def code(caught):
+    """The peer's name for what was wrong."""
+    return caught.error.body["error"]["details"]["error_code"]
+
+
+class Caught:
+    """The error that `raises` expected."""
+
+    error = None
+
+
 @contextlib.contextmanager
 def raises(kind, *words):
-    """Expects an error of the SDK whose message has these words."""
+    """Expects an error of the SDK whose message has these words; gives it when it has come."""
+    caught = Caught()
     try:
-        yield
+        yield caught
     except kind as error:
+        caught.error = error
         missing = [word for word in words if word not in str(error)]
         assert not missing, f"expected {missing} in: {error}"
         assert error.request_id, f"no request id: {error}"

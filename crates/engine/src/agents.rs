@@ -11,6 +11,7 @@ use tenure_store::{Page, ResourceError, ResourceQuery};
 
 use crate::engine::Shared;
 use crate::error::Error;
+use crate::metadata::merged;
 use crate::providers::check_model;
 use crate::view::{Done, Keyed};
 
@@ -52,8 +53,8 @@ pub struct AgentChange {
     pub name: Option<String>,
     /// The new description; the inner `None` clears it.
     pub description: Option<Option<String>>,
-    /// The whole new model.
-    pub model: Option<ModelConfig>,
+    /// The new model.
+    pub model: Option<ModelChange>,
     /// The new system prompt; the inner `None` clears it.
     pub system: Option<Option<String>>,
     /// The whole new tools.
@@ -61,6 +62,30 @@ pub struct AgentChange {
     /// Metadata by key; `None` removes the key.
     pub metadata: Vec<(String, Option<String>)>,
 }
+
+/// A model in place of another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelChange {
+    /// The whole new model.
+    pub model: ModelConfig,
+    /// Whether nothing was said about effort: it stays as it was, unless it was another model's.
+    pub keeps_effort: bool,
+}
+
+impl ModelChange {
+    /// The model that comes of it.
+    pub(crate) fn over(self, current: &ModelConfig) -> Result<ModelConfig, Error> {
+        let mut model = self.model;
+        if self.keeps_effort && model.id == current.id {
+            model.effort = current.effort;
+        }
+        check_model(&model)?;
+        Ok(model)
+    }
+}
+
+/// How often a change is made again because another one came between reading and writing.
+const TRIES: u32 = 16;
 
 impl Agents {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -144,39 +169,51 @@ impl Agents {
         change: AgentChange,
         keyed: Option<Keyed>,
     ) -> Result<AgentRecord, Error> {
-        let current = self.get(tenant, id, None).await?;
-        let version = current.agent.version;
-        if let Some(expected) = change.expected_version
-            && expected != version
-        {
-            let message = format!("expected version {expected}, but the agent is at version {version}; read it again");
-            return Err(Error::Conflict { message });
+        for _ in 0..TRIES {
+            let current = self.get(tenant, id, None).await?;
+            let version = current.agent.version;
+            if let Some(expected) = change.expected_version
+                && expected != version
+            {
+                let message =
+                    format!("expected version {expected}, but the agent is at version {version}; read it again");
+                return Err(Error::Conflict { message });
+            }
+            if current.archived_at.is_some() {
+                let message = "it is archived and can't be changed";
+                return Err(Error::Archived { what: "agent", field: "agent", message });
+            }
+            let mut next = changed(&current, change.clone())?;
+            if next == current {
+                return self.unchanged(current, keyed).await;
+            }
+            next.agent.version = version + 1;
+            next.updated_at = self.shared.clock.now().max(current.updated_at);
+            // Whoever names no version wants the change made to whatever is there.
+            match self.write(version, next, keyed.clone()).await {
+                Err(Error::Conflict { .. }) => {}
+                written => return written,
+            }
         }
-        if current.archived_at.is_some() {
-            return Err(Error::invalid("agent", "it is archived and can't be changed"));
-        }
-        if let Some(model) = &change.model {
-            check_model(model)?;
-        }
-        let mut next = changed(&current, change);
-        if next == current {
-            return self.unchanged(current, keyed).await;
-        }
-        next.agent.version = version + 1;
-        next.updated_at = self.shared.clock.now().max(current.updated_at);
-        self.write(version, next, keyed).await
+        Err(Error::busy())
     }
 
     /// Archives an agent for good: its sessions go on, new ones can't have it. A second time changes nothing.
     pub async fn archive(&self, tenant: TenantId, id: AgentId, keyed: Option<Keyed>) -> Result<AgentRecord, Error> {
-        let mut record = self.get(tenant, id, None).await?;
-        if record.archived_at.is_some() {
-            return self.unchanged(record, keyed).await;
+        for _ in 0..TRIES {
+            let mut record = self.get(tenant, id, None).await?;
+            if record.archived_at.is_some() {
+                return self.unchanged(record, keyed).await;
+            }
+            let now = self.shared.clock.now().max(record.updated_at);
+            record.archived_at = Some(now);
+            record.updated_at = now;
+            match self.write(record.agent.version, record, keyed.clone()).await {
+                Err(Error::Conflict { .. }) => {}
+                written => return written,
+            }
         }
-        let now = self.shared.clock.now().max(record.updated_at);
-        record.archived_at = Some(now);
-        record.updated_at = now;
-        self.write(record.agent.version, record, keyed).await
+        Err(Error::busy())
     }
 
     /// Keeps the answer to a request that changed nothing: a repetition mustn't change anything either.
@@ -205,7 +242,8 @@ pub(crate) async fn ensure_default(agents: &Agents, model: String) -> Result<(),
         Ok(record) => {
             let follows = record.metadata.contains_key(FOLLOWS_DEFAULT) && record.archived_at.is_none();
             if follows && record.agent.model != model {
-                let change = AgentChange { model: Some(model), ..AgentChange::default() };
+                let model = Some(ModelChange { model, keeps_effort: false });
+                let change = AgentChange { model, ..AgentChange::default() };
                 agents.update(DEFAULT_TENANT, record.agent.id, change, None).await?;
             }
             Ok(())
@@ -226,22 +264,19 @@ pub(crate) async fn ensure_default(agents: &Agents, model: String) -> Result<(),
     }
 }
 
-fn changed(current: &AgentRecord, change: AgentChange) -> AgentRecord {
+fn changed(current: &AgentRecord, change: AgentChange) -> Result<AgentRecord, Error> {
     let mut next = current.clone();
     let AgentChange { expected_version: _, name, description, model, system, tools, metadata } = change;
     let agent = &mut next.agent;
     agent.name = name.unwrap_or_else(|| agent.name.clone());
     agent.description = description.unwrap_or_else(|| agent.description.clone());
-    agent.model = model.unwrap_or_else(|| agent.model.clone());
+    if let Some(model) = model {
+        agent.model = model.over(&agent.model)?;
+    }
     agent.system = system.unwrap_or_else(|| agent.system.clone());
     agent.tools = tools.unwrap_or_else(|| agent.tools.clone());
-    for (key, value) in metadata {
-        match value {
-            Some(value) => drop(next.metadata.insert(key, value)),
-            None => drop(next.metadata.remove(&key)),
-        }
-    }
-    next
+    next.metadata = merged(&current.metadata, metadata)?;
+    Ok(next)
 }
 
 /// The short name for a name: lower-case letters, digits and single hyphens, starting with a letter, at most 40.

@@ -12,6 +12,7 @@ use tenure_sandbox::Backend;
 use tenure_store::Store;
 use tenure_tools::{Tool, ToolLimits};
 use tokio::runtime::Handle;
+use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,6 +103,9 @@ pub(crate) struct Shared {
     pub(crate) channels: Channels,
     pub(crate) definitions: Definitions,
     pub(crate) timers: Timers,
+    /// Held together from the moment an environment is looked up for a session until the session is stored, and alone
+    /// while one is archived or deleted: so no session is made in an environment that is gone.
+    pub(crate) choosing_environments: RwLock<()>,
     /// The model requests in flight.
     pub(crate) requests: TaskTracker,
     /// Set once the engine ends: what is asked for from then on is left to the next start.
@@ -140,6 +144,7 @@ impl Engine {
             channels: Channels::default(),
             definitions: Definitions::default(),
             timers: Timers::new(),
+            choosing_environments: RwLock::new(()),
             requests: TaskTracker::new(),
             draining: CancellationToken::new(),
             runtime: Handle::current(),

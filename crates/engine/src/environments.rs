@@ -1,19 +1,24 @@
 //! Environments.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tenure_core::agent::Limits;
 use tenure_core::id::{EnvironmentId, TenantId};
 use tenure_core::resource::{DEFAULT_TENANT, EnvironmentRecord};
 use tenure_core::session::Metadata;
-use tenure_store::{Page, ResourceQuery};
+use tenure_store::{Page, ResourceError, ResourceQuery};
 
 use crate::engine::Shared;
 use crate::error::Error;
+use crate::metadata::merged;
 use crate::view::{Done, Keyed};
 
 /// The name of the environment that every tenant has.
 const DEFAULT: &str = "default";
+
+/// Why that one stays as it is called.
+const EVERYBODYS: &str = "every tenant has the environment `default`; it can't be renamed, archived or deleted";
 
 /// A tenant's environments. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,6 +38,31 @@ pub struct NewEnvironment {
     /// Names and values of the client's.
     pub metadata: Metadata,
 }
+
+/// What is to change; `None` leaves a part as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvironmentChange {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new description; the inner `None` clears it.
+    pub description: Option<Option<String>>,
+    /// New limits.
+    pub limits: LimitsChange,
+    /// Metadata by name; `None` removes it.
+    pub metadata: Vec<(String, Option<String>)>,
+}
+
+/// Which limits are to change; the inner `None` leaves one to the operator's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the limit of that name in `Limits`")]
+pub struct LimitsChange {
+    pub memory_bytes: Option<Option<u64>>,
+    pub cpu_millis: Option<Option<u32>>,
+    pub pids: Option<Option<u32>>,
+}
+
+/// How often a change is made again because another one came between reading and writing.
+const TRIES: u32 = 16;
 
 impl Environments {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -77,10 +107,111 @@ impl Environments {
         found.ok_or_else(|| Error::not_found("environment", name))
     }
 
+    /// Changes an environment. Sessions that were made before keep what it was. A change of nothing changes nothing.
+    pub async fn update(
+        &self,
+        tenant: TenantId,
+        id: EnvironmentId,
+        change: EnvironmentChange,
+        keyed: Option<Keyed>,
+    ) -> Result<EnvironmentRecord, Error> {
+        self.write(tenant, id, keyed, |current| {
+            if current.archived_at.is_some() {
+                let message = "the environment is archived and can't be changed";
+                return Err(Error::Archived { what: "environment", field: "environment", message });
+            }
+            let renamed = change.name.as_ref().is_some_and(|name| *name != current.name);
+            if renamed && current.name == DEFAULT {
+                return Err(Error::invalid("name", EVERYBODYS));
+            }
+            changed(current, change.clone())
+        })
+        .await
+    }
+
+    /// Archives an environment for good: its sessions go on, new ones can't have it. A second time changes nothing.
+    pub async fn archive(
+        &self,
+        tenant: TenantId,
+        id: EnvironmentId,
+        keyed: Option<Keyed>,
+    ) -> Result<EnvironmentRecord, Error> {
+        let _nobody_chooses_it = self.shared.choosing_environments.write().await;
+        self.write(tenant, id, keyed, |current| {
+            if current.name == DEFAULT {
+                return Err(Error::invalid("environment", EVERYBODYS));
+            }
+            let archived_at = current.archived_at.or(Some(self.shared.clock.now()));
+            Ok(EnvironmentRecord { archived_at, ..current.clone() })
+        })
+        .await
+    }
+
+    /// Removes an environment that no session refers to.
+    pub async fn delete(&self, tenant: TenantId, id: EnvironmentId) -> Result<(), Error> {
+        let _nobody_chooses_it = self.shared.choosing_environments.write().await;
+        if self.get(tenant, id).await?.name == DEFAULT {
+            return Err(Error::invalid("environment", EVERYBODYS));
+        }
+        let deleted = self.shared.store.delete_environment(tenant, id).await;
+        deleted.map_err(|error| Error::of_resource(error, "environment", "name", &id.prefixed()))
+    }
+
     /// A page of environments.
     pub async fn list(&self, query: ResourceQuery) -> Result<Page<EnvironmentRecord>, Error> {
         Ok(self.shared.store.environments(query).await?)
     }
+
+    /// Writes what `next` makes of the record, and the answer. The last one to write wins.
+    async fn write(
+        &self,
+        tenant: TenantId,
+        id: EnvironmentId,
+        keyed: Option<Keyed>,
+        next: impl Fn(&EnvironmentRecord) -> Result<EnvironmentRecord, Error>,
+    ) -> Result<EnvironmentRecord, Error> {
+        for _ in 0..TRIES {
+            let current = self.get(tenant, id).await?;
+            let mut record = next(&current)?;
+            let now = self.shared.clock.now();
+            let answer = |record: &EnvironmentRecord| {
+                keyed.as_ref().map(|keyed| keyed.record(tenant, &Done::Environment(record.clone()), now))
+            };
+            let written = if record == current {
+                match answer(&record) {
+                    Some(answer) => self.shared.store.keep_answer(answer, None).await,
+                    None => Ok(()),
+                }
+            } else {
+                // The time of a change also tells it from the one before.
+                record.updated_at = now.max(current.updated_at.after(Duration::from_micros(1)));
+                let answer = answer(&record);
+                self.shared.store.update_environment(current.updated_at, record.clone(), answer).await
+            };
+            match written {
+                Ok(()) => return Ok(record),
+                Err(ResourceError::Conflict) => {}
+                Err(error) => return Err(Error::of_resource(error, "environment", "name", &record.name)),
+            }
+        }
+        Err(Error::busy())
+    }
+}
+
+fn changed(current: &EnvironmentRecord, change: EnvironmentChange) -> Result<EnvironmentRecord, Error> {
+    let EnvironmentChange { name, description, limits, metadata } = change;
+    let LimitsChange { memory_bytes, cpu_millis, pids } = limits;
+    Ok(EnvironmentRecord {
+        name: name.unwrap_or_else(|| current.name.clone()),
+        description: description.unwrap_or_else(|| current.description.clone()),
+        limits: Limits {
+            memory_bytes: memory_bytes.unwrap_or(current.limits.memory_bytes),
+            cpu_millis: cpu_millis.unwrap_or(current.limits.cpu_millis),
+            pids: pids.unwrap_or(current.limits.pids),
+        },
+        metadata: merged(&current.metadata, metadata)?,
+        ..current.clone()
+    })
 }
 
 /// Makes the default tenant's environment if there is none.

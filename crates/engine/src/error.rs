@@ -26,6 +26,24 @@ pub enum Error {
         /// What was expected and what came.
         message: String,
     },
+    /// It is archived, which is for good: take another.
+    #[error("{field}: {message}")]
+    Archived {
+        /// What kind of thing.
+        what: &'static str,
+        /// Where the request names it.
+        field: &'static str,
+        /// What can't be done with it any more.
+        message: &'static str,
+    },
+    /// Something refers to it: remove that first.
+    #[error("sessions refer to {what} `{id}`; delete them first")]
+    InUse {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
     /// It changed meanwhile: read again.
     #[error("{message}")]
     Conflict {
@@ -87,6 +105,7 @@ impl Error {
             ResourceError::Conflict => {
                 Self::Conflict { message: format!("the {what} changed at the same time; read it again") }
             }
+            ResourceError::InUse => Self::InUse { what, id: name.to_owned() },
             ResourceError::NotFound => Self::not_found(what, name),
             ResourceError::KeyTaken(record) => Self::KeyTaken(record),
             ResourceError::Store(error) => error.into(),

@@ -8,6 +8,7 @@ mod engine;
 mod agents;
 mod environments;
 mod keys;
+mod metadata;
 mod providers;
 mod sessions;
 
@@ -30,15 +31,16 @@ mod recovery;
 mod sandboxes;
 mod timers;
 
-pub use agents::{AgentChange, Agents, NewAgent};
+pub use agents::{AgentChange, Agents, ModelChange, NewAgent};
 pub use check::Replayer;
 pub use clock::Clock;
 pub use cursor::Cursor;
 pub use engine::{Config, Engine, Parts, Stats};
-pub use environments::{Environments, NewEnvironment};
+pub use environments::{EnvironmentChange, Environments, LimitsChange, NewEnvironment};
 pub use error::Error;
 pub use keys::Keys;
 pub use live::{Live, Preview, PreviewPart};
+pub use metadata::merged;
 pub use providers::{Provider, Providers};
 pub use sessions::{
     AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,

@@ -10,13 +10,13 @@ use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
 use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
-use tenure_core::model::ModelConfig;
 use tenure_core::phase::Phase;
 use tenure_core::session::{Definition, Input, Keep, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
 
+use crate::agents::ModelChange;
 use crate::cursor::Cursor;
 use crate::directory::Mail;
 use crate::engine::Shared;
@@ -72,7 +72,7 @@ pub struct AgentChoice {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Overrides {
     /// Another model.
-    pub model: Option<ModelConfig>,
+    pub model: Option<ModelChange>,
     /// Another system prompt; the inner `None` is none.
     pub system: Option<Option<String>>,
     /// Other tools.
@@ -116,6 +116,7 @@ impl Sessions {
 
     /// Makes a session, and says to it what comes with it, in one step.
     pub async fn create(&self, tenant: TenantId, new: NewSession, keyed: Option<Keyed>) -> Result<SessionView, Error> {
+        let _environments_stay = self.shared.choosing_environments.read().await;
         let definition = self.define(tenant, new.agent, new.environment, new.lifetimes).await?;
         let mut moment = self.shared.clock.moment();
         let now = moment.at;
@@ -152,6 +153,11 @@ impl Sessions {
             self.shared.directory.adopt(state, &facts);
         }
         Ok(view)
+    }
+
+    /// When a session stops or ends by itself, as the operator chose.
+    pub fn default_lifetimes(&self) -> Lifetimes {
+        self.shared.config.lifetimes
     }
 
     /// A session.
@@ -358,20 +364,21 @@ impl Sessions {
         };
         let record = found.ok_or_else(|| Error::not_found("agent", choice.id.prefixed()))?;
         if record.archived_at.is_some() {
-            return Err(Error::invalid("agent", "it is archived; new sessions need one that isn't"));
+            let message = "it is archived; new sessions need one that isn't";
+            return Err(Error::Archived { what: "agent", field: "agent", message });
         }
         let mut agent = record.agent;
         let Overrides { model, system, tools } = choice.overrides;
         if let Some(model) = model {
-            crate::providers::check_model(&model)?;
-            agent.model = model;
+            agent.model = model.over(&agent.model)?;
         }
         agent.system = system.unwrap_or(agent.system);
         agent.tools = tools.unwrap_or(agent.tools);
         let found = self.shared.store.environment(tenant, environment).await?;
         let environment = found.ok_or_else(|| Error::not_found("environment", environment.prefixed()))?;
         if environment.archived_at.is_some() {
-            return Err(Error::invalid("environment_id", "it is archived; new sessions need one that isn't"));
+            let message = "it is archived; new sessions need one that isn't";
+            return Err(Error::Archived { what: "environment", field: "environment_id", message });
         }
         Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,

@@ -15,6 +15,8 @@ pub(crate) struct Problem {
     pub(crate) kind: Kind,
     /// For a person: what was expected, what came, and what to do.
     pub(crate) message: Cow<'static, str>,
+    /// For a program: which of the peer's named causes it is, if it is one.
+    pub(crate) code: Option<&'static str>,
 }
 
 /// What a caller can do about a [`Problem`].
@@ -53,13 +55,20 @@ pub(crate) enum Kind {
 
 impl Problem {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), code: None }
     }
 
     /// Something in the request is wrong. `field` is where: a path such as `events.0.content`, or empty for the whole.
     pub(crate) fn invalid(field: &str, message: impl AsRef<str>) -> Self {
         let message = message.as_ref();
-        Self::new(Kind::Invalid, if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") })
+        let code = (field == "metadata" || field.starts_with("metadata.")).then_some("invalid_metadata");
+        let message = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
+        Self { code, ..Self::new(Kind::Invalid, message) }
+    }
+
+    /// The same with the peer's name for its cause.
+    pub(crate) fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// A field the peer knows and this server doesn't support yet.
@@ -125,11 +134,18 @@ impl From<Error> for Problem {
     /// ([`crate::request::idempotency`]); here it can only be a race between two requests with one key.
     fn from(error: Error) -> Self {
         match error {
-            Error::NotFound { .. } => Self::new(Kind::NotFound, error.to_string()),
+            Error::NotFound { what, .. } => {
+                let code = (what == "environment").then_some("environment_not_found");
+                Self { code, ..Self::new(Kind::NotFound, error.to_string()) }
+            }
+            Error::Archived { what, .. } => {
+                let code = (what == "environment").then_some("environment_archived");
+                Self { code, ..Self::new(Kind::Invalid, error.to_string()) }
+            }
             Error::Refused(refusal) => refusal.into(),
             Error::Invalid { field, message } => Self::invalid(&field, message),
             Error::Conflict { message } => Self::new(Kind::Conflict, message),
-            Error::NameTaken { .. } => Self::new(Kind::Conflict, error.to_string()),
+            Error::NameTaken { .. } | Error::InUse { .. } => Self::new(Kind::Conflict, error.to_string()),
             Error::KeyTaken(_) => Self::new(Kind::InTheWay, "another request with this idempotency key is under way"),
             Error::Busy { retry_after } => Self::new(Kind::Busy { retry_after }, "too much to do; try again"),
             Error::Unavailable { .. } => Self::new(Kind::Unavailable, error.to_string()),

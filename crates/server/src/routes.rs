@@ -5,7 +5,7 @@ use axum::extract::Extension;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::app::App;
-use crate::dialects::managed_agents::{agents, environments, events, sessions};
+use crate::dialects::managed_agents::{agents, environments, events, sessions, threads};
 use crate::extensions::{ends, keys, models, queue, resolve, tenure};
 use crate::observe::{health, scrape};
 use crate::request::{BodyLimit, Repeats};
@@ -57,6 +57,9 @@ fn table() -> Vec<Route> {
         peer("POST", "/v1/environments", post(environments::create), "Creates an environment."),
         peer("GET", "/v1/environments", get(environments::list), "Lists environments, the newest first."),
         peer("GET", "/v1/environments/{environment}", get(environments::retrieve), "Gives an environment."),
+        peer("POST", "/v1/environments/{environment}", post(environments::update), "Changes an environment, for sessions made from then on."),
+        peer("DELETE", "/v1/environments/{environment}", delete(environments::delete), "Deletes an environment that no session refers to."),
+        peer("POST", "/v1/environments/{environment}/archive", post(environments::archive), "Archives an environment: no new sessions."),
 
         peer("POST", "/v1/sessions", post(sessions::create), "Creates a session, with its first messages if there are any.").content(),
         peer("GET", "/v1/sessions", get(sessions::list), "Lists sessions, the newest first; pages in both directions."),
@@ -72,6 +75,11 @@ fn table() -> Vec<Route> {
         peer("POST", "/v1/sessions/{session}/events", post(events::send), "Sends input to a session.").content(),
         peer("GET", "/v1/sessions/{session}/events", get(events::list), "Lists a session's events, one row for each."),
         peer("GET", "/v1/sessions/{session}/events/stream", get(events::stream), "Streams a session's events as they happen, from any cursor."),
+        peer("GET", "/v1/sessions/{session}/threads", get(threads::list), "Lists a session's threads: the primary one."),
+        peer("GET", "/v1/sessions/{session}/threads/{thread}", get(threads::retrieve), "Gives a thread."),
+        peer("POST", "/v1/sessions/{session}/threads/{thread}/archive", post(threads::archive), "Archives a sub-agent's thread; the primary one goes with its session.").refuses_key("a session's only thread can't be archived"),
+        peer("GET", "/v1/sessions/{session}/threads/{thread}/events", get(threads::list_events), "Lists a thread's events, one row for each."),
+        peer("GET", "/v1/sessions/{session}/threads/{thread}/stream", get(threads::stream_events), "Streams a thread's events as they happen, from any cursor."),
         ours("GET", "/v1/sessions/{session}/queue", get(queue::list), "Lists input that waits for its turn."),
         ours("DELETE", "/v1/sessions/{session}/queue/{event}", delete(queue::withdraw), "Takes queued input back."),
 

@@ -29,7 +29,8 @@ pub trait Resources {
     fn agent_by_slug(&self, tenant: TenantId, slug: String) -> BoxFuture<'_, Result<Option<AgentRecord>, Error>>;
 
     /// Stores an agent's next version, or, with its version unchanged, changes what belongs to none (archiving it).
-    /// `expected_version` is the version it was made from; another one in the store is a [`ResourceError::Conflict`].
+    /// `expected_version` is the version it was made from; another one in the store is a [`ResourceError::Conflict`],
+    /// and so is bringing back one that has been archived.
     fn update_agent(
         &self,
         expected_version: u32,
@@ -78,6 +79,9 @@ pub trait Resources {
         record: EnvironmentRecord,
         answer: NewAnswer,
     ) -> BoxFuture<'_, Result<(), ResourceError>>;
+
+    /// Removes an environment. While a session refers to it, that is [`ResourceError::InUse`].
+    fn delete_environment(&self, tenant: TenantId, id: EnvironmentId) -> BoxFuture<'_, Result<(), ResourceError>>;
 
     /// A page of environments.
     fn environments(&self, query: ResourceQuery) -> BoxFuture<'_, Result<Page<EnvironmentRecord>, Error>>;
@@ -140,6 +144,9 @@ pub enum ResourceError {
     /// It has changed since it was read: read again.
     #[error("it has changed since it was read")]
     Conflict,
+    /// A session refers to it.
+    #[error("a session refers to it")]
+    InUse,
     /// There is no such resource.
     #[error("there is no such resource")]
     NotFound,

@@ -1,7 +1,7 @@
 //! `tenure run`: a new session.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::block_on;
 use crate::cli::Shared;
@@ -12,7 +12,8 @@ use crate::failure::Exit;
 /// Talk with an agent in a new session
 ///
 /// Without a prompt, and unless --single or --json is given, it goes on until `exit` or Ctrl-D. Ctrl-C breaks off what
-/// the agent is doing. The session stays open afterwards; `tenure sessions resume` goes on with it.
+/// the agent is doing. The session stays open afterwards; `tenure sessions resume` goes on with it. After 29 minutes of
+/// idleness it times out: its files are removed, and what was said stays.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The agent, by short name or id
@@ -43,11 +44,17 @@ impl Run {
                 Some(model) => json!({"type": "agent_with_overrides", "id": agent.id, "model": model}),
                 None => json!(agent.id),
             };
-            let mut request = json!({"agent": agent, "environment_id": self.environment});
+            let mut request =
+                json!({"agent": agent, "environment_id": self.environment, "lifetimes": idle_for_29_minutes()});
             if let Some(title) = self.title {
                 request["title"] = json!(title);
             }
             converse(client, Talk::New(request), self.prompt, manner).await
         })
     }
+}
+
+/// A session of the command line that nobody goes on with times out: its files go, its log stays.
+fn idle_for_29_minutes() -> Value {
+    json!({"idle_seconds": 29 * 60, "then": "end", "outcome": "timed_out", "keep": "log"})
 }

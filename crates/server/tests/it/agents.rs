@@ -171,3 +171,172 @@ async fn what_nobody_knows_is_ignored_and_named() {
     assert_eq!(named, ["colour", "model.mood", "shape", "tools.0.x"]);
     answer.ok();
 }
+
+fn text_of(length: usize) -> String {
+    "é".repeat(length)
+}
+
+fn custom(number: usize) -> Value {
+    json!({"type": "custom", "name": format!("tool-{number}"), "description": "d", "input_schema": {"type": "object"}})
+}
+
+#[tokio::test]
+async fn an_update_keeps_replaces_and_clears() {
+    let server = TestServer::start().await;
+    let toolset = json!({"type": "agent_toolset_20260401"});
+    let whole = json!({"name": "a", "model": {"id": "claude-x", "effort": "low", "inference_geo": "eu"}, "system": "s",
+        "description": "d", "tools": [toolset, custom(1)], "metadata": {"a": "1", "b": "2"}});
+    let made = server.post("/v1/agents", whole.clone()).await.ok();
+    let path = format!("/v1/agents/{}", id(&made));
+    for nothing in [json!({}), json!({"version": 1}), whole, json!({"metadata": null}), made.clone()] {
+        assert_eq!(server.post(&path, nothing).await.ok(), made, "a change of nothing makes no version");
+    }
+    let model = |id: &str, effort: &str, geo: Value| json!({"id": id, "effort": {"type": effort}, "speed": "standard", "inference_geo": geo});
+    let cases = [
+        (json!({"description": ""}), "description", Value::Null),
+        (json!({"description": "e"}), "description", json!("e")),
+        (json!({"description": null}), "description", Value::Null),
+        (json!({"system": ""}), "system", Value::Null),
+        (json!({"tools": [custom(2)]}), "tools", json!([custom(2)])),
+        (json!({"tools": []}), "tools", json!([])),
+        (json!({"tools": [custom(3)]}), "tools", json!([custom(3)])),
+        (json!({"tools": null}), "tools", json!([])),
+        (json!({"metadata": {"a": null, "b": "", "c": "3"}}), "metadata", json!({"b": "", "c": "3"})),
+        // The same model: effort stays, where inference runs doesn't.
+        (json!({"model": {"id": "claude-x"}}), "model", model("claude-x", "low", Value::Null)),
+        (
+            json!({"model": {"id": "claude-x", "effort": {"type": "max"}}}),
+            "model",
+            model("claude-x", "max", Value::Null),
+        ),
+        (json!({"model": {"id": "claude-x", "effort": null}}), "model", model("claude-x", "high", Value::Null)),
+        (json!({"model": {"id": "claude-x", "effort": "low"}}), "model", model("claude-x", "low", Value::Null)),
+        // Another model: effort is that one's own.
+        (json!({"model": {"id": "claude-y"}}), "model", model("claude-y", "high", Value::Null)),
+    ];
+    let mut before = made;
+    for (change, field, expected) in cases {
+        let after = server.post(&path, change.clone()).await.ok();
+        assert_eq!(after[field], expected, "{change}");
+        assert_eq!(after["version"].as_u64(), before["version"].as_u64().map(|version| version + 1), "{change}");
+        let (mut rest, mut rest_before) = (after.clone(), before);
+        for agent in [&mut rest, &mut rest_before] {
+            for changed in [field, "version", "updated_at"] {
+                agent[changed] = Value::Null;
+            }
+        }
+        assert_eq!(rest, rest_before, "{change} changes nothing else");
+        before = after;
+    }
+    for (change, expected) in [
+        (json!({"name": null}), "name: "),
+        (json!({"model": null}), "model: "),
+        (json!({"version": 0}), "version: "),
+        (json!({"mcp_servers": [{}]}), "mcp_servers: "),
+    ] {
+        let message = server.post(&path, change.clone()).await.problem(400);
+        assert!(message.starts_with(expected), "{change}: {message}");
+    }
+    server.post(&path, json!({"version": 1})).await.problem(409);
+    server.post(&path, json!({"mcp_servers": null, "skills": [], "multiagent": null})).await.ok();
+    assert_eq!(server.get(&path).await.ok(), before);
+}
+
+#[tokio::test]
+async fn of_changes_at_once_without_a_version_none_is_refused() {
+    let server = TestServer::start().await;
+    let agent = server.agent_with(json!({"name": "a", "model": "claude-x"})).await;
+    let path = format!("/v1/agents/{agent}");
+    let changes = (0..8).map(|number| server.post(&path, json!({"metadata": {format!("k{number}"): "v"}})));
+    let answers = futures_util::future::join_all(changes).await;
+    let mut versions: Vec<_> = answers.into_iter().map(|answer| answer.ok()["version"].as_u64().unwrap()).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(server.get(&path).await.ok()["metadata"].as_object().unwrap().len(), 8, "each has kept the others'");
+}
+
+#[tokio::test]
+async fn the_longest_and_the_most() {
+    let server = TestServer::start().await;
+    let pairs = |count: usize, name: usize, value: usize| -> Value {
+        let name = |at: usize| format!("{at:02}{}", text_of(name - 2));
+        (0..count).map(|at| (name(at), json!(text_of(value)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let with = |field: &str, value: Value| {
+        let mut body = json!({"name": "a", "model": "claude-x"});
+        body[field] = value;
+        body
+    };
+    let tools = |count: usize| Value::from((0..count).map(custom).collect::<Vec<_>>());
+    let cases = [
+        ("name", json!(text_of(256)), json!(text_of(257))),
+        ("description", json!(text_of(2_048)), json!(text_of(2_049))),
+        ("system", json!(text_of(100_000)), json!(text_of(100_001))),
+        ("tools", tools(256), tools(257)),
+        ("metadata", pairs(16, 64, 512), pairs(17, 64, 512)),
+        ("metadata", pairs(1, 64, 512), pairs(1, 65, 512)),
+        ("metadata", pairs(1, 64, 512), pairs(1, 64, 513)),
+    ];
+    for (field, most, more) in cases {
+        let made = server.post("/v1/agents", with(field, most.clone())).await.ok();
+        assert_eq!(made[field], most, "{field}");
+        let refused = server.post("/v1/agents", with(field, more)).await;
+        let code = if field == "metadata" { json!("invalid_metadata") } else { Value::Null };
+        assert_eq!(refused.json()["error"]["details"]["error_code"], code);
+        let message = refused.problem(400);
+        assert!(message.starts_with(field), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_creation() {
+    let server = TestServer::start().await;
+    let mut made = Vec::new();
+    for number in 0..3 {
+        server.engine.clock.advance(std::time::Duration::from_secs(1));
+        let agent = server.post("/v1/agents", json!({"name": format!("a{number}"), "model": "claude-x"})).await.ok();
+        made.push((id(&agent), agent["created_at"].as_str().unwrap().to_owned()));
+    }
+    let of = |at: &[usize]| -> Vec<String> { at.iter().map(|at| made[*at].0.clone()).collect() };
+    // As the SDKs' transports write it: plain, and all percent-encoded, with another offset.
+    let plain = &made[1].1;
+    let encoded = plain.replace(':', "%3A").replace('Z', "%2B00%3A00");
+    for time in [plain.as_str(), encoded.as_str()] {
+        for (query, expected) in [
+            (format!("created_at[gte]={time}"), of(&[2, 1])),
+            (format!("created_at%5Blte%5D={time}&created_at%5Bgte%5D={time}"), of(&[1])),
+        ] {
+            assert_eq!(ids(&server.get(&format!("/v1/agents?{query}")).await.ok()), expected, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_keeps_the_version_it_began_with() {
+    let server = TestServer::start().await;
+    let agent = server.agent_with(json!({"name": "a", "model": "claude-x", "system": "one"})).await;
+    let first = server.session(&agent).await;
+    server.post(&format!("/v1/agents/{agent}"), json!({"system": "two"})).await.ok();
+    let create =
+        async |agent: Value| server.post("/v1/sessions", json!({"agent": agent, "environment_id": "default"})).await;
+    let shown = async |session: &str| {
+        let session = server.get(&format!("/v1/sessions/{session}")).await.ok();
+        (session["agent"]["version"].clone(), session["agent"]["system"].clone())
+    };
+    assert_eq!(shown(&first).await, (json!(1), json!("one")));
+    for (choice, version, system) in [
+        (json!(agent), 2, json!("two")),
+        (json!({"type": "agent", "id": agent}), 2, json!("two")),
+        (json!({"type": "agent", "id": agent, "version": 1}), 1, json!("one")),
+        (json!({"type": "agent_with_overrides", "id": agent, "version": 1, "tools": []}), 1, json!("one")),
+        (json!({"type": "agent_with_overrides", "id": agent, "version": 1, "system": "three"}), 1, json!("three")),
+        (json!({"type": "agent_with_overrides", "id": agent, "system": ""}), 2, Value::Null),
+    ] {
+        let made = create(choice.clone()).await.ok();
+        assert_eq!(shown(&id(&made)).await, (json!(version), system), "{choice}");
+    }
+    create(json!({"type": "agent", "id": agent, "version": 3})).await.problem(404);
+    create(json!({"type": "agent", "id": agent, "version": 0})).await.problem(400);
+    let refused = create(json!({"type": "agent_with_overrides", "id": agent, "mcp_servers": [{"name": "m"}]})).await;
+    assert!(refused.problem(400).starts_with("agent.mcp_servers: "));
+}

@@ -48,11 +48,13 @@ struct Case {
 async fn case(server: &TestServer, route: &str) -> Case {
     let agent = server.agent("greeter", &["text: hello"]).await;
     let session = server.session(&agent).await;
-    let path = route.replace("{agent}", &agent).replace("{session}", &session);
+    let environment = id(&server.post("/v1/environments", json!({"name": "box"})).await.ok());
+    let path = route.replace("{agent}", &agent).replace("{session}", &session).replace("{environment}", &environment);
     let (body, other) = match route {
         "/v1/agents" => (json!({"name": "a", "model": "claude-x"}), json!({"name": "b", "model": "claude-x"})),
         "/v1/agents/{agent}" => (json!({"name": "b", "version": 1}), json!({"name": "c", "version": 1})),
         "/v1/environments" => (json!({"name": "e"}), json!({"name": "f"})),
+        "/v1/environments/{environment}" => (json!({"name": "e"}), json!({"name": "f"})),
         "/v1/sessions" => {
             let body = |text| json!({"agent": agent, "environment_id": "default", "initial_events": [message(text)]});
             (body("hello"), body("goodbye"))
@@ -65,6 +67,7 @@ async fn case(server: &TestServer, route: &str) -> Case {
         "/v1/sessions/{session}/archive"
         | "/v1/sessions/{session}/stop"
         | "/v1/sessions/{session}/resume"
+        | "/v1/environments/{environment}/archive"
         | "/v1/agents/{agent}/archive" => (json!({}), json!({"note": "another request"})),
         _ => panic!("POST {route} is new: say here how it is sent, or in the table of routes why it refuses a key"),
     };
@@ -130,6 +133,7 @@ async fn every_post_is_carried_out_once_or_says_why_it_takes_no_key() {
 async fn meanwhile(server: &TestServer, made: &Value) {
     let path = match made["type"].as_str() {
         Some("agent") => format!("/v1/agents/{}/archive", id(made)),
+        Some("environment") => format!("/v1/environments/{}/archive", id(made)),
         Some("session") => format!("/v1/sessions/{}/archive", id(made)),
         _ => return,
     };

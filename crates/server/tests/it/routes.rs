@@ -22,6 +22,16 @@ fn every_route_is_unique_and_documented() {
     crate::assert_snapshot!("routes.md", table);
 }
 
+#[test]
+fn every_route_of_the_peer_is_on_the_page() {
+    let page = include_str!("../../../../docs/managed-agents.md");
+    for route in route_list().into_iter().filter(|route| !route.ours) {
+        let parts = route.path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part });
+        let shown = format!("`{} {}`", route.method, parts.collect::<Vec<_>>().join("/"));
+        assert!(page.contains(&shown), "docs/managed-agents.md doesn't say how {shown} compares");
+    }
+}
+
 #[tokio::test]
 async fn every_route_asks_for_a_key() {
     let server = TestServer::start().await;

@@ -86,6 +86,110 @@ async fn lists_page_in_both_directions() {
 }
 
 #[tokio::test]
+async fn lists_are_filtered() {
+    let server = TestServer::start().await;
+    let wait = server.agent("waiter", &["{tools: [{name: bash, input: {command: wait}}]}", "text: done"]).await;
+    let other = server.agent("greeter", &["text: hello"]).await;
+    let mut made = Vec::new();
+    for at in 0..4 {
+        server.engine.clock.advance(Duration::from_secs(1));
+        if at == 2 {
+            server.post(&format!("/v1/agents/{wait}"), json!({"system": "two"})).await.ok();
+        }
+        made.push(server.session(if at == 3 { &other } else { &wait }).await);
+    }
+    server.say(&made[1], "go").await;
+    server.until(&made[1], 0, "tenure.call_started").await;
+    server.post(&format!("/v1/sessions/{}/archive", made[0]), json!({})).await.ok();
+    let session = server.get(&format!("/v1/sessions/{}", made[2])).await.ok();
+    let plain = session["created_at"].as_str().unwrap();
+    // As different transports write the same time: with another offset, encoded in part or whole.
+    let offset = plain.replace('Z', "+00:00");
+    let (colons, all) = (offset.replace(':', "%3A"), offset.replace(':', "%3A").replace('+', "%2B"));
+    let mut cases = vec![
+        (String::new(), vec![3, 2, 1]),
+        ("order=desc".to_owned(), vec![3, 2, 1]),
+        ("order=asc&include_archived=true".to_owned(), vec![0, 1, 2, 3]),
+        (format!("agent_id={wait}"), vec![2, 1]),
+        (format!("agent_id={wait}&include_archived=true"), vec![2, 1, 0]),
+        (format!("agent_id={wait}&agent_version=1&include_archived=1"), vec![1, 0]),
+        (format!("agent_id={wait}&agent_version=2"), vec![2]),
+        (format!("agent_id={wait}&agent_version=3"), vec![]),
+        ("agent_id=agent_1111111111111111111111".to_owned(), vec![]),
+        ("statuses[]=running".to_owned(), vec![1]),
+        ("statuses%5B%5D=running&statuses[]=idle".to_owned(), vec![3, 2, 1]),
+        ("statuses=idle".to_owned(), vec![3, 2]),
+        ("statuses[]=terminated".to_owned(), vec![]),
+        ("statuses[]=terminated&include_archived=true".to_owned(), vec![0]),
+        (format!("statuses[]=idle&agent_id={wait}&order=asc&limit=1"), vec![2]),
+        ("deployment_id=&memory_store_id=".to_owned(), vec![3, 2, 1]),
+    ];
+    for time in [plain, &offset, &colons, &all] {
+        cases.extend([
+            (format!("created_at[gt]={time}"), vec![3]),
+            (format!("created_at%5Bgte%5D={time}"), vec![3, 2]),
+            (format!("created_at[lt]={time}&order=asc&include_archived=true"), vec![0, 1]),
+            (format!("created_at%5blte%5d={time}"), vec![2, 1]),
+            (format!("created_at[gte]={time}&created_at[lte]={time}"), vec![2]),
+        ]);
+    }
+    for (query, expected) in cases {
+        let expected: Vec<_> = expected.into_iter().map(|at: usize| made[at].clone()).collect();
+        assert_eq!(ids(&server.get(&format!("/v1/sessions?{query}")).await.ok()), expected, "{query}");
+    }
+    for (wrong, expected) in [
+        ("agent_version=1".to_owned(), "agent_version: expected only together with `agent_id`"),
+        (format!("agent_id={wait}&agent_version=0"), "agent_version: "),
+        ("statuses[]=idle&statuses[]=asleep".to_owned(), "statuses: expected `idle`"),
+        ("created_at[gte]=yesterday".to_owned(), "created_at[gte]: expected a time"),
+        ("order=newest".to_owned(), "order: "),
+        ("limit=1001".to_owned(), "limit: "),
+        ("deployment_id=depl_1".to_owned(), "deployment_id: "),
+        ("memory_store_id=memstore_1".to_owned(), "memory_store_id: "),
+    ] {
+        let message = server.get(&format!("/v1/sessions?{wrong}")).await.problem(400);
+        assert!(message.starts_with(expected), "{wrong}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn cursors_belong_to_their_order_and_range() {
+    let server = TestServer::start().await;
+    let agent = server.agent("greeter", &["text: hello"]).await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        server.engine.clock.advance(Duration::from_secs(1));
+        made.push(server.session(&agent).await);
+    }
+    for order in ["asc", "desc"] {
+        let expected: Vec<_> = if order == "asc" { made.clone() } else { made.iter().rev().cloned().collect() };
+        let list = async |query: String| server.get(&format!("/v1/sessions?order={order}&{query}")).await;
+        let first = list("limit=2".to_owned()).await.ok();
+        let next = first["next_page"].as_str().unwrap().to_owned();
+        assert!(next.starts_with("page_"));
+        // The limit and filters may change from page to page.
+        let rest = list(format!("limit=3&agent_id={agent}&page={next}")).await.ok();
+        assert_eq!([ids(&first), ids(&rest)].concat(), expected);
+        assert_eq!(rest["next_page"], Value::Null);
+        let back = rest["prev_page"].as_str().unwrap();
+        let back = list(format!("limit=1&page={back}")).await.ok();
+        assert_eq!(ids(&back), expected[1..2]);
+        let back = list(format!("limit=1&page={}", back["prev_page"].as_str().unwrap())).await.ok();
+        assert_eq!((ids(&back).as_slice(), &back["prev_page"]), (&expected[..1], &Value::Null));
+
+        let other = if order == "asc" { "desc" } else { "asc" };
+        let message = server.get(&format!("/v1/sessions?order={other}&page={next}")).await.problem(400);
+        assert!(message.contains(&format!("order={order}")), "{message}");
+        let outside = list(format!("page={next}&created_at[gt]=2100-01-01T00:00:00Z")).await.problem(400);
+        assert!(outside.contains("outside of `created_at`"), "{outside}");
+        list(format!("page={next}&created_at[lt]=2100-01-01T00:00:00Z")).await.ok();
+        // One of another list, and half of one.
+        server.get(&format!("/v1/agents/{agent}/versions?page={next}")).await.problem(400);
+        list(format!("page={}", &next[..next.len() / 2])).await.problem(400);
+    }
+}
+
+#[tokio::test]
 async fn labels_and_tools_change() {
     let server = TestServer::start().await;
     let agent = server.agent("greeter", &["text: hello"]).await;

@@ -55,6 +55,9 @@ impl Resources for MemoryStore {
             match state.newest(record.agent.id) {
                 Some(newest) if newest.tenant != record.tenant => return Err(ResourceError::NotFound),
                 Some(newest) if newest.agent.version != expected_version => return Err(ResourceError::Conflict),
+                Some(newest) if newest.archived_at.is_some() && record.archived_at.is_none() => {
+                    return Err(ResourceError::Conflict);
+                }
                 Some(_) => {}
                 None => return Err(ResourceError::NotFound),
             }
@@ -144,6 +147,19 @@ impl Resources for MemoryStore {
             }
             state.environments.insert(record.id, record);
             state.keep_answer(answer, None);
+            Ok(())
+        })
+    }
+
+    fn delete_environment(&self, tenant: TenantId, id: EnvironmentId) -> BoxFuture<'_, Result<(), ResourceError>> {
+        self.step(move |state| {
+            if state.environments.get(&id).is_none_or(|found| found.tenant != tenant) {
+                return Err(ResourceError::NotFound);
+            }
+            if state.sessions.values().any(|session| session.row.summary.environment == id) {
+                return Err(ResourceError::InUse);
+            }
+            state.environments.remove(&id);
             Ok(())
         })
     }

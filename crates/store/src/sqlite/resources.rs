@@ -74,10 +74,11 @@ impl Resources for SqliteStore {
     ) -> BoxFuture<'_, Result<(), ResourceError>> {
         self.change(answer, move |db| {
             let (id, tenant) = (blob(record.agent.id.bits()), blob(record.tenant.bits()));
-            let sql = "SELECT version FROM agents WHERE id = ?1 AND tenant = ?2";
-            let found: Option<u32> =
-                db.query_row(sql, params![id, tenant], |row| row.get(0)).optional().during("finding an agent")?;
-            if found.ok_or(ResourceError::NotFound)? != expected_version {
+            let sql = "SELECT version, archived_at FROM agents WHERE id = ?1 AND tenant = ?2";
+            let found = db.query_row(sql, params![id, tenant], |row| Ok((row.get(0)?, row.get(1)?)));
+            let found: Option<(u32, Option<i64>)> = found.optional().during("finding an agent")?;
+            let (version, archived_at) = found.ok_or(ResourceError::NotFound)?;
+            if version != expected_version || (archived_at.is_some() && record.archived_at.is_none()) {
                 return Err(ResourceError::Conflict);
             }
             refuse_if_slug_is_taken(db, &record)?;
@@ -159,6 +160,21 @@ impl Resources for SqliteStore {
         })
     }
 
+    fn delete_environment(&self, tenant: TenantId, id: EnvironmentId) -> BoxFuture<'_, Result<(), ResourceError>> {
+        Box::pin(self.writer.write(move |db| {
+            let (id, tenant) = (blob(id.bits()), blob(tenant.bits()));
+            let found = exists(db, "SELECT 1 FROM environments WHERE id = ?1 AND tenant = ?2", params![id, tenant])?;
+            if !found {
+                return Err(ResourceError::NotFound);
+            }
+            if exists(db, "SELECT 1 FROM sessions WHERE environment = ?1", [id])? {
+                return Err(ResourceError::InUse);
+            }
+            db.execute("DELETE FROM environments WHERE id = ?1", [id]).during("deleting an environment")?;
+            Ok(())
+        }))
+    }
+
     fn environments(&self, query: ResourceQuery) -> BoxFuture<'_, Result<Page<EnvironmentRecord>, Error>> {
         Box::pin(self.read(move |db| {
             list::page(&[list_of(&query, ENVIRONMENT, "")], db, query.order, query.start, query.limit, |row| {
@@ -230,8 +246,11 @@ impl SqliteStore {
 }
 
 fn refuse_if_any(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<(), ResourceError> {
-    let taken = db.prepare_cached(sql).and_then(|mut select| select.exists(values)).during("looking for a name")?;
-    if taken { Err(ResourceError::NameTaken) } else { Ok(()) }
+    if exists(db, sql, values)? { Err(ResourceError::NameTaken) } else { Ok(()) }
+}
+
+fn exists(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<bool, Error> {
+    db.prepare_cached(sql).and_then(|mut select| select.exists(values)).during("looking for a resource")
 }
 
 fn refuse_if_slug_is_taken(db: &Connection, record: &AgentRecord) -> Result<(), ResourceError> {

@@ -8,8 +8,12 @@ use super::During as _;
 use crate::error::Error;
 
 /// One script for each version of the schema; a released one never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 
 /// Brings the tables to the newest version, each step in a transaction.
 pub(super) fn bring_up_to_date(db: &mut Connection, path: &Path) -> Result<(), Error> {

@@ -36,13 +36,8 @@ pub(crate) async fn update(
     mut asked: Asked,
 ) -> Result<Response, Problem> {
     let agent = agent_id(&agent)?;
-    let edit = ingest::agent_change(asked.object()?)?;
+    let change = ingest::agent_change(asked.object()?)?;
     let (agents, tenant) = (app.engine.agents().clone(), asked.tenant);
-    let current = match edit.depends_on_current() {
-        true => Some(agents.get(tenant, agent, None).await?),
-        false => None,
-    };
-    let change = edit.resolve(current.as_ref().map(|record| (&record.agent.model, &record.metadata)))?;
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         agents.update(tenant, agent, change, keyed).await.map(Done::Agent)
     })

@@ -31,6 +31,45 @@ pub(crate) async fn retrieve(
     Ok(answer(asked, project::json(&project::environment(&record))))
 }
 
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(environment): Path<String>,
+    mut asked: Asked,
+) -> Result<Response, Problem> {
+    let environment = environment_id(&environment)?;
+    let change = ingest::environment_change(asked.object()?)?;
+    let (environments, tenant) = (app.engine.environments().clone(), asked.tenant);
+    idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
+        environments.update(tenant, environment, change, keyed).await.map(Done::Environment)
+    })
+    .await
+}
+
+pub(crate) async fn archive(
+    State(app): State<App>,
+    Path(environment): Path<String>,
+    mut asked: Asked,
+) -> Result<Response, Problem> {
+    let environment = environment_id(&environment)?;
+    drop(asked.optional_object()?);
+    let (environments, tenant) = (app.engine.environments().clone(), asked.tenant);
+    idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
+        environments.archive(tenant, environment, keyed).await.map(Done::Environment)
+    })
+    .await
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Path(environment): Path<String>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let environment = environment_id(&environment)?;
+    app.engine.environments().delete(asked.tenant, environment).await?;
+    let gone = wire::Deleted { id: environment.prefixed(), kind: "environment_deleted" };
+    Ok(answer(asked, project::json(&gone)))
+}
+
 pub(crate) async fn list(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
     let query = resource_query(&mut asked, 1_000)?;
     let page = app.engine.environments().list(query).await?;

@@ -6,7 +6,8 @@ use crate::problem::{Kind, Problem};
 
 /// The body of an answer that tells of a problem.
 pub(crate) fn envelope(problem: &Problem, request_id: &str) -> Vec<u8> {
-    let error = Told { kind: error_type(problem.kind), message: &problem.message };
+    let details = problem.code.map(|error_code| Details { error_code });
+    let error = Told { kind: error_type(problem.kind), message: &problem.message, details };
     let envelope = Envelope { kind: "error", error, request_id };
     serde_json::to_vec(&envelope).unwrap_or_else(|_| br#"{"type":"error"}"#.to_vec())
 }
@@ -24,6 +25,13 @@ struct Told<'e> {
     #[serde(rename = "type")]
     kind: &'static str,
     message: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Serialize)]
+struct Details {
+    error_code: &'static str,
 }
 
 fn error_type(kind: Kind) -> &'static str {

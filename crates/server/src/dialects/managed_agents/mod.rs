@@ -8,6 +8,7 @@ pub(crate) mod agents;
 pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod sessions;
+pub(crate) mod threads;
 
 pub(crate) mod ingest;
 pub(crate) mod project;

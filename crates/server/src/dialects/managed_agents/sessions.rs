@@ -14,13 +14,14 @@ use crate::problem::Problem;
 use crate::request::{Asked, Cursor as _, ListCursor, answer, idempotency};
 
 pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    let SessionGiven { agent, environment, title, metadata, said } = ingest::new_session(asked.object()?)?;
+    let SessionGiven { agent, environment, title, metadata, lifetimes, said } = ingest::new_session(asked.object()?)?;
     let tenant = asked.tenant;
     let environment = environments::find(&app, tenant, &environment).await?;
     let agent = choose(&app, &asked, agent).await?;
     ingest::store(&app.engine, &said.attached).await?;
-    let new = NewSession { agent, environment, title, metadata, lifetimes: None, inputs: said.inputs };
     let sessions = app.engine.sessions().clone();
+    let lifetimes = Some(lifetimes.over(sessions.default_lifetimes()));
+    let new = NewSession { agent, environment, title, metadata, lifetimes, inputs: said.inputs };
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.create(tenant, new, keyed).await.map(Done::Session)
     })
@@ -30,14 +31,6 @@ pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<R
 async fn choose(app: &App, asked: &Asked, given: AgentGiven) -> Result<AgentChoice, Problem> {
     let AgentGiven { name, version, model, system, tools } = given;
     let id = agents::find(app, asked.tenant, &name).await?;
-    let model = match model {
-        None => None,
-        Some(model) if model.depends_on_current() => {
-            let record = app.engine.agents().get(asked.tenant, id, version).await?;
-            Some(model.over(&record.agent.model))
-        }
-        Some(model) => Some(model.fresh()),
-    };
     Ok(AgentChoice { id, version, overrides: Overrides { model, system, tools } })
 }
 
@@ -94,7 +87,7 @@ fn filter(asked: &mut Asked) -> Result<SessionFilter, Problem> {
     Ok(SessionFilter { agent, agent_version, phases, created, include_archived, order, start, limit })
 }
 
-fn statuses(names: Vec<String>) -> Result<Option<Vec<tenure_core::phase::Phase>>, Problem> {
+pub(super) fn statuses(names: Vec<String>) -> Result<Option<Vec<tenure_core::phase::Phase>>, Problem> {
     if names.is_empty() {
         return Ok(None);
     }
@@ -120,7 +113,7 @@ pub(crate) async fn update(
     let (sessions, tenant) = (app.engine.sessions().clone(), asked.tenant);
     if !update.metadata.is_empty() {
         let view = sessions.get(tenant, session).await?;
-        ingest::check_merged(&view.summary.metadata, &update.metadata)?;
+        tenure_engine::merged(&view.summary.metadata, update.metadata.clone())?;
     }
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.update(tenant, session, update, keyed).await.map(Done::Session)

@@ -12,9 +12,28 @@ use crate::seal::MasterKey;
 const OPERATION: &str = "checking agents, environments and keys";
 
 pub(super) fn check(checking: &mut Checking<'_>, master_key: Option<&MasterKey>) -> Result<(), Error> {
-    bodies::<AgentRecord>(checking, "agent_versions")?;
-    bodies::<EnvironmentRecord>(checking, "environments")?;
-    bodies::<KeyRecord>(checking, "keys")?;
+    part(checking, "agents", |checking| bodies::<AgentRecord>(checking, "agent_versions"))?;
+    part(checking, "agents", without_version)?;
+    part(checking, "environments", |checking| bodies::<EnvironmentRecord>(checking, "environments"))?;
+    part(checking, "keys", |checking| bodies::<KeyRecord>(checking, "keys"))?;
+    part(checking, "secrets", |checking| secrets(checking, master_key))
+}
+
+/// Checks one part. A damaged page in it is a finding, and the next part is checked all the same.
+fn part(
+    checking: &mut Checking<'_>,
+    name: &str,
+    check: impl FnOnce(&mut Checking<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let Err(error) = check(checking) else { return Ok(()) };
+    checking.go_on()?;
+    let what = format!("the {name} can't be read: {error}");
+    checking.find(Finding::new(Part::Resource, what, "they can't be shown or used", RESTORE));
+    Ok(())
+}
+
+/// Every agent's current version is there.
+fn without_version(checking: &mut Checking<'_>) -> Result<(), Error> {
     let without_version = "SELECT count(*) FROM agents a WHERE NOT EXISTS
          (SELECT 1 FROM agent_versions v WHERE v.agent = a.id AND v.version = a.version)";
     let lost: u64 = checking.db.query_row(without_version, [], |row| row.get(0)).during(OPERATION)?;
@@ -22,7 +41,7 @@ pub(super) fn check(checking: &mut Checking<'_>, master_key: Option<&MasterKey>)
         let what = format!("the current version of {lost} agents is missing");
         checking.find(Finding::new(Part::Resource, what, "those agents can't be used", RESTORE));
     }
-    secrets(checking, master_key)
+    Ok(())
 }
 
 fn bodies<T: Stored>(checking: &mut Checking<'_>, table: &str) -> Result<(), Error> {

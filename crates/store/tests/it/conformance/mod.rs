@@ -69,6 +69,7 @@ suite! {
         archiving_makes_no_version,
         agents_are_listed,
         environments,
+        an_environment_goes_once_no_session_refers_to_it,
         keys,
         an_answer_is_kept_with_a_resource;
     settings:

@@ -5,7 +5,7 @@ use tenure_core::resource::AgentRecord;
 use tenure_core::time::Timestamp;
 use tenure_store::{ResourceError, ResourceQuery, Start, Store};
 
-use crate::fixture::{OTHER_TENANT, TENANT, agent_record, answer, environment_record, key_record};
+use crate::fixture::{Log, OTHER_TENANT, TENANT, agent_record, answer, environment_record, key_record};
 
 const AGENT: AgentId = AgentId::from_bits(1);
 
@@ -77,6 +77,8 @@ pub(super) async fn archiving_makes_no_version(store: Arc<dyn Store>) {
     let archived = AgentRecord { archived_at, ..second };
     store.update_agent(2, archived.clone(), None).await.unwrap();
     assert_eq!(store.agent(TENANT, AGENT).await.unwrap(), Some(archived.clone()));
+    let back = AgentRecord { archived_at: None, ..next_version(&archived, "third") };
+    assert!(matches!(store.update_agent(2, back, None).await, Err(ResourceError::Conflict)));
     let versions = store.agent_versions(TENANT, AGENT, None, 10).await.unwrap();
     assert_eq!(versions, [archived.clone(), AgentRecord { archived_at, ..first }]);
     let shown = async |include_archived| {
@@ -135,6 +137,22 @@ pub(super) async fn environments(store: Arc<dyn Store>) {
     };
     assert_eq!(shown(false).await, ["other"]);
     assert_eq!(shown(true).await, ["other", "renamed"]);
+}
+
+pub(super) async fn an_environment_goes_once_no_session_refers_to_it(store: Arc<dyn Store>) {
+    let record = environment_record(2, "box", 10);
+    store.create_environment(record.clone(), None).await.unwrap();
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    let delete = async |tenant| store.delete_environment(tenant, record.id).await;
+    assert!(matches!(delete(OTHER_TENANT).await, Err(ResourceError::NotFound)));
+    assert!(matches!(delete(TENANT).await, Err(ResourceError::InUse)));
+    assert_eq!(store.environment(TENANT, record.id).await.unwrap(), Some(record.clone()));
+    assert!(store.delete_session(log.id()).await.unwrap());
+    delete(TENANT).await.unwrap();
+    assert_eq!(store.environment(TENANT, record.id).await.unwrap(), None);
+    assert!(matches!(delete(TENANT).await, Err(ResourceError::NotFound)));
+    store.create_environment(environment_record(3, "box", 11), None).await.unwrap();
 }
 
 pub(super) async fn keys(store: Arc<dyn Store>) {

@@ -1,9 +1,8 @@
 //! Agents that are made or changed.
 
-use tenure_core::session::Metadata;
 use tenure_engine::{AgentChange, NewAgent};
 
-use super::model::{ModelGiven, model};
+use super::model::model;
 use super::{metadata, tools};
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
@@ -14,7 +13,7 @@ const SYSTEM: usize = 100_000;
 /// A new agent.
 pub(in super::super) fn new_agent(mut fields: Fields<'_>) -> Result<NewAgent, Problem> {
     let given = fields.required("model", "a model's name or an object")?;
-    let model = model(&mut fields, given)?.fresh();
+    let model = model(&mut fields, given)?.model;
     let name = fields.required_text("name", 1, 256)?;
     let description = fields.text("description", DESCRIPTION)?.value().filter(|text| !text.is_empty());
     let system = fields.text("system", SYSTEM)?.value().filter(|text| !text.is_empty());
@@ -24,37 +23,8 @@ pub(in super::super) fn new_agent(mut fields: Fields<'_>) -> Result<NewAgent, Pr
     Ok(NewAgent { name, description, model, system, tools, metadata })
 }
 
-/// What is to change of an agent. Some of it depends on the agent as it is.
-#[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct AgentEdit {
-    pub(in super::super) change: AgentChange,
-    model: Option<ModelGiven>,
-}
-
-impl AgentEdit {
-    /// Whether the agent as it is must be known.
-    pub(in super::super) fn depends_on_current(&self) -> bool {
-        let adds = self.change.metadata.iter().any(|(_, value)| value.is_some());
-        adds || self.model.as_ref().is_some_and(ModelGiven::depends_on_current)
-    }
-
-    /// The change to make, given the agent as it is.
-    pub(in super::super) fn resolve(
-        self,
-        current: Option<(&tenure_core::model::ModelConfig, &Metadata)>,
-    ) -> Result<AgentChange, Problem> {
-        if let Some((_, metadata)) = current {
-            metadata::check_merged(metadata, &self.change.metadata)?;
-        }
-        let model = self.model.map(|model| match current {
-            Some((current, _)) => model.over(current),
-            None => model.fresh(),
-        });
-        Ok(AgentChange { model, ..self.change })
-    }
-}
-
-pub(in super::super) fn agent_change(mut fields: Fields<'_>) -> Result<AgentEdit, Problem> {
+/// What is to change of an agent.
+pub(in super::super) fn agent_change(mut fields: Fields<'_>) -> Result<AgentChange, Problem> {
     let expected_version = fields.integer("version", 1, u64::from(u32::MAX))?.value().map(|version| version as u32);
     let model = match fields.take("model") {
         Given::Absent => None,
@@ -72,8 +42,7 @@ pub(in super::super) fn agent_change(mut fields: Fields<'_>) -> Result<AgentEdit
     let tools = tools::tools(&mut fields)?;
     let metadata = metadata::changes(&mut fields)?;
     not_yet(&mut fields)?;
-    let change = AgentChange { expected_version, name, description, model: None, system, tools, metadata };
-    Ok(AgentEdit { change, model })
+    Ok(AgentChange { expected_version, name, description, model, system, tools, metadata })
 }
 
 fn name(fields: &Fields<'_>, value: serde_json::Value) -> Result<String, Problem> {

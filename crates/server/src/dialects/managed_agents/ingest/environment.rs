@@ -1,32 +1,70 @@
-//! Environments that are made.
+//! Environments that are made or changed.
 
 use tenure_core::agent::Limits;
-use tenure_engine::NewEnvironment;
+use tenure_engine::{EnvironmentChange, LimitsChange, NewEnvironment};
 
 use super::metadata;
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
+const DESCRIPTION: usize = 2_048;
+
 /// A new environment.
 pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnvironment, Problem> {
     let name = fields.required_text("name", 1, 256)?;
-    let description = fields.text("description", 2_048)?.value();
+    let description = fields.text("description", DESCRIPTION)?.value();
     let limits = match fields.object("config")? {
-        Given::Absent | Given::Null => Limits::default(),
-        Given::Value(config) => read_config(config)?,
+        Given::Absent | Given::Null => LimitsChange::default(),
+        Given::Value(mut config) => {
+            if config.required_one_of("type", &["cloud", "self_hosted"])? == "self_hosted" {
+                return Err(config.wrong("type", SELF_HOSTED));
+            }
+            cloud(config)?
+        }
     };
+    let LimitsChange { memory_bytes, cpu_millis, pids } = limits;
+    let limits =
+        Limits { memory_bytes: memory_bytes.flatten(), cpu_millis: cpu_millis.flatten(), pids: pids.flatten() };
     let metadata = metadata::whole(&mut fields)?;
-    if fields.one_of("scope", &["organization", "account"])?.value() == Some("account") {
-        return Err(Problem::unsupported(&fields.at("scope"), "the scope `account` is"));
-    }
+    scope(&mut fields)?;
     Ok(NewEnvironment { name, description, limits, metadata })
 }
 
-fn read_config(mut config: Fields<'_>) -> Result<Limits, Problem> {
-    if config.required_one_of("type", &["cloud", "self_hosted"])? == "self_hosted" {
-        let message = "worker queues (`self_hosted`) are not supported yet by this server; `cloud` runs sandboxes here";
-        return Err(config.wrong("type", message));
+/// What is to change of an environment. Fields of `config` that are absent or null stay as they are.
+pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<EnvironmentChange, Problem> {
+    let name = fields.text("name", 256)?.value();
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(fields.wrong("name", "expected 1 to 256 characters, got 0"));
     }
+    let description = fields.text("description", DESCRIPTION)?.change();
+    let limits = match fields.object("config")? {
+        Given::Absent | Given::Null => LimitsChange::default(),
+        Given::Value(mut config) => {
+            if config.one_of("type", &["cloud", "self_hosted"])?.value() == Some("self_hosted") {
+                let message = "this environment is `cloud`, and an environment's type can't be changed";
+                return Err(config.wrong("type", message).with_code("invalid_config_type_change"));
+            }
+            cloud(config)?
+        }
+    };
+    let changes = metadata::changes(&mut fields)?.into_iter();
+    // Unlike elsewhere, here an empty value removes a name, too.
+    let metadata = changes.map(|(name, value)| (name, value.filter(|value| !value.is_empty()))).collect();
+    scope(&mut fields)?;
+    Ok(EnvironmentChange { name, description, limits, metadata })
+}
+
+const SELF_HOSTED: &str =
+    "worker queues (`self_hosted`) are not supported yet by this server; `cloud` runs sandboxes here";
+
+fn scope(fields: &mut Fields<'_>) -> Result<(), Problem> {
+    if fields.one_of("scope", &["organization", "account"])?.value() == Some("account") {
+        return Err(Problem::unsupported(&fields.at("scope"), "the scope `account` is"));
+    }
+    Ok(())
+}
+
+fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
     if let Given::Value(mut networking) = config.object("networking")?
         && networking.required_one_of("type", &["unrestricted", "limited"])? == "limited"
     {
@@ -40,16 +78,17 @@ fn read_config(mut config: Fields<'_>) -> Result<Limits, Problem> {
         }
     }
     match config.object("limits")? {
-        Given::Absent | Given::Null => Ok(Limits::default()),
+        Given::Absent | Given::Null => Ok(LimitsChange::default()),
         Given::Value(mut limits) => read_limits(&mut limits),
     }
 }
 
-/// Ours. What is set here is enforced, or the sandbox isn't made.
-fn read_limits(limits: &mut Fields<'_>) -> Result<Limits, Problem> {
-    Ok(Limits {
-        memory_bytes: limits.integer("memory_bytes", 16 << 20, 1 << 50)?.value(),
-        cpu_millis: limits.integer("cpu_millis", 10, 1_024_000)?.value().map(|millis| millis as u32),
-        pids: limits.integer("pids", 8, 4_194_304)?.value().map(|pids| pids as u32),
+/// Ours. What is set here is enforced, or the sandbox isn't made; null leaves it to the operator's default.
+fn read_limits(limits: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
+    let small = |number: Option<u64>| number.map(|number| number as u32);
+    Ok(LimitsChange {
+        memory_bytes: limits.integer("memory_bytes", 16 << 20, 1 << 50)?.change(),
+        cpu_millis: limits.integer("cpu_millis", 10, 1_024_000)?.change().map(small),
+        pids: limits.integer("pids", 8, 4_194_304)?.change().map(small),
     })
 }

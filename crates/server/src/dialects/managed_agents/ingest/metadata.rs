@@ -31,24 +31,6 @@ pub(super) fn changes(fields: &mut Fields<'_>) -> Result<Vec<(String, Option<Str
     map.into_iter().map(change).collect()
 }
 
-/// Whether metadata may still be stored after changes.
-pub(in super::super) fn check_merged(current: &Metadata, changes: &[(String, Option<String>)]) -> Result<(), Problem> {
-    let mut names: std::collections::BTreeSet<&str> = current.keys().map(String::as_str).collect();
-    for (name, value) in changes {
-        match value {
-            Some(_) => names.insert(name),
-            None => names.remove(name.as_str()),
-        };
-    }
-    if names.len() <= PAIRS {
-        return Ok(());
-    }
-    Err(Problem::invalid(
-        "metadata",
-        format!("expected at most {PAIRS} pairs after the change, got {}; remove some by sending null", names.len()),
-    ))
-}
-
 fn map(fields: &mut Fields<'_>, path: &str) -> Result<Option<Map<String, Value>>, Problem> {
     match fields.take("metadata") {
         Given::Absent | Given::Null => Ok(None),

@@ -2,41 +2,16 @@
 
 use serde_json::Value;
 use tenure_core::model::{Effort, ModelConfig, Speed};
+use tenure_engine::ModelChange;
 
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
 
-/// A model as it came.
-#[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct ModelGiven {
-    config: ModelConfig,
-    /// Whether nothing was said about effort, which leaves it as it was.
-    effort_absent: bool,
-}
-
-impl ModelGiven {
-    /// The model of something new.
-    pub(in super::super) fn fresh(self) -> ModelConfig {
-        self.config
-    }
-
-    /// The model in place of `current`: effort that isn't named stays, unless it is another model's.
-    pub(in super::super) fn over(self, current: &ModelConfig) -> ModelConfig {
-        let keeps = self.effort_absent && self.config.id == current.id;
-        ModelConfig { effort: if keeps { current.effort } else { self.config.effort }, ..self.config }
-    }
-
-    /// Whether [`over`](Self::over) depends on what it replaces.
-    pub(in super::super) fn depends_on_current(&self) -> bool {
-        self.effort_absent
-    }
-}
-
 /// Reads a value that came as a model.
-pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelGiven, Problem> {
+pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelChange, Problem> {
     let path = fields.at("model");
     let config = match value {
-        Value::String(id) => return Ok(ModelGiven { config: named(&path, id)?, effort_absent: true }),
+        Value::String(id) => return Ok(ModelChange { model: named(&path, id)?, keeps_effort: true }),
         value @ Value::Object(_) => value,
         other => {
             let given = describe(&other);
@@ -47,7 +22,7 @@ pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelGiven,
     let id = given.required_string("id")?;
     let mut config = named(&given.at("id"), id)?;
     let effort = effort(&mut given)?;
-    let effort_absent = effort == Given::Absent;
+    let keeps_effort = effort == Given::Absent;
     config.effort = effort.value();
     config.speed = match given.one_of("speed", &["standard", "fast"])?.value() {
         Some("fast") => Speed::Fast,
@@ -56,7 +31,7 @@ pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelGiven,
     config.inference_geo = given.text("inference_geo", 64)?.value().filter(|geo| !geo.is_empty());
     config.temperature = temperature(&mut given)?;
     config.max_tokens = given.integer("max_tokens", 1, u64::from(u32::MAX))?.value().map(|most| most as u32);
-    Ok(ModelGiven { config, effort_absent })
+    Ok(ModelChange { model: config, keeps_effort })
 }
 
 fn named(path: &str, id: String) -> Result<ModelConfig, Problem> {

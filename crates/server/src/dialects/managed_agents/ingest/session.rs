@@ -5,7 +5,8 @@ use tenure_core::command::Update;
 use tenure_core::session::Metadata;
 
 use super::event::{Said, initial};
-use super::model::{ModelGiven, model};
+use super::lifetimes::{LifetimesGiven, lifetimes};
+use super::model::model;
 use super::{metadata, tools};
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
@@ -17,6 +18,7 @@ pub(in super::super) struct SessionGiven {
     pub(in super::super) environment: String,
     pub(in super::super) title: Option<String>,
     pub(in super::super) metadata: Metadata,
+    pub(in super::super) lifetimes: LifetimesGiven,
     pub(in super::super) said: Said,
 }
 
@@ -25,7 +27,7 @@ pub(in super::super) struct SessionGiven {
 pub(in super::super) struct AgentGiven {
     pub(in super::super) name: String,
     pub(in super::super) version: Option<u32>,
-    pub(in super::super) model: Option<ModelGiven>,
+    pub(in super::super) model: Option<tenure_engine::ModelChange>,
     pub(in super::super) system: Option<Option<String>>,
     pub(in super::super) tools: Option<Vec<tenure_core::agent::ToolConfig>>,
 }
@@ -41,7 +43,8 @@ pub(in super::super) fn new_session(mut fields: Fields<'_>) -> Result<SessionGiv
     fields.unsupported("resources", "resources are")?;
     fields.unsupported("vault_ids", "vaults are")?;
     fields.unsupported("budget", "budgets are")?;
-    Ok(SessionGiven { agent, environment, title, metadata, said })
+    let lifetimes = lifetimes(&mut fields)?;
+    Ok(SessionGiven { agent, environment, title, metadata, lifetimes, said })
 }
 
 /// What is to change of a session.

@@ -5,11 +5,13 @@ mod content;
 mod environment;
 mod event;
 mod session;
+mod thread;
 
 pub(crate) use agent::{agent, agent_core};
 pub(crate) use environment::environment;
 pub(super) use event::{Audience, Printed, TYPES, kinds_of, preview, print};
 pub(crate) use session::session;
+pub(crate) use thread::thread;
 
 /// A value as JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Sessions.
 
 use tenure_core::model::TokenUsage;
-use tenure_core::session::{Absent, Lifecycle, Sandbox};
+use tenure_core::session::{Absent, IdleThen, Lifecycle, Lifetimes, Sandbox};
 use tenure_engine::SessionView;
 
 use super::super::status::Status;
@@ -14,13 +14,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
     let summary = &view.summary;
     let agent = &view.definition.agent;
     let phase = view.phase();
-    let until = match summary.lifecycle {
-        Lifecycle::Ended { .. } => summary.updated_at,
-        Lifecycle::Open | Lifecycle::Closing { .. } => view.now,
-    };
-    let current = summary.working_since.map_or(0, |since| view.now.since(since).as_millis());
-    let active_ms = summary.active_ms.saturating_add(u64::try_from(current).unwrap_or(u64::MAX));
-    let duration_ms = u64::try_from(until.since(summary.created_at).as_millis()).unwrap_or(u64::MAX);
+    let (active_ms, stats) = spans(view);
     wire::Session {
         id: Id(summary.session),
         kind: "session",
@@ -34,7 +28,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
         budget: Nothing::Null,
         deployment_id: Nothing::Null,
         usage: usage(summary.tokens, active_ms),
-        stats: wire::Stats { active_seconds: seconds(active_ms), duration_seconds: seconds(duration_ms) },
+        stats,
         outcome_evaluations: Nothing::List,
         created_at: Time(summary.created_at),
         updated_at: Time(summary.updated_at),
@@ -44,6 +38,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             cli_status: fronts::cli::status(phase),
             console_status: fronts::console::status(phase),
             sandbox: sandbox(&summary.sandbox),
+            lifetimes: lifetimes(&view.definition.lifetimes),
             messages: summary.messages,
             first_line: summary.first_line.as_deref(),
             last_active_at: Time(summary.last_active_at),
@@ -51,6 +46,19 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             queued: summary.queued.len(),
         },
     }
+}
+
+/// How many milliseconds it has worked, and what is told of that.
+pub(super) fn spans(view: &SessionView) -> (u64, wire::Stats) {
+    let summary = &view.summary;
+    let until = match summary.lifecycle {
+        Lifecycle::Ended { .. } => summary.updated_at,
+        Lifecycle::Open | Lifecycle::Closing { .. } => view.now,
+    };
+    let current = summary.working_since.map_or(0, |since| view.now.since(since).as_millis());
+    let active_ms = summary.active_ms.saturating_add(u64::try_from(current).unwrap_or(u64::MAX));
+    let duration_ms = u64::try_from(until.since(summary.created_at).as_millis()).unwrap_or(u64::MAX);
+    (active_ms, wire::Stats { active_seconds: seconds(active_ms), duration_seconds: seconds(duration_ms) })
 }
 
 pub(super) fn usage(tokens: TokenUsage, active_ms: u64) -> wire::Usage {
@@ -63,6 +71,25 @@ pub(super) fn usage(tokens: TokenUsage, active_ms: u64) -> wire::Usage {
             ephemeral_1h_input_tokens: tokens.cache_write_1h,
         },
         active_seconds: seconds(active_ms),
+    }
+}
+
+fn lifetimes(lifetimes: &Lifetimes) -> wire::Lifetimes {
+    let Lifetimes { idle, sandbox_idle, max_duration, end_when_agent_exits, stop_grace } = *lifetimes;
+    let (then, outcome, keep) = match idle.map(|rule| rule.then) {
+        None => (None, None, None),
+        Some(IdleThen::Stop) => (Some("stop"), None, None),
+        Some(IdleThen::End { outcome, keep }) => (Some("end"), Some(outcome), Some(keep)),
+    };
+    wire::Lifetimes {
+        idle_seconds: idle.map(|rule| rule.after.as_secs()),
+        then,
+        outcome,
+        keep,
+        sandbox_idle_seconds: sandbox_idle.map(|span| span.as_secs()),
+        max_duration_seconds: max_duration.map(|span| span.as_secs()),
+        end_when_agent_exits,
+        stop_grace_seconds: stop_grace.as_secs(),
     }
 }
 

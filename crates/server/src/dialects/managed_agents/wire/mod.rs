@@ -6,6 +6,7 @@ mod environment;
 mod event;
 mod page;
 mod session;
+mod thread;
 mod values;
 
 pub(crate) use agent::{Agent, AgentCore, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults};
@@ -16,5 +17,6 @@ pub(crate) use event::{
     StopReason, Usage,
 };
 pub(crate) use page::{BiPage, Deleted, Page};
-pub(crate) use session::{Session, Stats, TenureSession};
+pub(crate) use session::{Lifetimes, Session, Stats, TenureSession};
+pub(crate) use thread::Thread;
 pub(crate) use values::{Id, Nothing, Time, seconds};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tenure_core::id::{EnvironmentId, SessionId};
-use tenure_core::session::Metadata;
+use tenure_core::session::{Keep, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
@@ -50,6 +50,8 @@ pub(crate) struct TenureSession<'a> {
     pub(crate) console_status: &'static str,
     /// The state of its sandbox: `not_yet`, `queued`, `starting`, `running`, `stopping`, `stopped` or `lost`.
     pub(crate) sandbox: &'static str,
+    /// When it stops or ends by itself.
+    pub(crate) lifetimes: Lifetimes,
     /// Messages of people and of the agent.
     pub(crate) messages: u64,
     /// The first line of the first message: what to show without a title.
@@ -60,4 +62,25 @@ pub(crate) struct TenureSession<'a> {
     pub(crate) cursor: String,
     /// How many inputs wait for their turn.
     pub(crate) queued: usize,
+}
+
+/// When a session stops or ends by itself; null is never.
+#[derive(Debug, Serialize)]
+pub(crate) struct Lifetimes {
+    /// After how long an idleness.
+    pub(crate) idle_seconds: Option<u64>,
+    /// What follows then: `stop` or `end`.
+    pub(crate) then: Option<&'static str>,
+    /// How it will have ended.
+    pub(crate) outcome: Option<Outcome>,
+    /// What is kept when it ends.
+    pub(crate) keep: Option<Keep>,
+    /// How long the sandbox alone outlives the work.
+    pub(crate) sandbox_idle_seconds: Option<u64>,
+    /// The longest it may run since its sandbox last started; then it stops.
+    pub(crate) max_duration_seconds: Option<u64>,
+    /// Whether a turn's end, with nothing queued, completes it.
+    pub(crate) end_when_agent_exits: bool,
+    /// How long processes get between being asked to end and being ended.
+    pub(crate) stop_grace_seconds: u64,
 }

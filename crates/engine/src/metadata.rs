@@ -1,0 +1,26 @@
+//! Names and values of the client's, as they change.
+
+use tenure_core::session::Metadata;
+
+use crate::error::Error;
+
+/// The most pairs anything has.
+const PAIRS: usize = 16;
+
+/// Metadata after changes by name, of which `None` removes one.
+pub fn merged(current: &Metadata, changes: Vec<(String, Option<String>)>) -> Result<Metadata, Error> {
+    let mut merged = current.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(merged.insert(name, value)),
+            None => drop(merged.remove(&name)),
+        }
+    }
+    // What was stored before there was such a limit may still be changed.
+    if merged.len() <= PAIRS.max(current.len()) {
+        return Ok(merged);
+    }
+    let message =
+        format!("expected at most {PAIRS} pairs after the change, got {}; remove some by sending null", merged.len());
+    Err(Error::invalid("metadata", message))
+}

@@ -1,0 +1,30 @@
+//! Threads.
+
+use tenure_engine::SessionView;
+
+use super::super::status::Status;
+use super::super::wire::{self, Id, Nothing, Time};
+use super::agent_core;
+use super::session::{spans, usage};
+
+/// A session's primary thread. While it is the only one, what it does is what the session does.
+pub(crate) fn thread(view: &SessionView) -> wire::Thread<'_> {
+    let summary = &view.summary;
+    let agent = &view.definition.agent;
+    let (active_ms, stats) = spans(view);
+    let begun = summary.messages > 0;
+    wire::Thread {
+        id: Id(summary.thread),
+        kind: "session_thread",
+        session_id: Id(summary.session),
+        parent_thread_id: Nothing::Null,
+        agent: agent_core(agent, &agent.tools),
+        status: Status::of(view.phase()),
+        workflow_run_id: Nothing::Null,
+        stats: begun.then_some(stats),
+        usage: begun.then(|| usage(summary.tokens, active_ms)),
+        created_at: Time(summary.created_at),
+        updated_at: Time(summary.updated_at),
+        archived_at: summary.archived_at().map(Time),
+    }
+}

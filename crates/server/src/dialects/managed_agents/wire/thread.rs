@@ -1,0 +1,30 @@
+//! Threads of a session.
+
+use serde::Serialize;
+use tenure_core::id::{SessionId, ThreadId};
+
+use super::super::status::Status;
+use super::event::Usage;
+use super::session::Stats;
+use super::{AgentCore, Id, Nothing, Time};
+
+/// A thread.
+#[derive(Debug, Serialize)]
+pub(crate) struct Thread<'a> {
+    pub(crate) id: Id<ThreadId>,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) session_id: Id<SessionId>,
+    /// Null of the primary thread.
+    pub(crate) parent_thread_id: Nothing,
+    pub(crate) agent: AgentCore<'a>,
+    pub(crate) status: Status,
+    pub(crate) workflow_run_id: Nothing,
+    /// Null until its first turn.
+    pub(crate) stats: Option<Stats>,
+    /// Null until its first turn.
+    pub(crate) usage: Option<Usage>,
+    pub(crate) created_at: Time,
+    pub(crate) updated_at: Time,
+    pub(crate) archived_at: Option<Time>,
+}
