@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tenure_core::command::{Command, ReportSandbox, SandboxReport};
+use tenure_core::command::{Command, ReportSandbox, SandboxReport, Tick};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{SandboxId, SessionId, TenantId};
 use tenure_core::state::State;
@@ -77,6 +77,11 @@ impl Directory {
             let directory = self.clone();
             tokio::spawn(async move { directory.wait_for_room(session, refused).await });
         }
+    }
+
+    /// Tells a session that something of it is due. One that has too much mail is told again soon anyway.
+    pub(crate) fn remind(&self, session: SessionId) {
+        let _ = self.post(session, Mail::Outcome(Tick {}.into()));
     }
 
     /// Tells a session what became of its sandbox.

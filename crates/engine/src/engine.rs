@@ -24,7 +24,9 @@ use crate::directory::Directory;
 use crate::environments::Environments;
 use crate::error::Error;
 use crate::keys::Keys;
+use crate::line::Line;
 use crate::live::Channels;
+use crate::places::Places;
 use crate::providers::Providers;
 use crate::sandboxes::Sandboxes;
 use crate::sessions::Sessions;
@@ -57,6 +59,8 @@ pub struct Config {
     pub tool_limits: ToolLimits,
     /// The most sandboxes alive at once; more wait for room. Default: 1,000.
     pub max_sandboxes: usize,
+    /// The most requests to models at once; more wait for a place. Default: 256.
+    pub max_model_requests: usize,
     /// How long a session stays in memory after its last work. Default: 5 s.
     pub awake_linger: Duration,
     /// Secrets that are accepted as keys of the default tenant besides the stored ones.
@@ -73,6 +77,7 @@ impl Default for Config {
             retry: RetryPolicy::default(),
             tool_limits: ToolLimits::default(),
             max_sandboxes: 1_000,
+            max_model_requests: 256,
             awake_linger: Duration::from_secs(5),
             root_keys: Vec::new(),
             default_model: None,
@@ -87,6 +92,30 @@ pub struct Stats {
     pub awake: usize,
     /// Sandboxes this process is attached to.
     pub sandboxes: usize,
+    /// Room for sandboxes.
+    pub sandbox_room: Room,
+    /// Places for requests to models.
+    pub model_requests: Room,
+}
+
+/// Something of which there is only so much, and who waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// How much of it is taken.
+    pub in_use: usize,
+    /// How much there is.
+    pub limit: usize,
+    /// How many sessions wait for it.
+    pub waiting: usize,
+    /// For how long the one that has waited longest has.
+    pub oldest_wait: Option<Duration>,
+}
+
+impl Room {
+    pub(crate) fn new<T>(in_use: usize, limit: usize, line: &Line<T>, now: Timestamp) -> Self {
+        let oldest_wait = line.since().map(|since| now.since(since));
+        Self { in_use, limit, waiting: line.len(), oldest_wait }
+    }
 }
 
 /// What all parts of a running engine share.
@@ -100,6 +129,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
     pub(crate) sandboxes: Arc<Sandboxes>,
+    pub(crate) places: Arc<Places>,
     pub(crate) channels: Channels,
     pub(crate) definitions: Definitions,
     pub(crate) timers: Timers,
@@ -137,8 +167,9 @@ impl Engine {
             models,
             tools,
             tool_specs: tools.iter().map(|tool| tool.spec()).collect(),
+            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes, clock.clone(), Handle::current())),
+            places: Arc::new(Places::new(config.max_model_requests)),
             clock,
-            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes, Handle::current())),
             config,
             directory: Directory::new(shared.clone()),
             channels: Channels::default(),
@@ -208,7 +239,13 @@ impl Engine {
 
     /// Numbers for whoever watches.
     pub fn stats(&self) -> Stats {
-        Stats { awake: self.shared.directory.awake(), sandboxes: self.shared.sandboxes.alive() }
+        let now = self.shared.clock.now();
+        Stats {
+            awake: self.shared.directory.awake(),
+            sandboxes: self.shared.sandboxes.alive(),
+            sandbox_room: self.shared.sandboxes.room(now),
+            model_requests: self.shared.places.room(now),
+        }
     }
 
     /// Keeps bytes; durable on return.

@@ -26,7 +26,9 @@ mod owner;
 
 mod check;
 mod housekeeping;
+mod line;
 mod live;
+mod places;
 mod recovery;
 mod sandboxes;
 mod timers;
@@ -35,7 +37,7 @@ pub use agents::{AgentChange, Agents, ModelChange, NewAgent};
 pub use check::Replayer;
 pub use clock::Clock;
 pub use cursor::Cursor;
-pub use engine::{Config, Engine, Parts, Stats};
+pub use engine::{Config, Engine, Parts, Room, Stats};
 pub use environments::{EnvironmentChange, Environments, LimitsChange, NewEnvironment};
 pub use error::Error;
 pub use keys::Keys;

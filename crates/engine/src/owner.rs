@@ -9,7 +9,7 @@ use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AttemptId, ItemId, TenantId};
 use tenure_core::phase::Fold;
-use tenure_core::session::{Activity, Sandbox};
+use tenure_core::session::{Absent, Activity, Sandbox};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 use tenure_store::{Append, AppendError, FeedKind};
@@ -141,12 +141,17 @@ impl<'m> Owner<'m> {
 
     /// Takes in the outcome of an effect. Room for a sandbox that this session doesn't want any more goes to the next.
     async fn take_outcome(&mut self, command: Command) -> Next {
-        let offered = offers_room(&command);
+        let about_room = is_about_room(&command);
         let next = self.store_outcome(command).await;
-        if offered && !matches!(self.state.sandbox, Sandbox::Starting { .. }) {
-            self.shared.sandboxes.offer_room(&self.shared.directory);
+        if about_room && !self.waits_for_room() {
+            self.shared.sandboxes.give_up(&self.shared.directory, self.state.session);
         }
         next
+    }
+
+    /// Whether it waits for room for a sandbox, or is just taking it.
+    fn waits_for_room(&self) -> bool {
+        matches!(self.state.sandbox, Sandbox::Starting { .. } | Sandbox::Absent { why: Absent::Queued })
     }
 
     /// Stores the outcome of an effect; it is tried until the store takes it, since nobody else would try again. What an
@@ -248,7 +253,11 @@ impl<'m> Owner<'m> {
             match self.shared.store.append(append).await {
                 Ok(()) => {
                     self.shared.timers.note(view.summary.wake_at);
+                    let waited = self.waits_for_room();
                     self.state = next;
+                    if waited && !self.waits_for_room() {
+                        self.shared.sandboxes.give_up(&self.shared.directory, self.state.session);
+                    }
                     return match refusal {
                         None => Ok((Executed { facts, view }, wanted)),
                         Some(refusal) => {
@@ -365,8 +374,9 @@ pub(crate) enum Origin {
     Restart,
 }
 
-pub(crate) fn offers_room(command: &Command) -> bool {
-    matches!(command, Command::ReportSandbox(ReportSandbox { report: SandboxReport::Room, .. }))
+/// Whether it tells of waiting for a sandbox, or of room for it.
+pub(crate) fn is_about_room(command: &Command) -> bool {
+    matches!(command, Command::ReportSandbox(ReportSandbox { report: SandboxReport::Room | SandboxReport::Queued, .. }))
 }
 
 fn sent_items(command: &Command) -> Option<Vec<ItemId>> {

@@ -1,23 +1,27 @@
 //! The sandboxes of awake sessions: each session's are started, stopped and removed one after another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tenure_core::agent::Limits;
 use tenure_core::command::SandboxReport;
-use tenure_core::id::{SandboxId, SessionId};
+use tenure_core::id::{SandboxId, SessionId, TenantId};
+use tenure_core::time::Timestamp;
 use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::engine::Room;
+use crate::line::Line;
 
 /// One thing to do with a session's sandbox.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Make it, or attach to it.
-    Start { sandbox: SandboxId, limits: Limits },
+    Start { sandbox: SandboxId, limits: Limits, tenant: TenantId },
     /// Attach to the one that is alive, or make it again after it died unnoticed.
     Attach { sandbox: SandboxId, limits: Limits, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
     /// End its processes.
@@ -31,6 +35,7 @@ pub(crate) enum Job {
 pub(crate) struct Sandboxes {
     backend: Arc<dyn Backend>,
     most: usize,
+    clock: Clock,
     runtime: Handle,
     inner: Mutex<Inner>,
 }
@@ -41,9 +46,19 @@ struct Inner {
     alive: usize,
     /// Being made: they have their room already.
     opening: usize,
-    waiting: VecDeque<(SessionId, SandboxId)>,
+    waiting: Line<(SessionId, SandboxId)>,
+    /// Those that have been told that there is room, which is theirs until they take it or pass it on.
+    promised: HashSet<SessionId>,
 }
 
+impl Inner {
+    fn in_use(&self) -> usize {
+        self.alive + self.opening + self.promised.len()
+    }
+}
+
+/// A session's jobs need no bound: a session orders the next start, stop or removal only when it has heard of the last one,
+/// and attaches once for each call that runs.
 #[derive(Debug)]
 struct Slot {
     jobs: mpsc::UnboundedSender<Job>,
@@ -52,8 +67,8 @@ struct Slot {
 
 impl Sandboxes {
     /// At most `most` sandboxes at once; those who look after them run on `runtime`.
-    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize, runtime: Handle) -> Self {
-        Self { backend, most, runtime, inner: Mutex::default() }
+    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize, clock: Clock, runtime: Handle) -> Self {
+        Self { backend, most, clock, runtime, inner: Mutex::default() }
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -86,22 +101,43 @@ impl Sandboxes {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the session that has waited longest that there is room, if there is. One that doesn't want it any more, or
-    /// can't have a sandbox, has to pass it on by calling this.
-    pub(crate) fn offer_room(&self, directory: &Directory) {
-        let next = {
-            let mut inner = self.lock();
-            if inner.alive + inner.opening < self.most { inner.waiting.pop_front() } else { None }
-        };
-        if let Some((session, sandbox)) = next {
+    /// How it stands with room.
+    pub(crate) fn room(&self, now: Timestamp) -> Room {
+        let inner = self.lock();
+        Room::new(inner.in_use(), self.most, &inner.waiting, now)
+    }
+
+    /// Tells those whose turn it is that there is room, as long as there is. Until they take it, nobody else gets it; one
+    /// that doesn't want it any more has to [pass it on](Self::give_up).
+    fn offer_room(&self, directory: &Directory) {
+        loop {
+            let next = {
+                let mut inner = self.lock();
+                let next = if inner.in_use() < self.most { inner.waiting.next() } else { None };
+                inner.promised.extend(next.map(|(session, _)| session));
+                next
+            };
+            let Some((session, sandbox)) = next else { return };
             directory.report(session, sandbox, SandboxReport::Room);
         }
     }
 
+    /// A session doesn't wait for room any more, and doesn't want what it was promised.
+    pub(crate) fn give_up(&self, directory: &Directory, session: SessionId) {
+        let promised = {
+            let mut inner = self.lock();
+            inner.waiting.leave(|(waiting, _)| *waiting == session);
+            inner.promised.remove(&session)
+        };
+        if promised {
+            self.offer_room(directory);
+        }
+    }
+
     /// Takes room for a sandbox that is about to be made, if there is any.
-    fn claim_room(&self) -> bool {
+    fn claim_room(&self, session: SessionId) -> bool {
         let mut inner = self.lock();
-        let free = inner.alive + inner.opening < self.most;
+        let free = inner.promised.remove(&session) || inner.in_use() < self.most;
         inner.opening += usize::from(free);
         free
     }
@@ -119,8 +155,11 @@ impl Sandboxes {
         inner.alive = inner.alive + usize::from(is) - usize::from(was);
     }
 
-    fn wait_for_room(&self, session: SessionId, sandbox: SandboxId) {
-        self.lock().waiting.push_back((session, sandbox));
+    fn wait_for_room(&self, tenant: TenantId, session: SessionId, sandbox: SandboxId, now: Timestamp) {
+        let mut inner = self.lock();
+        // A session has one place in the line, at most.
+        inner.waiting.leave(|(waiting, _)| *waiting == session);
+        inner.waiting.join(tenant, (session, sandbox), now);
     }
 
     /// Gives the slot up if nothing is left to do in it.
@@ -182,7 +221,7 @@ impl Keeper {
 
     async fn perform(&mut self, job: Job) {
         match job {
-            Job::Start { sandbox, limits } => self.start(sandbox, limits).await,
+            Job::Start { sandbox, limits, tenant } => self.start(sandbox, limits, tenant).await,
             Job::Attach { sandbox, limits, reply } => {
                 let opened = self.open(sandbox, limits).await;
                 let _ = reply.send(opened);
@@ -206,12 +245,13 @@ impl Keeper {
         }
     }
 
-    async fn start(&mut self, sandbox: SandboxId, limits: Limits) {
+    async fn start(&mut self, sandbox: SandboxId, limits: Limits, tenant: TenantId) {
         if self.current.is_some() {
+            self.sandboxes.give_up(&self.directory, self.session);
             return self.report(sandbox, SandboxReport::Started);
         }
-        if !self.sandboxes.claim_room() {
-            self.sandboxes.wait_for_room(self.session, sandbox);
+        if !self.sandboxes.claim_room(self.session) {
+            self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
             return self.report(sandbox, SandboxReport::Queued);
         }
         let opened = self.open(sandbox, limits).await;
@@ -255,6 +295,7 @@ impl Keeper {
 
     /// Ends the sandbox without grace and removes its files.
     async fn remove(&mut self) -> Result<(), Error> {
+        self.sandboxes.give_up(&self.directory, self.session);
         let had_one = self.current.take().is_some();
         self.sandboxes.set(self.session, None);
         let removed = self.sandboxes.backend.destroy(self.session).await;

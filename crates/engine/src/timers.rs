@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tenure_core::command::Tick;
 use tenure_core::id::SessionId;
 use tenure_core::time::Timestamp;
 use tokio::sync::Notify;
@@ -58,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         metrics::gauge!("tenure_timers_overdue").set(due.len() as f64);
         for session in told.choose(&due) {
             failpoint::hit("timer_fired");
-            shared.directory.bring(session, Tick {});
+            shared.directory.remind(session);
         }
         if due.is_empty() {
             wait(&shared).await;

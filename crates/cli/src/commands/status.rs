@@ -69,8 +69,23 @@ fn print(shared: &Shared, status: &Value, url: &str, pid: Option<u32>, dir: &Dat
     lines.push(("Version", word("version")));
     lines.push(("Model", word("default_model")));
     lines.push(("Sessions awake", count("awake_sessions")));
-    lines.push(("Sandboxes", format!("{} ({})", count("sandboxes"), word("sandbox_backend"))));
+    let sandboxes = room(&status["sandbox_room"]).unwrap_or_else(|| count("sandboxes"));
+    lines.push(("Sandboxes", format!("{sandboxes} ({})", word("sandbox_backend"))));
+    if let Some(requests) = room(&status["model_requests"]) {
+        lines.push(("Model requests", requests));
+    }
     rows(&lines);
+}
+
+/// How much there is of something, and who waits for it; `None` from a server that doesn't say.
+fn room(room: &Value) -> Option<String> {
+    let count = |name: &str| room[name].as_u64();
+    let (in_use, limit, waiting) = (count("in_use")?, count("limit")?, count("waiting")?);
+    let waiting = match count("oldest_wait_seconds").map(|wait| SignedDuration::from_secs(wait as i64)) {
+        Some(oldest) if waiting > 0 => format!("; {waiting} waiting, for up to {oldest:#}"),
+        Some(_) | None => String::new(),
+    };
+    Some(format!("{in_use} of {limit}{waiting}"))
 }
 
 fn rows(lines: &[(&str, String)]) {

@@ -100,6 +100,8 @@ settings! {
     openai_api_key: Option<String> = "", EnvironmentOnly "openai-api-key", ["TENURE_OPENAI_API_KEY", "OPENAI_API_KEY"], "";
     /// How long a model server may send nothing until it counts as hung.
     model_stall: Duration = "2m", All "model-stall", ["TENURE_MODEL_STALL"], "models.stall";
+    /// The most requests to models at once; sessions wait for a place, and tenants take turns.
+    max_model_requests: usize = "256", All "max-model-requests", ["TENURE_MAX_MODEL_REQUESTS"], "models.max_requests";
     /// How many times a failing model is asked again.
     retry_count: u32 = "5", All "retry-count", ["TENURE_RETRY_COUNT"], "retry.count";
     /// The wait before the first retry; it doubles with each.

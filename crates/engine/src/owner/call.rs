@@ -93,7 +93,8 @@ impl Owner<'_> {
     }
 
     pub(super) fn start_sandbox(&self, sandbox: SandboxId) {
-        self.order(Job::Start { sandbox, limits: self.state.definition.environment.limits });
+        let definition = &self.state.definition;
+        self.order(Job::Start { sandbox, limits: definition.environment.limits, tenant: definition.tenant });
     }
 
     pub(super) fn stop_sandbox(&self, sandbox: SandboxId, grace: Duration) {

@@ -15,7 +15,7 @@ use tenure_core::state::State;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Origin, Owner, load, offers_room};
+use super::{Origin, Owner, is_about_room, load};
 use crate::backoff::Backoff;
 use crate::directory::Mail;
 use crate::engine::Shared;
@@ -97,7 +97,7 @@ async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, b
             let refuse = || Error::Internal(Box::new(error.clone()));
             let mut lost = broke_off;
             while let Ok(mail) = mailbox.try_recv() {
-                lost |= turn_away(shared, *mail, refuse());
+                lost |= turn_away(shared, session, *mail, refuse());
             }
             if lost {
                 return End::BrokenOff;
@@ -124,16 +124,16 @@ async fn is_alive(shared: &Shared, session: SessionId) -> bool {
 async fn turn_away_for(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, span: Duration) {
     let until = Instant::now() + span;
     while let Ok(Some(mail)) = tokio::time::timeout_at(until, mailbox.recv()).await {
-        turn_away(shared, *mail, Error::broken_off(session));
+        turn_away(shared, session, *mail, Error::broken_off(session));
     }
 }
 
 /// Answers mail with an error. Whether that loses an outcome that nobody will bring again.
-pub(super) fn turn_away(shared: &Arc<Shared>, mail: Mail, error: Error) -> bool {
+pub(super) fn turn_away(shared: &Arc<Shared>, session: SessionId, mail: Mail, error: Error) -> bool {
     match mail {
         Mail::Request { reply, .. } => drop(reply.send(Err(error))),
         Mail::Delete { reply, .. } => drop(reply.send(Err(error))),
-        Mail::Outcome(command) if offers_room(&command) => shared.sandboxes.offer_room(&shared.directory),
+        Mail::Outcome(command) if is_about_room(&command) => shared.sandboxes.give_up(&shared.directory, session),
         Mail::Outcome(Command::Tick(_)) => {}
         Mail::Outcome(_) | Mail::Recover { .. } => return true,
     }

@@ -58,7 +58,7 @@ pub(super) fn refuse(
 ) {
     loop {
         while let Ok(mail) = mailbox.try_recv() {
-            turn_away(shared, *mail, error());
+            turn_away(shared, session, *mail, error());
         }
         if shared.directory.leave(session, mailbox) {
             return;

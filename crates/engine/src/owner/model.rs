@@ -24,8 +24,12 @@ impl Owner<'_> {
             Asking { shared: self.shared.clone(), channel: self.channel.clone(), attempt, previewed: Vec::new() };
         let session = self.state.session;
         let directory = self.shared.directory.clone();
-        metrics::counter!("tenure_model_requests_total").increment(1);
+        let place = self.shared.places.ask(self.state.definition.tenant, self.shared.clock.now());
+        let draining = self.shared.draining.clone();
         let task = self.shared.requests.spawn(async move {
+            // What still waits when the engine ends is left to the next start.
+            let Some(Some(_place)) = draining.run_until_cancelled(place).await else { return };
+            metrics::counter!("tenure_model_requests_total").increment(1);
             let outcome = AssertUnwindSafe(asking.ask(request)).catch_unwind().await;
             let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
             directory.bring(session, command);

@@ -4,6 +4,7 @@ mod check;
 mod crash;
 mod lifetimes;
 mod models;
+mod places;
 mod recovery;
 mod sandboxes;
 mod streams;

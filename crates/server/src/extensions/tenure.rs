@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
+use tenure_engine::Room;
 
 use crate::app::App;
 use crate::dialects::managed_agents::project;
@@ -20,9 +21,18 @@ pub(crate) async fn status(State(app): State<App>, asked: Asked) -> Result<Respo
         "sandbox_backend": app.engine.backend_name(),
         "awake_sessions": stats.awake,
         "sandboxes": stats.sandboxes,
+        "sandbox_room": room(stats.sandbox_room),
+        "model_requests": room(stats.model_requests),
         "default_model": app.engine.providers().default_model().await,
     });
     Ok(answer(asked, project::json(&body)))
+}
+
+/// What there is so much of, and who waits for it.
+fn room(room: Room) -> Value {
+    let Room { in_use, limit, waiting, oldest_wait } = room;
+    let oldest = oldest_wait.map(|wait| wait.as_secs());
+    json!({"in_use": in_use, "limit": limit, "waiting": waiting, "oldest_wait_seconds": oldest})
 }
 
 /// Brings the engine's gauges up to date, for whoever is about to read them.
@@ -30,5 +40,17 @@ pub(crate) fn gauges(app: &App) {
     let stats = app.engine.stats();
     metrics::gauge!("tenure_awake_sessions").set(stats.awake as f64);
     metrics::gauge!("tenure_sandboxes").set(stats.sandboxes as f64);
+    metrics::gauge!("tenure_sandboxes_limit").set(stats.sandbox_room.limit as f64);
+    metrics::gauge!("tenure_sandboxes_waiting").set(stats.sandbox_room.waiting as f64);
+    metrics::gauge!("tenure_sandboxes_oldest_wait_seconds").set(oldest(stats.sandbox_room));
+    metrics::gauge!("tenure_model_requests_running").set(stats.model_requests.in_use as f64);
+    metrics::gauge!("tenure_model_requests_limit").set(stats.model_requests.limit as f64);
+    metrics::gauge!("tenure_model_requests_waiting").set(stats.model_requests.waiting as f64);
+    metrics::gauge!("tenure_model_requests_oldest_wait_seconds").set(oldest(stats.model_requests));
     metrics::gauge!("tenure_uptime_seconds").set(app.started.elapsed().as_secs_f64());
+}
+
+/// The longest wait, 0 when nobody waits.
+fn oldest(room: Room) -> f64 {
+    room.oldest_wait.map_or(0.0, |wait| wait.as_secs_f64())
 }

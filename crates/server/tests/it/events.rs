@@ -243,3 +243,26 @@ async fn wrong_events_are_refused_all_or_nothing() {
     server.post(&path, json!({})).await.problem(400);
     assert_eq!(server.get(&path).await.ok()["data"], json!([]), "nothing was half done");
 }
+
+#[tokio::test]
+async fn more_input_than_may_wait_is_told_to_come_again() {
+    let server = TestServer::start().await;
+    let agent = server.agent("worker", &["{tools: [{name: bash, input: {command: wait}}]}", "text: done"]).await;
+    let session = server.session(&agent).await;
+    let path = format!("/v1/sessions/{session}/events");
+    server.say(&session, "go").await;
+    let call = server.engine.backend.wait_started(1).await[0];
+    let some: Vec<Value> = (0..100).map(|_| message("and this")).collect();
+    for _ in 0..10 {
+        server.post(&path, json!({"events": some})).await.ok();
+    }
+    let refused = server.post(&path, json!({"events": [message("too much")]})).await;
+    assert!(refused.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok_and(|seconds| seconds > 0)));
+    assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
+    refused.problem(429);
+    let status = server.get("/v1/tenure/status").await.ok();
+    assert_eq!(status["sandbox_room"]["in_use"], 1);
+    assert_eq!((&status["model_requests"]["limit"], &status["model_requests"]["waiting"]), (&json!(256), &json!(0)));
+    server.engine.backend.release(call);
+    server.until(&session, 0, "session.status_idle").await;
+}
