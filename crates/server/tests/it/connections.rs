@@ -18,12 +18,8 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    async fn start(config: ServerConfig) -> Self {
-        Self::with(None, config).await
-    }
-
-    pub(crate) async fn with(anthropic: Option<&str>, config: ServerConfig) -> Self {
-        let server = TestServer::with(anthropic, ServerConfig::default()).await;
+    pub(crate) async fn start(config: ServerConfig) -> Self {
+        let server = TestServer::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, engine) = (CancellationToken::new(), server.engine.engine.clone());

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenure_server::ServerConfig;
-use tenure_testkit::{Answer, FakeModel};
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -19,20 +18,18 @@ const LAST: &str = "the last one";
 
 struct Flooded {
     listening: Listening,
-    model: FakeModel,
     session: String,
 }
 
 impl Flooded {
-    /// A server with a session whose model never answers, so that messages wait, and are told, without end.
+    /// A server with a session whose call never ends, so that messages wait, and are told, without end.
     async fn start(reader_timeout: Duration) -> Self {
-        let model = FakeModel::start([Answer::Hang]).await;
         let config = ServerConfig { reader_timeout, ..ServerConfig::default() };
-        let listening = Listening::with(Some(&model.url), config).await;
+        let listening = Listening::start(config).await;
         let server = &listening.server;
-        let agent = server.agent_with(json!({"name": "a", "model": "claude-test"})).await;
+        let agent = server.agent("a", &["{tools: [{name: bash, input: {command: wait}}]}", "text: done"]).await;
         let session = server.session(&agent).await;
-        Self { listening, model, session }
+        Self { listening, session }
     }
 
     /// A stream on a connection whose reader takes little at a time.
@@ -48,7 +45,7 @@ impl Flooded {
     async fn flood(&self) {
         let (server, path) = (&self.listening.server, format!("/v1/sessions/{}/events", self.session));
         server.say(&self.session, "go").await;
-        self.model.wait_asked(1).await;
+        server.engine.backend.wait_started(1).await;
         for _ in 0..MESSAGES / 25 {
             let events: Vec<Value> = (0..25).map(|_| message(&"x".repeat(BYTES))).collect();
             server.post(&path, json!({"events": events})).await.ok();
