@@ -16,9 +16,6 @@ use crate::summary::Summary;
 use crate::time::Timestamp;
 use crate::transcript::Transcript;
 
-/// Messages in which results may stand that have only just been stored.
-const RECENT_MESSAGES: usize = 4;
-
 /// A session's state. It changes only through [`evolve`](State::evolve).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -157,14 +154,10 @@ impl State {
         self.thread.calls.iter().find(|open| open.call == call)
     }
 
-    /// The calls whose results its model was sent last, or is to be sent next.
-    pub fn recent_results(&self) -> Vec<ItemId> {
-        let parts = self.thread.transcript.newest(RECENT_MESSAGES).flat_map(|message| &message.parts);
-        let results = parts.filter_map(|part| match part {
-            Part::ToolResult { call, .. } => Some(*call),
-            Part::Content { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolUse { .. } => None,
-        });
-        results.collect()
+    /// Calls that aren't over: those without a result, running or not, and those that were cancelled and may still be
+    /// ending.
+    pub fn unfinished_calls(&self) -> Vec<ItemId> {
+        self.thread.calls.iter().map(|open| open.call).chain(self.thread.ending.iter().copied()).collect()
     }
 
     /// Calls that wait for somebody outside.

@@ -36,12 +36,6 @@ impl Transcript {
         self.sealed.iter().flat_map(|chunk| chunk.iter()).chain(&self.open)
     }
 
-    /// The newest messages, newest first.
-    pub fn newest(&self, count: usize) -> impl Iterator<Item = &Arc<Message>> {
-        let sealed = self.sealed.iter().rev().flat_map(|chunk| chunk.iter().rev());
-        self.open.iter().rev().chain(sealed).take(count)
-    }
-
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.sealed.len() * CHUNK + self.open.len()

@@ -25,7 +25,16 @@ pub enum Error {
     /// The order can't be carried out as it is written.
     #[error("{0}")]
     Invalid(String),
-    /// The processes that keep the sandboxes are of a version that this one doesn't speak. Shut down, then go on.
+    /// Another server has taken over the sandboxes of this directory: this one must not order anything any more.
+    #[error("another server (number {by}, this is {ours}) has taken over the sandboxes: stop this one")]
+    Superseded {
+        /// The other's number.
+        by: u64,
+        /// This one's number; 0 for one that has not ordered anything yet.
+        ours: u64,
+    },
+    /// The processes that keep the sandboxes are of a version that this one doesn't speak, and too old to be asked to
+    /// end when they are idle. Shut down, then go on.
     #[error(
         "the running supervisor speaks versions {theirs_min} to {theirs_max}, this program {ours_min} to {ours_max}: run `tenure down` first"
     )]

@@ -53,6 +53,11 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     /// Says that the call's end is stored elsewhere and its journal may go.
     fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Says which calls are open, as the log has it, after a server took the sandbox up from another. Every other call that
+    /// had left something when this handle was made is over for good: its end is stored, or nobody waits for it any more
+    /// because its cancel was stored and never told. Those that still run are killed; the journals of all go.
+    fn settle(&self, open: &[ItemId]) -> BoxFuture<'_, Result<(), Error>>;
+
     /// Ends every process; files stay. Processes get SIGTERM, then up to `grace`, then SIGKILL.
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Result<(), Error>>;
 

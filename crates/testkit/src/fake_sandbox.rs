@@ -235,6 +235,18 @@ impl Sandbox for FakeSandbox {
         })
     }
 
+    fn settle(&self, open: &[ItemId]) -> BoxFuture<'_, Result<(), Error>> {
+        let open = open.to_vec();
+        Box::pin(async move {
+            self.backend.change(|inner| {
+                let over: Vec<ItemId> = inner.started.iter().filter(|call| !open.contains(call)).copied().collect();
+                inner.acknowledged.extend(&over);
+                inner.cancelled.extend(over.iter().filter(|call| !inner.ended.contains_key(call)));
+            });
+            Ok(())
+        })
+    }
+
     fn stop(&self, _grace: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.backend.kill(self.session);

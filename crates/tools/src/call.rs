@@ -34,6 +34,7 @@ fn failure(error: Error) -> ToolError {
         Error::Refused { .. }
         | Error::Unenforceable { .. }
         | Error::Invalid(_)
+        | Error::Superseded { .. }
         | Error::Incompatible { .. }
         | Error::Failed { .. } => {
             ToolError::Operator { doing: "running a call in the sandbox".to_owned(), source: error.into() }

@@ -105,15 +105,16 @@ impl Owner<'_> {
         self.order(Job::Remove { reply: None });
     }
 
-    /// After a restart: takes hold of the sandbox, so that its end is noticed, and lets go of the journals of calls whose
+    /// After a restart: takes hold of the sandbox, so that its end is noticed, and has it forget calls that are over, whose
     /// results were stored just before.
     pub(super) fn reattach(&self) {
         let Some(sandbox) = self.sandbox() else { return };
-        let (place, answered) = (self.at(sandbox), self.state.recent_results());
+        let (place, unfinished) = (self.at(sandbox), self.state.unfinished_calls());
         tokio::spawn(async move {
             let Ok(handle) = place.workspace().await else { return };
-            for call in answered {
-                drop(handle.acknowledge(call).await);
+            if let Err(error) = handle.settle(&unfinished).await {
+                let (session, error) = (place.session, &error as &dyn std::error::Error);
+                tracing::warn!(%session, error, "calls that are over not forgotten");
             }
         });
     }

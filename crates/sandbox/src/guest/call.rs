@@ -1,16 +1,20 @@
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use tenure_core::id::ItemId;
 
 use super::output::Kept;
+use super::recorder::Recorder;
 use crate::journal::{Ending, Entry, Stream, output_frame};
 
 /// A call under way: its journal, what is kept of its output, and why it may have to die.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) id: ItemId,
-    journal: OwnedFd,
+    recorder: Recorder,
+    /// How much of its output is in the record.
+    recorded: u64,
     out: Kept,
     err: Kept,
     timeout: Option<Duration>,
@@ -32,14 +36,21 @@ impl Call {
     ) -> Self {
         let kept = || Kept::new(cap_bytes);
         let ending = Ending::default();
-        Self { id, journal, out: kept(), err: kept(), timeout, deadline: None, ending, watched, printed: 0 }
+        let (recorder, recorded, deadline, printed) = (Recorder::new(journal), 0, None, 0);
+        Self { id, recorder, recorded, out: kept(), err: kept(), timeout, deadline, ending, watched, printed }
     }
 
-    /// Says that it may have effects from here on.
-    pub(crate) fn start(&mut self) {
-        self.write(&Entry::Started.encode());
+    /// Says that it may have effects from here on. If that can't be recorded, it must not run.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        self.recorder.start()?;
         self.deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         crate::failpoint::pass("guest.started");
+        Ok(())
+    }
+
+    /// Why a call isn't run.
+    pub(crate) fn unrecorded(error: &io::Error) -> io::Error {
+        io::Error::other(format!("its start can't be recorded ({error}); it was not run"))
     }
 
     /// When it has to be killed.
@@ -61,13 +72,24 @@ impl Call {
             Stream::Err => &mut self.err,
         };
         let head = kept.take(bytes);
-        if !head.is_empty() {
-            let frame = output_frame(stream, head);
-            self.write(&frame);
+        self.record(stream, head);
+    }
+
+    /// Output that the disk has no room for is left out.
+    fn record(&mut self, stream: Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.recorder.append(&output_frame(stream, bytes)) {
+            Ok(()) => self.recorded += bytes.len() as u64,
+            Err(_) => self.ending.omitted_bytes += bytes.len() as u64,
         }
     }
 
     /// Writes how it ended. Its journal is closed, and so unlocked, with this.
+    ///
+    /// On a full disk its output makes room for its end. If even that can't be written, the server is told that it has
+    /// ended, and finds no end in its record.
     pub(crate) fn finish(mut self, end: End) {
         match end {
             End::Code(code) => self.ending.code = Some(code),
@@ -80,24 +102,14 @@ impl Call {
         ] {
             let (tail, omitted) = kept.finish();
             self.ending.omitted_bytes += omitted;
-            if !tail.is_empty() {
-                self.write(&output_frame(stream, &tail));
-            }
+            self.record(stream, &tail);
         }
-        let exited = Entry::Exited(self.ending.clone()).encode();
-        self.write(&exited);
+        if self.recorder.append(&Entry::Exited(self.ending.clone()).encode()).is_err() {
+            self.recorder.drop_output();
+            self.ending.omitted_bytes += self.recorded;
+            let _ = self.recorder.append(&Entry::Exited(self.ending.clone()).encode());
+        }
         crate::failpoint::pass("guest.exited");
-    }
-
-    /// Appends to the journal. On a full disk the end will be missing, and the call is then reported as interrupted,
-    /// which is true: nobody knows its result.
-    fn write(&self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            match rustix::io::retry_on_intr(|| rustix::io::write(&self.journal, bytes)) {
-                Ok(length) => bytes = &bytes[length..],
-                Err(_) => return,
-            }
-        }
     }
 }
 

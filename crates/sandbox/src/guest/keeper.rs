@@ -19,10 +19,15 @@ use super::signals;
 use crate::journal::Stream;
 use crate::order::Sheet;
 use crate::supervisor::{Doing, Failure};
-use crate::wire::{Greeting, KeeperAsk, KeeperTell};
+use crate::wire::{KeeperAsk, KeeperTell, Versions};
 
 /// How many cancels of calls that have not come yet are remembered.
 const REMEMBERED_CANCELS: usize = 1024;
+/// How many calls may be under way, those that wait for the shell included; each holds some descriptors.
+const MOST_CALLS: usize = 128;
+/// How many pipes of ended calls are kept open for what still writes to them. Beyond that the oldest is closed, which
+/// whatever writes to it gets to know as any program does whose reader has gone.
+const MOST_DRAINS: usize = 256;
 /// How often a keeper that is to stop looks whether everything has ended.
 const STOP_TICK: Duration = Duration::from_millis(2);
 
@@ -50,6 +55,7 @@ pub(crate) struct Keeper {
 enum Wake {
     Signal,
     Connection,
+    Stranger,
     Server,
     Tool(ItemId, ToolPort),
     Shell(ShellPort),
@@ -58,7 +64,7 @@ enum Wake {
 
 impl Keeper {
     pub(crate) fn new(
-        listener: OwnedFd,
+        link: ServerLink,
         signals: OwnedFd,
         mut executor: Executor,
         shell_mark: OwnedFd,
@@ -67,7 +73,7 @@ impl Keeper {
     ) -> Result<Self, Failure> {
         executor.start().doing(|| "starting the executor".to_owned())?;
         Ok(Self {
-            link: ServerLink::new(listener),
+            link,
             signals,
             executor,
             tools: HashMap::new(),
@@ -101,6 +107,7 @@ impl Keeper {
         let input = PollFlags::IN;
         let mut sources =
             vec![(Wake::Signal, self.signals.as_fd(), input), (Wake::Connection, self.link.listener(), input)];
+        sources.extend(self.link.strangers().map(|stranger| (Wake::Stranger, stranger, input)));
         if let Some((socket, writing)) = self.link.socket() {
             sources.push((Wake::Server, socket, if writing { input | PollFlags::OUT } else { input }));
         }
@@ -140,6 +147,7 @@ impl Keeper {
                 reap();
             }
             Wake::Connection => self.link.accept(),
+            Wake::Stranger => self.link.greet(),
             Wake::Server => {
                 self.link.flush();
                 while let Some((ask, descriptors)) = self.link.hear() {
@@ -167,11 +175,12 @@ impl Keeper {
 
     fn answer(&mut self, ask: KeeperAsk, descriptors: Vec<OwnedFd>) {
         match ask {
-            KeeperAsk::Hello(_) => self.link.tell(&KeeperTell::Hello(Greeting::ours())),
+            KeeperAsk::Hello(_) => self.link.tell(&KeeperTell::Hello(Versions::of_this_process().greeting())),
             KeeperAsk::Run { call, timeout_ms, cap_bytes, watch } => {
                 // A repeated order for a call that runs brings nothing new.
                 if let (None, Ok([journal, order])) = (self.call(call), <[OwnedFd; 2]>::try_from(descriptors)) {
-                    self.run(Call::new(call, journal, timeout_ms.map(Duration::from_millis), cap_bytes, watch), order);
+                    let call = Call::new(call, journal, timeout_ms.map(Duration::from_millis), cap_bytes, watch);
+                    self.run(call, order);
                 }
             }
             KeeperAsk::Attach { call, watch } => {
@@ -192,10 +201,16 @@ impl Keeper {
 
     fn run(&mut self, mut call: Call, order: OwnedFd) {
         crate::failpoint::pass("guest.ordered");
+        // Before anything has started, so that nobody takes this sandbox for idle.
+        self.busy.store(true, Ordering::Relaxed);
         if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
             self.cancelled.retain(|id| *id != call.id);
             call.ending.cancelled = true;
             return self.finish(call, End::Signal(libc::SIGKILL));
+        }
+        if self.tools.len() + self.shell.calls() >= MOST_CALLS {
+            call.print(Stream::Err, format!("{MOST_CALLS} calls are under way in this sandbox already\n").as_bytes());
+            return self.finish(call, End::Code(126));
         }
         let mut order = File::from(order);
         match read_order(&mut order) {
@@ -243,6 +258,8 @@ impl Keeper {
         if let Some(tool) = self.tools.remove(&id) {
             let (call, pipes) = tool.into_parts();
             self.drains.extend(pipes);
+            let excess = self.drains.len().saturating_sub(MOST_DRAINS);
+            self.drains.drain(..excess);
             self.finish(call, end);
         }
     }

@@ -17,6 +17,7 @@ mod mounts;
 mod output;
 mod process;
 mod process_tree;
+mod recorder;
 mod server_link;
 mod shell;
 mod tool;

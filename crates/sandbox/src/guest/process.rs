@@ -41,7 +41,9 @@ impl ToolProcess {
         order: &OwnedFd,
         executor: &mut Executor,
     ) -> Result<Self, Box<(Call, io::Error)>> {
-        call.start();
+        if let Err(error) = call.start() {
+            return Err(Box::new((call, Call::unrecorded(&error))));
+        }
         match Self::fork(job, order, executor) {
             Ok((out, err, notices)) => {
                 crate::failpoint::pass("guest.forked");

@@ -3,28 +3,54 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 
-use crate::wire::{KeeperAsk, KeeperTell, SHORT, decode, encode, receive, send};
+use crate::wire::{Greeting, KeeperAsk, KeeperTell, SHORT, Versions, decode, encode, receive, send};
 
 /// How much output goes into one packet.
 const PROGRESS_BYTES: usize = 32 * 1024;
 
-/// The keeper's connection to its server. There is one at a time: a newer one replaces an older one, whose orders, if
-/// unread, are dropped with it. That is what orders repeated by a restarted server rely on; the order in which
-/// connections arrive at one listening socket is their epoch.
+/// How many connections may wait to greet; the oldest goes when there are more.
+const MOST_STRANGERS: usize = 8;
+
+/// How many messages a server may leave unread. One that leaves more is let go; it finds the ends of its calls in their
+/// journals.
+const MOST_UNSENT: usize = 1024;
+
+/// The keeper's connection to its server. There is one at a time: one that greets with the same epoch or a later one
+/// replaces it, and its orders, if unread, are dropped with it. That is what orders repeated by a restarted server rely on.
+/// One of an earlier epoch is turned away: it was thought dead, and others have judged its calls since. Servers of
+/// version 1 have no epoch; whichever greets last is listened to.
 #[derive(Debug)]
 pub(crate) struct ServerLink {
     listener: OwnedFd,
+    /// Those that have not greeted yet, oldest first.
+    strangers: VecDeque<OwnedFd>,
     socket: Option<OwnedFd>,
+    /// The latest that anyone has greeted with, here or at the supervisor.
+    epoch: u64,
     unsent: VecDeque<Vec<u8>>,
+    versions: Versions,
+}
+
+/// What came of listening to one that has not greeted yet.
+enum Stranger {
+    Silent,
+    Welcome(Greeting),
+    TurnedAway,
 }
 
 impl ServerLink {
-    pub(crate) fn new(listener: OwnedFd) -> Self {
-        Self { listener, socket: None, unsent: VecDeque::new() }
+    pub(crate) fn new(listener: OwnedFd, epoch: u64) -> Self {
+        let (strangers, unsent, versions) = (VecDeque::new(), VecDeque::new(), Versions::of_this_process());
+        Self { listener, strangers, socket: None, epoch, unsent, versions }
     }
 
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+
+    /// Connections that have not greeted yet.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.strangers.iter().map(AsFd::as_fd)
     }
 
     /// The connection, and whether it should be watched for room to write.
@@ -34,9 +60,47 @@ impl ServerLink {
 
     pub(crate) fn accept(&mut self) {
         while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            self.socket = Some(socket);
-            self.unsent.clear();
+            self.strangers.push_back(socket);
+            if self.strangers.len() > MOST_STRANGERS {
+                self.strangers.pop_front();
+            }
         }
+        self.greet();
+    }
+
+    /// Hears those that have not greeted yet.
+    pub(crate) fn greet(&mut self) {
+        for _ in 0..self.strangers.len() {
+            let Some(stranger) = self.strangers.pop_front() else { return };
+            match self.listen_to(&stranger) {
+                Stranger::Silent => self.strangers.push_back(stranger),
+                Stranger::TurnedAway => {}
+                Stranger::Welcome(greeting) => {
+                    self.epoch = greeting.epoch.unwrap_or(self.epoch);
+                    self.socket = Some(stranger);
+                    self.unsent.clear();
+                    self.tell(&KeeperTell::Hello(self.versions.greeting()));
+                }
+            }
+        }
+    }
+
+    fn listen_to(&self, stranger: &OwnedFd) -> Stranger {
+        let packet = match receive(stranger, SHORT, RecvFlags::DONTWAIT) {
+            Ok(Some(packet)) => packet,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Stranger::Silent,
+            Ok(None) | Err(_) => return Stranger::TurnedAway,
+        };
+        let Ok((KeeperAsk::Hello(greeting), _)) = decode(&packet.bytes) else { return Stranger::TurnedAway };
+        let answer = match (self.versions.agree(greeting), greeting.epoch) {
+            (Some(1), _) => return Stranger::Welcome(greeting),
+            (Some(_), Some(epoch)) if epoch >= self.epoch => return Stranger::Welcome(greeting),
+            (Some(_), Some(_)) => KeeperTell::Superseded { epoch: self.epoch },
+            // It finds out why.
+            (Some(_), None) | (None, _) => KeeperTell::Hello(self.versions.greeting()),
+        };
+        let _ = send(stranger, &encode(&answer), &[], SendFlags::DONTWAIT);
+        Stranger::TurnedAway
     }
 
     /// The next message and its descriptors. A server that says what isn't understood is let go.
@@ -62,6 +126,9 @@ impl ServerLink {
         if self.socket.is_some() {
             self.unsent.push_back(encode(tell));
             self.flush();
+        }
+        if self.unsent.len() > MOST_UNSENT {
+            self.socket = None;
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::executor::Executor;
 use super::keeper::Keeper;
 use super::privileges::{self, Capabilities};
+use super::server_link::ServerLink;
 use super::{mounts, seccomp, signals};
 use crate::dispatch::Ops;
 use crate::supervisor::{Detached, Doing, Failure, HOSTNAME};
@@ -22,8 +23,17 @@ pub(crate) struct Setup {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mapped: OwnedFd,
     pub(crate) outcome: OwnedFd,
+    pub(crate) inherited: Inherited,
+}
+
+/// What a keeper has from its supervisor, whatever session it is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inherited {
+    /// Where it says whether a call is running.
     pub(crate) busy: &'static AtomicBool,
     pub(crate) ops: Ops,
+    /// The latest epoch that the supervisor knows of.
+    pub(crate) epoch: u64,
 }
 
 /// Turns this fresh copy of the supervisor, PID 1 of new namespaces, into a keeper, and never returns.
@@ -79,8 +89,9 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     privileges::set_capabilities(Capabilities::KEEPER).doing(|| "dropping capabilities".to_owned())?;
     seccomp::install().doing(|| "filtering system calls".to_owned())?;
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
-    let executor = Executor::new(setup.entrances, setup.env, setup.ops);
-    Keeper::new(setup.listener, signals, executor, setup.shell_mark, setup.memory_events, setup.busy)
+    let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops);
+    let link = ServerLink::new(setup.listener, setup.inherited.epoch);
+    Keeper::new(link, signals, executor, setup.shell_mark, setup.memory_events, setup.inherited.busy)
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {

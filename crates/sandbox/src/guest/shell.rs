@@ -128,7 +128,10 @@ impl Shell {
             return Step::default();
         }
         let Some(Line { mut call, command, restart }) = self.waiting.pop_front() else { return Step::default() };
-        call.start();
+        if let Err(error) = call.start() {
+            call.print(Stream::Out, format!("can't start a command: {}\n", Call::unrecorded(&error)).as_bytes());
+            return Step { printed: None, ended: Some((call, End::Code(126))) };
+        }
         if restart {
             self.end();
         }
@@ -246,8 +249,13 @@ impl Shell {
         self.current.as_ref().map(|Current { call, .. }| (call.id, call.watched, call.printed))
     }
 
+    /// How many calls it has, running or waiting.
+    pub(crate) fn calls(&self) -> usize {
+        usize::from(self.current.is_some()) + self.waiting.len()
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
-        self.current.is_some() || !self.waiting.is_empty()
+        self.calls() > 0
     }
 
     /// Takes a call that has not been started out of the queue.

@@ -8,7 +8,7 @@ use tenure_core::id::SessionId;
 
 use super::channel::{Channel, nobody_listens};
 use super::sandbox::NativeSandbox;
-use super::supervisor_link::SupervisorLink;
+use super::supervisor_link::{ForTests, SupervisorLink};
 use super::trash::Trash;
 use super::{leftovers, probe};
 use crate::supervisor::{Config, KEEPER_SOCKET};
@@ -33,6 +33,9 @@ pub struct NativeConfig {
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
     /// `order_written`, `order_sent` and `acknowledged`.
     pub failpoint: Option<String>,
+    /// For tests: which versions of the protocol this server and a supervisor that it starts speak, as `min-max`, as a
+    /// stand-in for an earlier or later program. Has an effect only in a build with the feature `failpoints`. Default: those of this program.
+    pub versions: Option<String>,
 }
 
 impl NativeConfig {
@@ -44,6 +47,7 @@ impl NativeConfig {
             linger: Duration::from_secs(300),
             cgroups: true,
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
+            versions: None,
         }
     }
 }
@@ -63,11 +67,11 @@ const ATTEMPTS: u32 = 3;
 impl Native {
     /// A backend; nothing is started until the first sandbox is opened.
     pub fn new(config: NativeConfig) -> Self {
-        let NativeConfig { dir, executable, linger, cgroups, failpoint } = config;
+        let NativeConfig { dir, executable, linger, cgroups, failpoint, versions } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let supervisor =
-            Arc::new(SupervisorLink::new(Config { dir: dir.clone(), linger, cgroups }, executable, failpoint));
+        let config = Config { dir: dir.clone(), linger, cgroups };
+        let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
         let trash = Trash::new(&dir);
         Self { dir, supervisor, open: Mutex::default(), trash }
     }
@@ -91,7 +95,7 @@ impl Native {
             if let Some(sandbox) = self.held(session).filter(|_| !fresh) {
                 return Ok(Opened { sandbox, fresh: was_fresh, limits });
             }
-            if let Some(sandbox) = self.attach(session).await.map_err(Error::failed("connecting to a sandbox"))? {
+            if let Some(sandbox) = self.attach(session).await? {
                 let sandbox = Arc::new(sandbox);
                 self.open.lock().expect("no holder panics").insert(session, Arc::downgrade(&sandbox));
                 return Ok(Opened { sandbox, fresh: was_fresh, limits });
@@ -108,11 +112,14 @@ impl Native {
             SupervisorTell::Refused { cause, fix } => Err(Error::Refused { cause, fix }),
             SupervisorTell::Unenforceable { what, cause } => Err(Error::Unenforceable { what: what.name(), cause }),
             SupervisorTell::Failed { doing, cause } => Err(Error::Failed { doing, source: io::Error::other(cause) }),
-            SupervisorTell::Hello(_) | SupervisorTell::Ended | SupervisorTell::Alive { .. } => Err(odd_answer()),
+            SupervisorTell::Hello(_)
+            | SupervisorTell::Ended
+            | SupervisorTell::Alive { .. }
+            | SupervisorTell::Superseded { .. } => Err(odd_answer()),
         }
     }
 
-    async fn attach(&self, session: SessionId) -> io::Result<Option<NativeSandbox>> {
+    async fn attach(&self, session: SessionId) -> Result<Option<NativeSandbox>, Error> {
         let session_dir = self.session_dir(session);
         match Channel::connect(&session_dir, KEEPER_SOCKET).await {
             Ok(channel) => {
@@ -120,7 +127,7 @@ impl Native {
                 NativeSandbox::attach(session, root, session_dir, channel, supervisor).await
             }
             Err(error) if nobody_listens(&error) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(Error::failed("connecting to a sandbox")(error)),
         }
     }
 

@@ -21,6 +21,22 @@ impl JournalFile {
         Self(session_dir.join("calls").join(call.to_string()))
     }
 
+    /// The calls of a session that have one.
+    pub(crate) fn all(session_dir: &Path) -> io::Result<Vec<ItemId>> {
+        let entries = match std::fs::read_dir(session_dir.join("calls")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        // What has another name isn't ours.
+        Ok(names.collect::<io::Result<Vec<_>>>()?.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.exists()
+    }
+
     /// Takes the lock if nobody can write it any more.
     pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
         let file = self.open()?;

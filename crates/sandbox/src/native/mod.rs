@@ -2,6 +2,7 @@
 
 mod backend;
 mod channel;
+mod epoch;
 mod files;
 mod journal_file;
 mod leftovers;

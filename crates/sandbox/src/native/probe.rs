@@ -95,9 +95,11 @@ fn explain(error: &Error) -> (String, String) {
     match error {
         Error::Refused { cause, fix } => (cause.clone(), fix.clone()),
         Error::Failed { doing, source } => (format!("{doing}: {source}"), String::new()),
-        Error::Unenforceable { .. } | Error::Lost | Error::Invalid(_) | Error::Incompatible { .. } => {
-            (error.to_string(), String::new())
-        }
+        Error::Unenforceable { .. }
+        | Error::Lost
+        | Error::Invalid(_)
+        | Error::Superseded { .. }
+        | Error::Incompatible { .. } => (error.to_string(), String::new()),
     }
 }
 

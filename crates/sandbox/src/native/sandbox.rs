@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::channel::Channel;
 use super::journal_file::{JournalFile, age, begin, boot_id, read_locked, write_order};
 use super::supervisor_link::SupervisorLink;
-use crate::journal::{Verdict, judge};
+use crate::journal::{Record, Verdict, judge};
 use crate::wire::{Greeting, KeeperAsk, KeeperTell, SupervisorAsk, decode, encode};
 use crate::{BoxFuture, CallEnd, Error, LostReason, Order, Sandbox, Work};
 
@@ -33,6 +33,8 @@ struct Shared {
     /// The directory of all sandboxes.
     root: PathBuf,
     session_dir: PathBuf,
+    /// The calls that had a journal when this handle was made.
+    found: Vec<ItemId>,
     channel: Channel,
     waiting: Mutex<HashMap<ItemId, Waiting>>,
     lost: watch::Sender<Option<LostReason>>,
@@ -57,17 +59,29 @@ impl NativeSandbox {
         session_dir: PathBuf,
         channel: Channel,
         supervisor: Arc<SupervisorLink>,
-    ) -> io::Result<Option<Self>> {
-        channel.send(&encode(&KeeperAsk::Hello(Greeting::ours())), &[]).await?;
-        let Some(packet) = channel.receive().await? else { return Ok(None) };
-        let (KeeperTell::Hello(greeting), _) = decode(&packet.bytes)? else {
-            return Err(io::Error::other("the keeper did not greet"));
-        };
-        if greeting.agree().is_none() {
-            return Err(io::Error::other(format!("the keeper speaks versions {} to {}", greeting.min, greeting.max)));
+    ) -> Result<Option<Self>, Error> {
+        let failed = |error| Error::failed("connecting to a sandbox")(error);
+        let epoch = supervisor.epoch();
+        let versions = supervisor.versions();
+        let hello = KeeperAsk::Hello(Greeting { epoch, ..versions.greeting() });
+        // If it doesn't hear this, it is gone.
+        let Ok(()) = channel.send(&encode(&hello), &[]).await else { return Ok(None) };
+        let Some(packet) = channel.receive().await.map_err(failed)? else { return Ok(None) };
+        match decode(&packet.bytes).map_err(failed)?.0 {
+            KeeperTell::Hello(greeting) if versions.agree(greeting).is_some() => {}
+            KeeperTell::Hello(greeting) => {
+                let spoken = format!("the keeper speaks versions {} to {}", greeting.min, greeting.max);
+                return Err(failed(io::Error::other(spoken)));
+            }
+            KeeperTell::Superseded { epoch: by } => {
+                return Err(Error::Superseded { by, ours: epoch.unwrap_or(0) });
+            }
+            KeeperTell::Attached { .. } | KeeperTell::Ended { .. } | KeeperTell::Progress { .. } => {
+                return Err(failed(io::Error::other("the keeper did not greet")));
+            }
         }
-        let (lost, _) = watch::channel(None);
-        let shared = Arc::new(Shared { session, root, session_dir, channel, waiting: Mutex::default(), lost });
+        let (found, lost) = (JournalFile::all(&session_dir).map_err(failed)?, watch::channel(None).0);
+        let shared = Arc::new(Shared { session, root, session_dir, found, channel, waiting: Mutex::default(), lost });
         let reader = tokio::spawn(Arc::clone(&shared).read());
         Ok(Some(Self { shared, supervisor, reader }))
     }
@@ -129,6 +143,11 @@ impl Sandbox for NativeSandbox {
         })
     }
 
+    fn settle(&self, open: &[ItemId]) -> BoxFuture<'_, Result<(), Error>> {
+        let over = self.shared.found.iter().copied().filter(|call| !open.contains(call)).collect();
+        Box::pin(self.shared.settle(over))
+    }
+
     fn stop(&self, grace: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.stop(grace))
     }
@@ -178,7 +197,7 @@ impl Shared {
     fn hear(&self, tell: KeeperTell, rest: &[u8]) {
         let mut waiting = self.waiting.lock().expect("no holder panics");
         match tell {
-            KeeperTell::Hello(_) => {}
+            KeeperTell::Hello(_) | KeeperTell::Superseded { .. } => {}
             KeeperTell::Attached { call, known } => {
                 if let Some(attached) = waiting.get_mut(&call).and_then(|waiting| waiting.attached.take()) {
                     let _ = attached.send(known);
@@ -213,6 +232,21 @@ impl Shared {
         self.waiting.lock().expect("no holder panics").insert(order.call, waiting);
         let _leaving = Leaving { shared: self, call: order.call };
         self.run_alone(order, &journal).await
+    }
+
+    /// Ends and forgets calls of earlier servers. One that somebody waits for here is left alone.
+    async fn settle(&self, over: Vec<ItemId>) -> Result<(), Error> {
+        let failed = |error| Error::failed("removing the journals of calls that are over")(error);
+        for call in over.into_iter().filter(|call| self.join(*call).is_none()) {
+            let journal = JournalFile::new(&self.session_dir, call);
+            // Whoever sent an order that is still unread was dropped with it when this connection was made; so if anyone
+            // can write it, the keeper has the call.
+            if journal.is_there() && journal.try_lock().map_err(failed)?.is_none() {
+                self.channel.send(&encode(&KeeperAsk::Cancel { call }), &[]).await.map_err(|_| Error::Lost)?;
+            }
+            journal.remove().map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The end of a call that someone waits for already.
@@ -267,7 +301,7 @@ impl Shared {
                 return Ok(CallEnd::Exited(exit));
             }
             if self.lost.borrow().is_none() {
-                return Ok(CallEnd::Interrupted { reason: "its result could not be written to the disk".to_owned() });
+                return unrecorded(&journal.read().map_err(failed)?);
             }
             journal.wait_unlocked().await.map_err(failed)?;
         }
@@ -344,6 +378,16 @@ impl Waiting {
             // A receiver that is slow or gone misses it; the result has it all the same.
             let _ = progress.try_send(fresh);
         }
+    }
+}
+
+/// The end of a call that the keeper says has ended, and whose record doesn't say how.
+fn unrecorded(record: &Record) -> Result<CallEnd, Error> {
+    match record.started {
+        true => Ok(CallEnd::Interrupted { reason: "its result could not be written to the disk".to_owned() }),
+        false => Err(Error::failed("recording a call")(io::Error::other(
+            "its journal can't be written, so it was not run: is the disk full?",
+        ))),
     }
 }
 

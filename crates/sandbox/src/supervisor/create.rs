@@ -2,7 +2,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -10,8 +9,7 @@ use super::layers::Detached;
 use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
 use super::{Doing, Failure, Group, idmap};
-use crate::dispatch::Ops;
-use crate::guest::setup::{self, Setup};
+use crate::guest::setup::{self, Inherited, Setup};
 use crate::spec::Spec;
 
 /// The name of the socket on which a sandbox's keeper can be reached, in the session's directory.
@@ -34,8 +32,7 @@ pub(crate) fn create(
     session_dir: &Path,
     first_uid: u32,
     group: &mut Group,
-    busy: &'static AtomicBool,
-    ops: Ops,
+    inherited: Inherited,
 ) -> Result<i32, Failure> {
     let listener = listen_at(session_dir, KEEPER_SOCKET).doing(|| "listening for orders".to_owned())?;
     let shell_mark = File::options()
@@ -64,8 +61,7 @@ pub(crate) fn create(
             env: spec.env,
             mapped,
             outcome: say_outcome,
-            busy,
-            ops,
+            inherited,
         });
     }
     crate::failpoint::pass("supervisor.forked");

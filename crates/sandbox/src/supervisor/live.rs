@@ -11,6 +11,7 @@ use super::skeleton::Skeleton;
 use super::{Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
 use crate::guest;
+use crate::guest::setup::Inherited;
 use crate::spec::{Applied, Spec};
 
 /// The sandboxes that are alive, and what is needed to make more.
@@ -61,13 +62,13 @@ impl Sandboxes {
     }
 
     /// Makes the sandbox unless it is alive; says whether it was made, and its limits.
-    pub(crate) fn open(&mut self, spec: Spec) -> Result<(bool, Applied), Failure> {
+    pub(crate) fn open(&mut self, spec: Spec, epoch: u64) -> Result<(bool, Applied), Failure> {
         if let Some(live) = self.live.get(&spec.session) {
             return Ok((false, live.group.applied.clone()));
         }
         let session_dir = self.sessions_dir.join(spec.session.to_string());
         let is_new = make_directory(&session_dir)?;
-        let made = make_directory(&session_dir.join("calls")).and_then(|_| self.make(spec, &session_dir));
+        let made = make_directory(&session_dir.join("calls")).and_then(|_| self.make(spec, &session_dir, epoch));
         if made.is_err() && is_new {
             // A session that never had a sandbox has no files either.
             let _ = std::fs::remove_dir_all(&session_dir);
@@ -75,7 +76,7 @@ impl Sandboxes {
         made.map(|applied| (true, applied))
     }
 
-    fn make(&mut self, spec: Spec, session_dir: &Path) -> Result<Applied, Failure> {
+    fn make(&mut self, spec: Spec, session_dir: &Path, epoch: u64) -> Result<Applied, Failure> {
         let session = spec.session;
         let mut group = self.cgroups.create(session, spec.limits)?;
         crate::failpoint::pass("supervisor.grouped");
@@ -90,8 +91,10 @@ impl Sandboxes {
         self.lingering.retain(|path| !group.paths.contains(path));
         let busy = &self.busy[slot.index as usize];
         busy.store(false, Ordering::Relaxed);
+        let inherited = Inherited { busy, ops: self.ops, epoch };
         let mounts = slot.mount(session_dir, &self.skeleton.host_dirs);
-        match mounts.and_then(|mounts| create(spec, mounts, session_dir, slot.base(), &mut group, busy, self.ops)) {
+        let create = |mounts| create(spec, mounts, session_dir, slot.base(), &mut group, inherited);
+        match mounts.and_then(create) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
                 self.live.insert(session, Live { keeper, group, slot });
@@ -131,6 +134,12 @@ impl Sandboxes {
 
     pub(crate) fn kill_all(&self) {
         self.live.keys().for_each(|session| self.kill(*session));
+    }
+
+    /// Kills every sandbox in which no call runs.
+    pub(crate) fn kill_idle(&self) {
+        let idle = self.live.iter().filter(|(_, live)| !self.busy[live.slot.index as usize].load(Ordering::Relaxed));
+        idle.for_each(|(session, _)| self.kill(*session));
     }
 
     /// Collects every sandbox that has died: all its processes are gone when its keeper can be waited for.

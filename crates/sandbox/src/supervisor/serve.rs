@@ -9,11 +9,14 @@ use super::live::Sandboxes;
 use super::{Cgroups, Config, Failure, abandoned};
 use crate::dispatch::Ops;
 use crate::guest::signals;
-use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, decode, encode, receive, send};
+use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, Versions, decode, encode, receive, send};
 
 /// How often a supervisor without a server looks whether calls are still running, and one with groups that the kernel
 /// would not remove tries again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How many connections there may be; each question under way has one. Others wait to be accepted.
+const MOST_SERVERS: usize = 4_096;
 
 /// How long the server that started it may take to connect.
 const FIRST_SERVER: Duration = Duration::from_secs(10);
@@ -30,6 +33,10 @@ pub(crate) struct Supervisor {
     alone_since: Instant,
     bears: Duration,
     closing: bool,
+    /// A server of another version waits for the end of all calls.
+    draining: bool,
+    /// The latest that a server has greeted with.
+    epoch: u64,
     /// Held for the life of the process.
     _lock: OwnedFd,
 }
@@ -38,6 +45,10 @@ pub(crate) struct Supervisor {
 #[derive(Debug)]
 struct Server {
     socket: OwnedFd,
+    /// What we speak with it, once it has greeted and if there is such a version.
+    version: Option<u16>,
+    /// Of one that gives orders.
+    epoch: Option<u64>,
     /// Sandboxes whose end it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
     ending: Option<SessionId>,
     gone: bool,
@@ -75,6 +86,8 @@ impl Supervisor {
             bears: config.linger.max(FIRST_SERVER),
             alone_since: Instant::now(),
             closing: false,
+            draining: false,
+            epoch: 0,
             _lock: lock,
         })
     }
@@ -95,6 +108,9 @@ impl Supervisor {
                 }
             }
             self.sandboxes.reap();
+            if self.draining {
+                self.sandboxes.kill_idle();
+            }
             self.tell_ends();
             self.let_go();
         }
@@ -104,7 +120,8 @@ impl Supervisor {
     fn is_done(&mut self) -> bool {
         let alone_too_long =
             self.servers.is_empty() && self.alone_since.elapsed() >= self.bears && !self.sandboxes.any_busy();
-        if alone_too_long && !self.closing {
+        let is_drained = self.draining && self.sandboxes.sessions().is_empty();
+        if (alone_too_long || is_drained) && !self.closing {
             self.closing = true;
             self.sandboxes.kill_all();
         }
@@ -112,7 +129,10 @@ impl Supervisor {
     }
 
     fn wait(&self) -> Vec<Wake> {
-        let mut sources = vec![(Wake::Signal, self.signals.as_fd()), (Wake::Connection, self.listener.as_fd())];
+        let mut sources = vec![(Wake::Signal, self.signals.as_fd())];
+        if self.servers.len() < MOST_SERVERS {
+            sources.push((Wake::Connection, self.listener.as_fd()));
+        }
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
         let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
@@ -128,7 +148,7 @@ impl Supervisor {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let again = (!self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
+        let again = (self.draining || !self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
         let alone =
             self.servers.is_empty().then(|| self.bears.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
         again.into_iter().chain(alone).min()
@@ -136,12 +156,16 @@ impl Supervisor {
 
     fn accept(&mut self) {
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            self.servers.push(Server { socket, ending: None, gone: false });
+            self.servers.push(Server { socket, version: None, epoch: None, ending: None, gone: false });
         }
     }
 
     fn hear(&mut self, at: usize) {
         let server = &mut self.servers[at];
+        if server.gone {
+            // Superseded a moment ago: what it says is not heard any more.
+            return;
+        }
         let ask = match receive(&server.socket, LONG, RecvFlags::DONTWAIT) {
             Ok(Some(packet)) => decode::<SupervisorAsk>(&packet.bytes).map(|(ask, _)| ask),
             Ok(None) => {
@@ -155,41 +179,74 @@ impl Supervisor {
             server.gone = true;
             return;
         };
-        match self.answer(ask) {
+        match self.answer(at, ask) {
             Answer::Now(tell) => self.servers[at].tell(&tell),
+            Answer::LetGo(tell) => {
+                self.servers[at].tell(&tell);
+                self.servers[at].gone = true;
+            }
             Answer::WhenEnded(session) => self.servers[at].ending = Some(session),
         }
     }
 
-    fn answer(&mut self, ask: SupervisorAsk) -> Answer {
-        Answer::Now(match ask {
-            SupervisorAsk::Hello(_) => SupervisorTell::Hello(Greeting::ours()),
-            SupervisorAsk::Open { .. } if self.closing => SupervisorTell::Failed {
-                doing: "making a sandbox".to_owned(),
-                cause: "the supervisor is shutting down".to_owned(),
-            },
-            SupervisorAsk::Open { spec } => {
-                // The keeper of an earlier sandbox may have died unnoticed a moment ago.
-                self.sandboxes.reap();
-                match self.sandboxes.open(spec) {
-                    Ok((fresh, limits)) => SupervisorTell::Opened { fresh, limits },
-                    Err(failure) => failure.into(),
-                }
-            }
-            SupervisorAsk::End { session } => {
-                self.sandboxes.kill(session);
-                return Answer::WhenEnded(session);
-            }
-            SupervisorAsk::Alive => {
-                self.sandboxes.reap();
-                SupervisorTell::Alive { sessions: self.sandboxes.sessions() }
+    fn answer(&mut self, at: usize, ask: SupervisorAsk) -> Answer {
+        let failed = |cause: &str| {
+            let (doing, cause) = ("making a sandbox".to_owned(), cause.to_owned());
+            Answer::Now(SupervisorTell::Failed { doing, cause })
+        };
+        let server = &self.servers[at];
+        let may_order = match (server.version, server.epoch) {
+            (Some(1), _) | (Some(_), Some(_)) => true,
+            (Some(_), None) | (None, _) => false,
+        };
+        match ask {
+            SupervisorAsk::Hello(greeting) => self.greet(at, greeting),
+            SupervisorAsk::Drain => {
+                self.draining = true;
+                Answer::Now(SupervisorTell::Ended)
             }
             SupervisorAsk::Shutdown => {
                 self.closing = true;
                 self.sandboxes.kill_all();
-                SupervisorTell::Ended
+                Answer::Now(SupervisorTell::Ended)
             }
-        })
+            SupervisorAsk::Open { .. } | SupervisorAsk::End { .. } if !may_order => {
+                failed("a server that has not taken over the directory can't order anything")
+            }
+            SupervisorAsk::Open { .. } if self.closing || self.draining => failed("the supervisor is shutting down"),
+            SupervisorAsk::Open { spec } => {
+                // The keeper of an earlier sandbox may have died unnoticed a moment ago.
+                self.sandboxes.reap();
+                Answer::Now(match self.sandboxes.open(spec, self.epoch) {
+                    Ok((fresh, limits)) => SupervisorTell::Opened { fresh, limits },
+                    Err(failure) => failure.into(),
+                })
+            }
+            SupervisorAsk::End { session } => {
+                self.sandboxes.kill(session);
+                Answer::WhenEnded(session)
+            }
+            SupervisorAsk::Alive => {
+                self.sandboxes.reap();
+                Answer::Now(SupervisorTell::Alive { sessions: self.sandboxes.sessions() })
+            }
+        }
+    }
+
+    /// A server that gives orders replaces all of earlier epochs, and is turned away if a later one has been here.
+    fn greet(&mut self, at: usize, greeting: Greeting) -> Answer {
+        if let Some(epoch) = greeting.epoch {
+            if epoch < self.epoch {
+                return Answer::LetGo(SupervisorTell::Superseded { epoch: self.epoch });
+            }
+            self.epoch = epoch;
+            for server in &mut self.servers {
+                server.gone |= server.epoch.is_some_and(|theirs| theirs < epoch);
+            }
+        }
+        let (server, versions) = (&mut self.servers[at], Versions::of_this_process());
+        (server.version, server.epoch) = (versions.agree(greeting), greeting.epoch);
+        Answer::Now(SupervisorTell::Hello(versions.greeting()))
     }
 
     fn tell_ends(&mut self) {
@@ -217,6 +274,8 @@ impl Supervisor {
 #[derive(Debug)]
 enum Answer {
     Now(SupervisorTell),
+    /// And nothing more.
+    LetGo(SupervisorTell),
     WhenEnded(SessionId),
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Started {
     Ready,
     /// Another one keeps the directory.
     Taken,
+    /// Nothing: that is what one says that is killed before it says anything.
+    Died,
     Failed(Failure),
 }
 

@@ -6,29 +6,58 @@ use tenure_core::id::{ItemId, SessionId};
 
 use crate::spec::{Applied, Spec};
 
-/// The oldest version of these messages that this program speaks.
-pub(crate) const VERSION_MIN: u16 = 1;
-/// The newest version of these messages that this program speaks.
-pub(crate) const VERSION_MAX: u16 = 1;
+/// Which versions of these messages somebody speaks.
+///
+/// Version 2 added epochs and draining. A greeting, and [`SupervisorAsk::Drain`] and [`SupervisorAsk::Shutdown`] after it,
+/// are understood between all versions from 2 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) min: u16,
+    pub(crate) max: u16,
+}
+
+impl Versions {
+    /// Those of this program: the newest, and the one before it.
+    pub(crate) const OURS: Self = Self { min: 1, max: 2 };
+
+    /// From `min-max`.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (min, max) = text.split_once('-')?;
+        Some(Self { min: min.parse().ok()?, max: max.parse().ok()? })
+    }
+
+    /// Those of this supervisor or keeper: a test build can be told others, as a stand-in for another program.
+    pub(crate) fn of_this_process() -> Self {
+        #[cfg(feature = "failpoints")]
+        if let Some(told) = std::env::var("TENURE_SANDBOX_VERSIONS").ok().as_deref().and_then(Self::parse) {
+            return told;
+        }
+        Self::OURS
+    }
+
+    /// The greeting of one that speaks these.
+    pub(crate) fn greeting(self) -> Greeting {
+        Greeting { min: self.min, max: self.max, pid: std::process::id(), epoch: None }
+    }
+
+    /// The newest version that both sides speak.
+    pub(crate) fn agree(self, theirs: Greeting) -> Option<u16> {
+        let newest = theirs.max.min(self.max);
+        (newest >= theirs.min && newest >= self.min).then_some(newest)
+    }
+}
 
 /// The first thing either side of a connection says.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Greeting {
     pub(crate) min: u16,
     pub(crate) max: u16,
     pub(crate) pid: u32,
-}
-
-impl Greeting {
-    pub(crate) fn ours() -> Self {
-        Self { min: VERSION_MIN, max: VERSION_MAX, pid: std::process::id() }
-    }
-
-    /// The newest version that both sides speak.
-    pub(crate) fn agree(self) -> Option<u16> {
-        let newest = self.max.min(VERSION_MAX);
-        (newest >= self.min && newest >= VERSION_MIN).then_some(newest)
-    }
+    /// Of a server that gives orders: which of all that ever served this directory it is. Since version 2; one that has
+    /// none only looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
 }
 
 /// What a server asks of the supervisor.
@@ -44,18 +73,38 @@ pub(crate) enum SupervisorAsk {
     },
     Alive,
     Shutdown,
+    /// End each sandbox as soon as no call runs in it, make no more, then end. Since version 2.
+    Drain,
 }
 
 /// What the supervisor answers, in the order in which it was asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SupervisorTell {
     Hello(Greeting),
-    Opened { fresh: bool, limits: Applied },
-    Refused { cause: String, fix: String },
-    Unenforceable { what: Control, cause: String },
-    Failed { doing: String, cause: String },
+    Opened {
+        fresh: bool,
+        limits: Applied,
+    },
+    Refused {
+        cause: String,
+        fix: String,
+    },
+    Unenforceable {
+        what: Control,
+        cause: String,
+    },
+    Failed {
+        doing: String,
+        cause: String,
+    },
     Ended,
-    Alive { sessions: Vec<SessionId> },
+    Alive {
+        sessions: Vec<SessionId>,
+    },
+    /// A server of this later epoch has taken over. Since version 2.
+    Superseded {
+        epoch: u64,
+    },
 }
 
 /// A cgroup controller we use.
@@ -113,6 +162,10 @@ pub(crate) enum KeeperTell {
     Ended {
         call: ItemId,
     },
+    /// A server of this later epoch has taken over. Since version 2.
+    Superseded {
+        epoch: u64,
+    },
     /// Followed by output bytes; `from` is how many came before them on all streams.
     Progress {
         call: ItemId,
@@ -133,4 +186,56 @@ pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> io::Result<(T, &[u8]
         packet.iter().position(|byte| *byte == b'\n').ok_or_else(|| io::Error::other("a packet has no message"))?;
     let message = serde_json::from_slice(&packet[..end])?;
     Ok((message, &packet[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::{KeeperAsk, KeeperTell, SupervisorAsk, SupervisorTell, Versions, decode, encode};
+
+    /// What each version says, as it was stored when that was the newest. A line that has to change here means a new
+    /// version.
+    const STORED: [(u16, &str); 2] =
+        [(1, include_str!("../../tests/golden/packets-1")), (2, include_str!("../../tests/golden/packets-2"))];
+
+    #[test]
+    fn packets_of_every_spoken_version_are_read_and_said_as_they_were() {
+        for (version, stored) in STORED {
+            assert!((Versions::OURS.min..=Versions::OURS.max).contains(&version));
+            for line in stored.lines() {
+                let (kind, packet) = line.split_once(' ').expect("a kind and a packet");
+                let said = match kind {
+                    "supervisor<" => again::<SupervisorAsk>(packet),
+                    "supervisor>" => again::<SupervisorTell>(packet),
+                    "keeper<" => again::<KeeperAsk>(packet),
+                    "keeper>" => again::<KeeperTell>(packet),
+                    other => panic!("no such kind: {other}"),
+                };
+                assert_eq!(said, format!("{packet}\n"), "version {version}");
+            }
+        }
+    }
+
+    fn again<T: Serialize + DeserializeOwned>(packet: &str) -> String {
+        let packet = format!("{packet}\n");
+        let (message, rest) = decode::<T>(packet.as_bytes()).unwrap_or_else(|error| panic!("{packet}{error}"));
+        assert!(rest.is_empty());
+        String::from_utf8(encode(&message)).expect("text")
+    }
+
+    #[test]
+    fn the_newest_version_that_both_speak_is_spoken() {
+        let agree = |ours: (u16, u16), theirs: (u16, u16)| {
+            let versions = |(min, max)| Versions { min, max };
+            versions(ours).agree(versions(theirs).greeting())
+        };
+        assert_eq!(agree((1, 2), (1, 2)), Some(2));
+        assert_eq!(agree((1, 2), (1, 1)), Some(1));
+        assert_eq!(agree((1, 1), (1, 2)), Some(1));
+        assert_eq!(agree((1, 2), (2, 3)), Some(2));
+        assert_eq!(agree((1, 2), (3, 4)), None);
+        assert_eq!(agree((3, 4), (1, 2)), None);
+    }
 }

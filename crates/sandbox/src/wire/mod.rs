@@ -4,6 +4,6 @@ mod message;
 mod packet;
 
 pub(crate) use message::{
-    Control, Greeting, KeeperAsk, KeeperTell, SupervisorAsk, SupervisorTell, VERSION_MAX, VERSION_MIN, decode, encode,
+    Control, Greeting, KeeperAsk, KeeperTell, SupervisorAsk, SupervisorTell, Versions, decode, encode,
 };
 pub(crate) use packet::{LONG, Packet, SHORT, receive, send};

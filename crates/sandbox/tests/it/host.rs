@@ -67,6 +67,23 @@ pub(crate) async fn left_of(backend: &Arc<dyn Backend>, dir: &std::path::Path) -
 }
 
 impl Host {
+    /// How a further backend on the same directory is set up.
+    pub(crate) fn config(&self) -> NativeConfig {
+        config(self.dir.path(), |_| {})
+    }
+
+    /// Lets go of the backend: no server is there.
+    pub(crate) fn alone(&mut self) {
+        let nowhere = self.dir.path().join("nowhere");
+        self.backend = Arc::new(Native::new(NativeConfig::new(nowhere)));
+    }
+
+    /// The executor of the first keeper.
+    pub(crate) fn executor(&self) -> i32 {
+        let keeper = self.keepers()[0];
+        self.family().into_iter().find(|(_, parent)| *parent == keeper).expect("an executor").0
+    }
+
     /// The supervisor of this host.
     pub(crate) fn supervisor(&self) -> i32 {
         let family = self.family();
@@ -84,6 +101,12 @@ impl Host {
     pub(crate) fn lines_of(&self, session: SessionId, name: &str) -> usize {
         let file = self.dir.path().join(format!("sessions/{session}/layer/root/workspace")).join(name);
         std::fs::read_to_string(file).unwrap_or_default().lines().count()
+    }
+
+    /// A number that no other host has.
+    pub(crate) fn number(&self) -> u64 {
+        let digits = self.group_name();
+        u64::from_str_radix(&digits[digits.len() - 8..], 16).expect("its last digits") + 100_000
     }
 
     /// The name that this host's cgroups and processes have from its directory.
@@ -135,6 +158,16 @@ pub(crate) fn kill(pid: i32) {
 pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).expect("a process");
     rustix::process::kill_process(pid, signal).expect("signalled");
+}
+
+/// Resolves when a process that is no child of this one has ended.
+pub(crate) fn wait_for_end(pid: i32) -> tokio::task::JoinHandle<()> {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
+    tokio::task::spawn_blocking(move || {
+        let mut polled = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).expect("it ends");
+    })
 }
 
 fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> NativeConfig {

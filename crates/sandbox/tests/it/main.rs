@@ -6,6 +6,8 @@ mod escape;
 mod files;
 mod host;
 mod limits;
+mod record;
 mod refusal;
+mod servers;
 mod shell;
 mod tree;

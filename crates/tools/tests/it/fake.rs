@@ -135,6 +135,10 @@ impl Sandbox for Fake {
         Box::pin(async { Ok(()) })
     }
 
+    fn settle(&self, _open: &[ItemId]) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn stop(&self, _grace: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Ok(()) })
     }
