@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fact::{Fact, StoredFact};
 use crate::id::{ItemId, SessionId, ThreadId, TurnId};
-use crate::model::{Part, TokenUsage};
+use crate::model::TokenUsage;
 use crate::phase::{Fold, Phase};
 use crate::session::{
     Absent, Activity, CallProgress, Definition, Input, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,

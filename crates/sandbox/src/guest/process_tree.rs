@@ -5,6 +5,7 @@
 //! would be the other way; entering one costs milliseconds on version 1, and its kill switch exists on version 2 only.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -66,6 +67,11 @@ fn parse(stat: &str) -> Option<(i32, u64)> {
 /// can do meanwhile.
 const ROUNDS: usize = 256;
 
+/// How often to look whether what was killed is gone. A signal that is sent has not been taken yet, least of all on a busy
+/// machine; a call that is said to have ended should have.
+const GONE_ROUNDS: usize = 100;
+const GONE_AGAIN: Duration = Duration::from_millis(1);
+
 /// Kills everything below these roots, the roots themselves not, and nothing that is or is below one of `spared`.
 ///
 /// First all are stopped, until no running one is found, so that none can start another unseen; then all are killed.
@@ -85,6 +91,13 @@ pub(crate) fn kill_below(roots: &[i32], spared: &HashSet<Process>) {
         fresh.iter().for_each(|process| signal(process.pid, Signal::STOP));
     }
     stopped.iter().for_each(|process| signal(process.pid, Signal::KILL));
+    for _ in 0..GONE_ROUNDS {
+        let snapshot = Snapshot::take();
+        if !snapshot.0.values().flatten().any(|process| stopped.contains(process)) {
+            break;
+        }
+        std::thread::sleep(GONE_AGAIN);
+    }
     roots.iter().for_each(|root| signal(*root, Signal::CONT));
 }
 

@@ -11,8 +11,7 @@ use crate::host::{Host, call, exec, run, session, shell, text};
 const DAEMONS: &str = "for i in 1 2 3; do (setsid sh -c 'echo $$ >> /tmp/pids; exec sleep 1000' &) ; done; \
                        while [ \"$(wc -l < /tmp/pids 2>/dev/null)\" != 3 ]; do sleep 0.01; done; : > /tmp/ready; sleep 1000";
 
-const SURVIVORS: &str =
-    "for p in $(cat /tmp/pids); do kill -0 $p 2>/dev/null && echo alive; done; rm -f /tmp/pids /tmp/ready; true";
+const SURVIVORS: &str = "for p in $(cat /tmp/pids); do grep -qs '^State:.[^ZX]' /proc/$p/status && echo alive; done; rm -f /tmp/pids /tmp/ready; true";
 
 async fn ready(sandbox: &Arc<dyn Sandbox>, n: u128) {
     run(sandbox, n, exec(&["sh", "-c", "while [ ! -e /tmp/ready ]; do sleep 0.01; done"])).await;
