@@ -13,3 +13,4 @@ pub(crate) use error::ApiError;
 pub(crate) use events::{Event, EventStream};
 pub(crate) use resources::{Agent, CliStatus, Session, agent, session_id};
 pub(crate) use target::Target;
+pub(crate) use tls::client_config as tls_config;

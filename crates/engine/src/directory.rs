@@ -9,6 +9,7 @@ use tenure_core::fact::StoredFact;
 use tenure_core::id::{SandboxId, SessionId, TenantId};
 use tenure_core::state::State;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::Span;
 
 use crate::engine::Shared;
 use crate::error::Error;
@@ -30,9 +31,11 @@ pub(crate) enum Mail {
         command: Command,
         keyed: Option<Keyed>,
         reply: oneshot::Sender<Result<Executed, Error>>,
+        /// What it came of, for traces.
+        from: Span,
     },
-    /// The outcome of an effect, or the time; there is nobody to answer.
-    Outcome(Command),
+    /// The outcome of an effect, or the time, and what it came of; there is nobody to answer.
+    Outcome(Command, Span),
     /// The server has started again, and this session's turn has come: decide what is lost, and take up what isn't.
     Recover { sandbox_alive: bool, ended_cleanly: bool, turn: OwnedSemaphorePermit },
     /// Somebody deletes the session: it goes if it may, and its owner with it.
@@ -65,13 +68,13 @@ impl Directory {
         keyed: Option<Keyed>,
     ) -> Result<Executed, Error> {
         let (reply, answer) = oneshot::channel();
-        self.post(session, Mail::Request { tenant, command: command.into(), keyed, reply })?;
+        self.post(session, Mail::Request { tenant, command: command.into(), keyed, reply, from: Span::current() })?;
         answer.await.map_err(|_| Error::broken_off(session))?
     }
 
     /// Brings a session the outcome of an effect.
     pub(crate) fn bring(&self, session: SessionId, command: impl Into<Command>) {
-        let mail = Box::new(Mail::Outcome(command.into()));
+        let mail = Box::new(Mail::Outcome(command.into(), Span::current()));
         if let Err(refused) = self.try_post(session, mail) {
             // The mailbox is full of people's requests: outcomes wait for room instead of being lost.
             let directory = self.clone();

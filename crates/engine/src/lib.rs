@@ -32,6 +32,7 @@ mod places;
 mod recovery;
 mod sandboxes;
 mod timers;
+mod traced;
 
 pub use agents::{AgentChange, Agents, ModelChange, NewAgent};
 pub use check::Replayer;

@@ -15,6 +15,7 @@ use tenure_core::time::Timestamp;
 use tenure_store::{Append, AppendError, FeedKind};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::directory::Mail;
@@ -22,6 +23,7 @@ use crate::engine::Shared;
 use crate::error::Error;
 use crate::failpoint;
 use crate::live::Channel;
+use crate::traced;
 use crate::view::{Done, Keyed, SessionView};
 
 mod call;
@@ -51,6 +53,8 @@ pub(crate) struct Owner<'m> {
     attempts: HashMap<AttemptId, InFlight>,
     calls: HashMap<ItemId, call::Running>,
     ending: Vec<tokio::task::JoinHandle<()>>,
+    /// For traces.
+    turn: traced::Turn,
 }
 
 /// Whether the owner goes on.
@@ -75,7 +79,8 @@ impl<'m> Owner<'m> {
         state.definition = shared.definitions.share(state.definition);
         let channel = shared.channels.of(state.session);
         let (attempts, calls) = (HashMap::new(), HashMap::new());
-        Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending: Vec::new() }
+        let (ending, turn) = (Vec::new(), traced::Turn::none());
+        Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending, turn }
     }
 
     async fn run(&mut self) {
@@ -103,15 +108,23 @@ impl<'m> Owner<'m> {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
                 Next::GoOn
             }
-            Mail::Request { command, keyed, reply, .. } => {
-                let answer = self.request(command, keyed).await;
+            Mail::Request { command, keyed, reply, from, .. } => {
+                let span = traced::command(&from, self.state.session, &command);
+                drop(from);
+                let answer = self.request(command, keyed).instrument(span).await;
                 let gone = matches!(answer, Err(Error::NotFound { .. }));
                 let _ = reply.send(answer);
                 if gone { Next::LetGo } else { Next::GoOn }
             }
-            Mail::Outcome(command) => self.take_outcome(command).await,
+            Mail::Outcome(command, from) => {
+                let from = self.turn.cause(&command, from);
+                let span = traced::command(&from, self.state.session, &command);
+                drop(from);
+                self.take_outcome(command).instrument(span).await
+            }
             Mail::Recover { sandbox_alive, ended_cleanly, turn: _turn } => {
-                self.recover(sandbox_alive, ended_cleanly).await
+                let span = traced::recovery(self.state.session);
+                self.recover(sandbox_alive, ended_cleanly).instrument(span).await
             }
             Mail::Delete { tenant, reply } if !self.belongs_to(tenant) => {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
@@ -250,7 +263,7 @@ impl<'m> Owner<'m> {
                 keyed.record(next.definition.tenant, &done, now)
             });
             let append = self.append(&facts, &next, &view, answer);
-            match self.shared.store.append(append).await {
+            match self.shared.store.append(append).instrument(traced::append(facts.len())).await {
                 Ok(()) => {
                     self.shared.timers.note(view.summary.wake_at);
                     let waited = self.waits_for_room();
@@ -320,6 +333,7 @@ impl<'m> Owner<'m> {
 
     /// Starts everything on the list. Nothing here waits.
     fn carry_out(&mut self, wanted: Vec<Effect>, origin: Origin) {
+        self.turn.follow(&self.state);
         // While the engine ends, what is asked for stays outstanding.
         let wanted = if self.shared.draining.is_cancelled() { Vec::new() } else { wanted };
         for effect in wanted {

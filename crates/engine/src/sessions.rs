@@ -15,6 +15,7 @@ use tenure_core::session::{Definition, Input, Keep, Lifetimes, Metadata, Outcome
 use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::agents::ModelChange;
 use crate::cursor::Cursor;
@@ -146,7 +147,7 @@ impl Sessions {
             feed: vec![FeedKind::Created, FeedKind::PhaseChanged { phase: state.phase() }],
             answer,
         };
-        self.shared.store.append(append).await?;
+        self.shared.store.append(append).instrument(crate::traced::append(facts.len())).await?;
         self.shared.timers.note(view.summary.wake_at);
         metrics::counter!("tenure_sessions_created_total").increment(1);
         if facts.len() > 1 {

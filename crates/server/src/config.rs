@@ -18,9 +18,14 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// How long a client may leave what it is sent unread until its connection is cut. Default 30 s.
     pub reader_timeout: Duration,
+    /// Takes a request's span and what its client sent as `traceparent` (W3C Trace Context), where requests are traced.
+    pub adopt_trace: Option<AdoptTrace>,
     /// After how much silence an event stream says that it is alive. Default 15 s.
     pub keep_alive: Duration,
 }
+
+/// Makes a client's trace the parent of a request's span.
+pub type AdoptTrace = fn(&tracing::Span, &str);
 
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -31,6 +36,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
             reader_timeout: Duration::from_secs(30),
+            adopt_trace: None,
             keep_alive: Duration::from_secs(15),
         }
     }

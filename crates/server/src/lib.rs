@@ -24,6 +24,6 @@ mod problem;
 mod request;
 
 pub use app::router;
-pub use config::ServerConfig;
+pub use config::{AdoptTrace, ServerConfig};
 pub use routes::{RouteInfo, route_list};
 pub use serve::{ServeError, serve};

@@ -3,7 +3,7 @@
 
 use rustls::{ClientConfig, RootCertStore};
 
-pub(super) fn client_config(is_used: bool) -> ClientConfig {
+pub(crate) fn client_config(is_used: bool) -> ClientConfig {
     tenure_models::install_tls();
     let mut roots = RootCertStore::empty();
     if is_used {

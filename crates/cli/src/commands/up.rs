@@ -7,6 +7,7 @@ mod logs;
 mod model_servers;
 mod panics;
 mod signals;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use rustix::fs::Mode;
 use tenure_engine::{Clock, Config, Engine, Parts};
 use tenure_models::Models;
 use tenure_sandbox::{Native, NativeConfig};
-use tenure_server::ServerConfig;
+use tenure_server::{AdoptTrace, ServerConfig};
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tenure_tools::ToolLimits;
 use tokio::net::TcpListener;
 
+use self::telemetry::Telemetry;
 use crate::cli::Shared;
 use crate::failure::{Exit, advised};
 use crate::local::DataDir;
@@ -50,12 +52,17 @@ impl Up {
         dir.create()?;
         dir.check_room()?;
         let settings = Settings::load(&self.settings, dir.path())?;
-        logs::begin(&settings)?;
-        panics::log();
-        let lease = dir.take_lease()?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
+        let telemetry = settings.otlp_endpoint.as_deref().map(|endpoint| Telemetry::to(endpoint, runtime.handle()));
+        let telemetry = telemetry.transpose()?;
+        logs::begin(&settings, telemetry.as_ref())?;
+        panics::log();
+        let lease = dir.take_lease()?;
         let served = runtime.block_on(serve(&dir, &settings, self.background, shared.json));
+        if let Some(telemetry) = telemetry {
+            telemetry.end();
+        }
         // What is left of the runtime may hold files open; the directory is free when it is gone.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         drop(lease);
@@ -93,6 +100,7 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
         shutdown_grace: settings.shutdown_grace,
         reader_timeout: settings.reader_timeout.0,
         keep_alive: settings.keep_alive.0,
+        adopt_trace: settings.otlp_endpoint.as_ref().map(|_| Telemetry::adopt as AdoptTrace),
         ..ServerConfig::default()
     };
     let served = tenure_server::serve(listener, engine.clone(), server, signals.stop).await;

@@ -118,10 +118,12 @@ settings! {
     tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.
     tool_timeout_max: Duration = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
-    /// What is logged: a level, or a list such as warn,tenure_engine=debug.
+    /// What is logged: a level, or a list such as warn,tenure_engine=debug. Never what people or models say, nor a key; libraries below info not at all.
     log: String = "info", All "log", ["TENURE_LOG"], "log.filter";
     /// How it is logged, on standard error.
     log_format: LogFormat = "text", All "log-format", ["TENURE_LOG_FORMAT"], "log.format";
+    /// The collector that takes traces, by OTLP over HTTP; /v1/traces below this URL. Without it nothing is traced. OTEL_EXPORTER_OTLP_HEADERS and OTEL_BSP_… hold too.
+    otlp_endpoint: Option<String> = "", All "otlp-endpoint", ["TENURE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "otlp.endpoint";
     /// Where everything is kept. Default: $XDG_DATA_HOME/tenure, else ~/.local/share/tenure.
     data_dir: Option<String> = "", FlagAndEnvironment "data-dir", ["TENURE_DATA_DIR"], "";
     /// A root key the server accepts besides the one in root.key; what the command line sends.

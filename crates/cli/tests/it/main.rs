@@ -2,6 +2,7 @@
 //! and by its exit codes.
 
 mod home;
+mod http;
 
 mod backup;
 mod doctor;
@@ -10,6 +11,8 @@ mod keys;
 mod lifecycle;
 mod models;
 mod run;
+mod secrets;
 mod server;
 mod sessions;
 mod starting;
+mod telemetry;

@@ -15,6 +15,7 @@ use tenure_tools::{ToolContent, ToolCtx, ToolError, ToolResult};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Origin, Owner};
 use crate::engine::Shared;
@@ -49,11 +50,13 @@ impl Owner<'_> {
             obsolete: obsolete.clone(),
         };
         let ending = std::mem::take(&mut self.ending);
-        let task = tokio::spawn(async move {
+        let span = self.turn.call(&self.state, &run.open);
+        let ran = async move {
             let over = futures_util::future::join_all(ending);
             let _ = tokio::time::timeout(CANCELLED_ARE_OVER, over).await;
             run.run().await;
-        });
+        };
+        let task = tokio::spawn(ran.instrument(span));
         self.calls.insert(call, Running { cancel, obsolete, task });
     }
 

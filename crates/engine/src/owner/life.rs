@@ -1,7 +1,6 @@
 //! The life of an owner: it wakes, serves, and sleeps. A mistake of ours in between ends that life alone: the session is
 //! read anew and taken up as after a crash, and nothing else notices.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tenure_core::id::SessionId;
 use tenure_core::state::State;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{Origin, Owner, is_about_room, load};
 use crate::backoff::Backoff;
@@ -27,8 +27,8 @@ type Mailbox = mpsc::Receiver<Box<Mail>>;
 enum Begin {
     /// With what the store has.
     Asleep,
-    /// With a session that was just created, and what its first facts ask for.
-    Created(Box<(State, Vec<Effect>)>),
+    /// With a session that was just created, what its first facts ask for, and what it came of.
+    Created(Box<(State, Vec<Effect>, Span)>),
     /// With what the store has, after the life before broke off.
     BrokenOff,
 }
@@ -48,7 +48,7 @@ pub(crate) async fn wake(shared: Arc<Shared>, session: SessionId, mailbox: Mailb
 pub(crate) fn adopt(shared: Arc<Shared>, state: State, facts: &[StoredFact], mailbox: Mailbox) {
     let wanted: Vec<Effect> = facts.iter().flat_map(|stored| effects(&state, &stored.fact)).collect();
     let (runtime, session) = (shared.runtime.clone(), state.session);
-    runtime.spawn(live_on(shared, session, mailbox, Begin::Created(Box::new((state, wanted)))));
+    runtime.spawn(live_on(shared, session, mailbox, Begin::Created(Box::new((state, wanted, Span::current())))));
 }
 
 async fn live_on(shared: Arc<Shared>, session: SessionId, mut mailbox: Mailbox, mut begin: Begin) {
@@ -59,11 +59,10 @@ async fn live_on(shared: Arc<Shared>, session: SessionId, mut mailbox: Mailbox, 
         match AssertUnwindSafe(life).catch_unwind().await {
             Ok(End::Asleep) => return,
             Ok(End::BrokenOff) => {}
-            Err(panic) => {
+            Err(_panic) => {
                 broken_off += 1;
                 if broken_off == 1 {
-                    let mistake = message(&*panic);
-                    tracing::error!(%session, mistake, "an owner broke off by a mistake of ours; the session is taken up again");
+                    tracing::error!(%session, "an owner broke off by a mistake of ours; the session is taken up again");
                 }
             }
         }
@@ -76,12 +75,13 @@ async fn live_on(shared: Arc<Shared>, session: SessionId, mut mailbox: Mailbox, 
 }
 
 async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, begin: Begin) -> End {
-    let mut wanted = Vec::new();
+    let (mut wanted, mut from) = (Vec::new(), Span::none());
     let broke_off = matches!(begin, Begin::BrokenOff);
     let loaded = match begin {
         Begin::Created(created) => {
-            wanted = created.1;
-            Ok(Some((created.0, 0)))
+            let (state, asked, span) = *created;
+            (wanted, from) = (asked, span);
+            Ok(Some((state, 0)))
         }
         Begin::Asleep | Begin::BrokenOff => Box::pin(load::load(&*shared.store, session)).await,
     };
@@ -107,7 +107,8 @@ async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, b
         }
     };
     let mut owner = Owner::new(shared.clone(), state, saved_seq, mailbox);
-    owner.carry_out(wanted, Origin::Now);
+    from.in_scope(|| owner.carry_out(wanted, Origin::Now));
+    drop(from);
     if broke_off {
         let alive = Box::pin(is_alive(shared, session)).await;
         let _ = Box::pin(owner.recover(alive, false)).await;
@@ -133,14 +134,9 @@ pub(super) fn turn_away(shared: &Arc<Shared>, session: SessionId, mail: Mail, er
     match mail {
         Mail::Request { reply, .. } => drop(reply.send(Err(error))),
         Mail::Delete { reply, .. } => drop(reply.send(Err(error))),
-        Mail::Outcome(command) if is_about_room(&command) => shared.sandboxes.give_up(&shared.directory, session),
-        Mail::Outcome(Command::Tick(_)) => {}
-        Mail::Outcome(_) | Mail::Recover { .. } => return true,
+        Mail::Outcome(command, _) if is_about_room(&command) => shared.sandboxes.give_up(&shared.directory, session),
+        Mail::Outcome(Command::Tick(_), _) => {}
+        Mail::Outcome(..) | Mail::Recover { .. } => return true,
     }
     false
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("no message")
 }

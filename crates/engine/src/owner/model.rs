@@ -9,6 +9,7 @@ use tenure_core::context::{assemble, attachments};
 use tenure_core::id::{AttemptId, ItemId};
 use tenure_core::model::{Failure, FailureKind, Reply, Request};
 use tenure_models::Event;
+use tracing::Instrument as _;
 
 use super::{InFlight, Owner};
 use crate::engine::Shared;
@@ -26,14 +27,15 @@ impl Owner<'_> {
         let directory = self.shared.directory.clone();
         let place = self.shared.places.ask(self.state.definition.tenant, self.shared.clock.now());
         let draining = self.shared.draining.clone();
-        let task = self.shared.requests.spawn(async move {
+        let asked = async move {
             // What still waits when the engine ends is left to the next start.
             let Some(Some(_place)) = draining.run_until_cancelled(place).await else { return };
             metrics::counter!("tenure_model_requests_total").increment(1);
             let outcome = AssertUnwindSafe(asking.ask(request)).catch_unwind().await;
             let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
             directory.bring(session, command);
-        });
+        };
+        let task = self.shared.requests.spawn(asked.instrument(self.turn.attempt(&self.state, attempt)));
         self.attempts.insert(attempt, InFlight(task.abort_handle()));
     }
 
@@ -66,7 +68,8 @@ impl Asking {
                 Ok(Event::ThinkingDelta { index, text }) => self.preview(index, PreviewPart::Thinking, &text),
                 Ok(Event::Finished(reply)) => return self.finished(reply),
                 Err(failure) => {
-                    tracing::warn!(attempt = ?self.attempt, kind = ?failure.kind, message = failure.message, "model request failed");
+                    // Its words are on the session's log; here they might be what was said to the model.
+                    tracing::warn!(attempt = %self.attempt, kind = ?failure.kind, "model request failed");
                     metrics::counter!("tenure_model_failures_total").increment(1);
                     return FailAttempt { attempt: self.attempt, failure }.into();
                 }

@@ -42,8 +42,19 @@ pub(crate) async fn finish(State(app): State<App>, mut request: Request, next: N
     let route = route.unwrap_or_else(|| "other".to_owned());
     request.extensions_mut().insert(id.clone());
 
-    let span = tracing::info_span!("request", id = id.as_str());
-    let mut response = next.run(request).instrument(span).await;
+    let span = tracing::info_span!(
+        target: "tenure::trace",
+        "request",
+        id = id.as_str(),
+        %method,
+        route,
+        status = tracing::field::Empty
+    );
+    if let (Some(adopt), Some(parent)) = (app.config.adopt_trace, request.headers().get("traceparent")) {
+        parent.to_str().into_iter().for_each(|parent| adopt(&span, parent));
+    }
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.record("status", response.status().as_u16());
     let caller = response.extensions_mut().remove::<Caller>();
     if let Some(answer) = response.extensions_mut().remove::<Unmarked>() {
         answer.mark_as_given(&app.engine);
