@@ -84,7 +84,7 @@ impl Directory {
 
     /// Tells a session that something of it is due. One that has too much mail is told again soon anyway.
     pub(crate) fn remind(&self, session: SessionId) {
-        let _ = self.post(session, Mail::Outcome(Tick {}.into()));
+        let _ = self.post(session, Mail::Outcome(Tick {}.into(), Span::none()));
     }
 
     /// Tells a session what became of its sandbox.
