@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::facts::{CachedState, FactQuery, FactStore, Tail};
 use crate::formats::encode;
 use crate::idempotency::IdempotencyRecord;
+use crate::page::TimeRange;
 use crate::resources::ResourceError;
 use crate::tails::{LOG_PAGE, ReadLog};
 
@@ -65,9 +66,10 @@ impl FactStore for SqliteStore {
         let blobs = Arc::clone(&self.blobs);
         Box::pin(self.read(move |db| {
             let Some(key) = key_of(db, query.session)? else { return Ok(Vec::new()) };
+            let (after, before) = places(db, key, &query)?;
             let mut conditions = String::from("session = ? AND seq > ?");
-            let mut values = vec![Value::Integer(key), integer(query.after)];
-            if let Some(before) = query.before {
+            let mut values = vec![Value::Integer(key), integer(after)];
+            if let Some(before) = before {
                 conditions.push_str(" AND seq < ?");
                 values.push(integer(before));
             }
@@ -250,6 +252,41 @@ pub(super) fn key_of(db: &Connection, session: SessionId) -> Result<Option<i64>,
     let operation = "finding a session";
     let mut find = db.prepare_cached("SELECT key FROM sessions WHERE id = ?1").during(operation)?;
     find.query_row([blob(session.bits())], |row| row.get(0)).optional().during(operation)
+}
+
+/// Where a query lies in its log: after which place, and before which, if it has such a bound. Times don't decrease along a
+/// log, so that those asked for are found by halving instead of by reading everything before them.
+fn places(db: &Connection, key: i64, query: &FactQuery) -> Result<(u64, Option<u64>), Error> {
+    let FactQuery { mut after, mut before, at: TimeRange { gt, gte, lt, lte }, .. } = *query;
+    let operation = "looking for a time in a log";
+    let mut at = db.prepare_cached("SELECT at FROM facts WHERE session = ?1 AND seq = ?2").during(operation)?;
+    // How many facts come before the first of which this holds.
+    let mut before_first = |holds: &dyn Fn(Timestamp) -> bool| {
+        let end: u64 = db
+            .prepare_cached("SELECT seq FROM sessions WHERE key = ?1")
+            .and_then(|mut end| end.query_row([key], |row| row.get(0)))
+            .during(operation)?;
+        let (mut low, mut high) = (0, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let time = at.query_row(params![key, integer(middle + 1)], |row| row.get(0)).during(operation)?;
+            if holds(Timestamp::from_micros(time)) { high = middle } else { low = middle + 1 }
+        }
+        Ok::<u64, Error>(low)
+    };
+    if let Some(gt) = gt {
+        after = after.max(before_first(&|at| at > gt)?);
+    }
+    if let Some(gte) = gte {
+        after = after.max(before_first(&|at| at >= gte)?);
+    }
+    if let Some(lt) = lt {
+        before = Some(before_first(&|at| at >= lt)?.saturating_add(1).min(before.unwrap_or(u64::MAX)));
+    }
+    if let Some(lte) = lte {
+        before = Some(before_first(&|at| at > lte)?.saturating_add(1).min(before.unwrap_or(u64::MAX)));
+    }
+    Ok((after, before))
 }
 
 /// A place or a limit as SQLite takes it; what is too big for it is as good as its biggest.

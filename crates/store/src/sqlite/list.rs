@@ -17,7 +17,9 @@ pub(super) struct List {
     pub(super) select: String,
     /// The table whose columns order the list, with a dot after it, or nothing.
     pub(super) table: &'static str,
-    /// Conditions with question marks.
+    /// When what is listed was created.
+    pub(super) created: TimeRange,
+    /// Further conditions with question marks.
     pub(super) conditions: String,
     /// What they stand for.
     pub(super) values: Vec<Value>,
@@ -102,6 +104,14 @@ impl List {
         let Self { select, table, conditions, .. } = self;
         let mut sql = format!("{select} WHERE {conditions}");
         let mut values = self.values.clone();
+        // The position is the nearer bound on its side. SQLite takes either, and with the other passes over everything
+        // between the two; a plus keeps it from that.
+        let TimeRange { gt, gte, lt, lte } = self.created;
+        let (from, to) = (TimeRange { gt, gte, lt: None, lte: None }, TimeRange { gt: None, gte: None, lt, lte });
+        for (range, toward) in [(from, Order::OldestFirst), (to, Order::NewestFirst)] {
+            let plus = if bound.is_some() && order == toward { "+" } else { "" };
+            range_conditions(&format!("{plus}{table}created_at"), range, &mut sql, &mut values);
+        }
         let direction = sql_order(order);
         let beyond = match order {
             Order::OldestFirst => '>',

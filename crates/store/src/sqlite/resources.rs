@@ -9,7 +9,7 @@ use tenure_core::time::Timestamp;
 
 use super::append::blob;
 use super::facts::{check_answer, integer, keep_answer};
-use super::list::{self, List, range_conditions};
+use super::list::{self, List};
 use super::{During as _, SqliteStore, database};
 use crate::error::Error;
 use crate::formats::{Stored, encode};
@@ -313,12 +313,11 @@ fn versions(
 
 fn list_of(query: &ResourceQuery, select: &str, table: &'static str) -> List {
     let mut conditions = format!("{table}tenant = ?");
-    let mut values = vec![Value::Blob(blob(query.tenant.bits()).to_vec())];
+    let values = vec![Value::Blob(blob(query.tenant.bits()).to_vec())];
     if !query.include_archived {
         conditions.push_str(&format!(" AND {table}archived_at IS NULL"));
     }
-    range_conditions(&format!("{table}created_at"), query.created, &mut conditions, &mut values);
-    List { select: select.to_owned(), table, conditions, values }
+    List { select: select.to_owned(), table, created: query.created, conditions, values }
 }
 
 fn one<T: Stored>(

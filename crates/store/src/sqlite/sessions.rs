@@ -13,7 +13,7 @@ use tenure_core::time::Timestamp;
 
 use super::append::blob;
 use super::facts::{integer, key_of};
-use super::list::{self, List, range_conditions};
+use super::list::{self, List};
 use super::{During as _, SqliteStore, database};
 use crate::error::Error;
 use crate::feed::FeedEntry;
@@ -185,8 +185,7 @@ fn list_of(query: &SessionQuery, phase: Option<Phase>) -> List {
     if !include_archived {
         conditions.push_str(" AND s.archived = 0");
     }
-    range_conditions("s.created_at", *created, &mut conditions, &mut values);
-    List { select, table: "s.", conditions, values }
+    List { select, table: "s.", created: *created, conditions, values }
 }
 
 fn read_row(row: &Row<'_>) -> Result<SessionRow, Error> {

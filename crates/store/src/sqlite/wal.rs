@@ -20,8 +20,13 @@ const CHECKPOINT_PAGES: i32 = 2_000;
 /// When one didn't empty it, the next is tried after so many pages more.
 const NEXT_PAGES: i32 = 1_000;
 
-/// How long writing waits for the readers of this process.
+/// How long writing waits for the readers of this process, and how long when the log is much too long.
 const READERS: Duration = Duration::from_millis(50);
+const SLOW_READERS: Duration = Duration::from_secs(2);
+const LONG_PAGES: i32 = 8_000;
+
+/// A page with what the log says about it.
+const FRAME_BYTES: f64 = 4_120.0;
 
 /// A log of more bytes is emptied when there is nothing to do.
 const IDLE_BYTES: u64 = 1024 * 1024;
@@ -58,9 +63,10 @@ impl Wal {
             return;
         }
         failpoint::reach("checkpoint");
-        // Most of the work, with readers.
-        let moved = checkpoint(db, "PASSIVE");
-        let emptied = moved && self.gate.closed(|| checkpoint(db, "RESTART"));
+        // Most of the work, beside readers; the rest and the new beginning without them.
+        checkpoint(db, "PASSIVE");
+        let patience = if pages < LONG_PAGES { READERS } else { SLOW_READERS };
+        let emptied = self.gate.closed(patience, || checkpoint(db, "RESTART"));
         if emptied {
             PAGES.set(0);
         }
@@ -69,14 +75,19 @@ impl Wal {
 
     /// Gives its space back while there is nothing to do.
     pub(super) fn when_idle(&mut self, db: &Connection) {
-        if self.bytes() > IDLE_BYTES && self.gate.closed(|| checkpoint(db, "TRUNCATE")) {
+        if self.bytes() > IDLE_BYTES && self.gate.closed(READERS, || checkpoint(db, "TRUNCATE")) {
             PAGES.set(0);
             self.next = CHECKPOINT_PAGES;
         }
     }
 
+    /// The bytes in use after the last commit; its file, which is used again, may be longer.
+    pub(super) fn bytes_used() -> f64 {
+        f64::from(PAGES.get()) * FRAME_BYTES
+    }
+
     /// The size of its file.
-    pub(super) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 }
@@ -121,10 +132,10 @@ impl Gate {
     }
 
     /// Does something while nobody reads, or, when somebody reads for too long, while nobody begins to.
-    fn closed<T>(&self, alone: impl FnOnce() -> T) -> T {
+    fn closed<T>(&self, patience: Duration, alone: impl FnOnce() -> T) -> T {
         let mut passing = self.lock();
         passing.closed = true;
-        let waited = self.changed.wait_timeout_while(passing, READERS, |passing| passing.readers > 0);
+        let waited = self.changed.wait_timeout_while(passing, patience, |passing| passing.readers > 0);
         drop(waited);
         let done = alone();
         self.lock().closed = false;

@@ -177,7 +177,7 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => self.wal.when_idle(&self.db),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            metrics::gauge!("tenure_store_wal_bytes").set(self.wal.bytes() as f64);
+            metrics::gauge!("tenure_store_wal_bytes").set(Wal::bytes_used());
         }
     }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod conformance;
+mod cost;
 mod crash;
 mod disk;
 mod fixture;

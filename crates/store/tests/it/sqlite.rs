@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tenure_core::time::Timestamp;
@@ -158,4 +161,76 @@ async fn the_write_ahead_log_stays_bounded() {
     let written = fs::metadata(dir.path().join("tenure.db")).unwrap().len();
     assert!(written > 40_000_000, "{written} bytes were moved");
     assert!(longest < 12_000_000, "the log grew to {longest} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_write_ahead_log_stays_bounded_while_many_read_and_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    let mut log = Log::new(1);
+    let mut followed = Log::new(2);
+    store.append(log.create()).await.unwrap();
+    store.append(followed.create()).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    // At every moment somebody reads.
+    let readers: Vec<_> = (0..5)
+        .map(|_| {
+            let (store, done, session) = (Arc::clone(&store), Arc::clone(&done), log.id());
+            tokio::spawn(async move {
+                let mut reads = 0;
+                while !done.load(Ordering::Relaxed) {
+                    assert!(!store.read_facts(session, 0, 10).await.unwrap().is_empty());
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    let followers: Vec<_> = (0..1_000)
+        .map(|_| {
+            let mut tail = store.tail(followed.id(), 0);
+            tokio::spawn(async move {
+                let mut last = 0;
+                while let Some(Ok(Tail::Facts(facts))) = tail.next().await {
+                    assert_eq!(facts[0].seq, last + 1);
+                    last = facts.last().unwrap().seq;
+                }
+                last
+            })
+        })
+        .collect();
+    let wal = dir.path().join("tenure.db-wal");
+    let text = "x".repeat(30_000);
+    let mut longest = 0;
+    for _ in 0..90 {
+        let facts: Vec<_> = (0..20).map(|_| log.message(&text)).collect();
+        store.append(log.append(facts)).await.unwrap();
+        store.append(followed.say(1)).await.unwrap();
+        longest = longest.max(fs::metadata(&wal).unwrap().len());
+    }
+    done.store(true, Ordering::Relaxed);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+    assert!(fs::metadata(dir.path().join("tenure.db")).unwrap().len() > 50_000_000, "much was moved");
+    assert!(longest < 34_000_000, "the log grew to {longest} bytes");
+
+    // Somebody else reads for long: it grows, and nobody waits; when they are gone and nothing is to be done, it is emptied.
+    let other = rusqlite::Connection::open(dir.path().join("tenure.db")).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
+    for _ in 0..40 {
+        let facts: Vec<_> = (0..20).map(|_| log.message(&text)).collect();
+        store.append(log.append(facts)).await.unwrap();
+    }
+    assert!(fs::metadata(&wal).unwrap().len() > 20_000_000, "it can't begin anew under a reader");
+    other.execute_batch("COMMIT").unwrap();
+    // A few idle seconds, of which no event tells.
+    while fs::metadata(&wal).unwrap().len() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.append(log.say(1)).await.unwrap();
+    drop(store);
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), followed.row.seq, "followers lose nothing");
+    }
 }

@@ -239,3 +239,42 @@ pub(super) async fn a_state_is_kept_for_a_session_that_exists(store: Arc<dyn Sto
         assert_eq!(store.load_state(log.id()).await.unwrap(), Some(state(seq, b"state")));
     }
 }
+
+pub(super) async fn times_bound_queries(store: Arc<dyn Store>) {
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    for messages in [2, 1, 3] {
+        store.append(log.say(messages)).await.unwrap();
+        log.row.updated_at = Timestamp::from_micros(log.row.updated_at.as_micros() + 1);
+    }
+    let all = store.read_facts(log.id(), 0, 100).await.unwrap();
+    assert_eq!(all.len(), 7);
+    let at = |micros| Some(Timestamp::from_micros(micros));
+    for micros in 1_000..1_010 {
+        let ranges = [
+            TimeRange { gt: at(micros), ..TimeRange::default() },
+            TimeRange { gte: at(micros), ..TimeRange::default() },
+            TimeRange { lt: at(micros), ..TimeRange::default() },
+            TimeRange { lte: at(micros), ..TimeRange::default() },
+            TimeRange { gte: at(micros), lt: at(micros + 3), ..TimeRange::default() },
+        ];
+        for (range, (after, before)) in
+            ranges.into_iter().flat_map(|range| [(0, None), (2, Some(6))].map(|b| (range, b)))
+        {
+            let query = FactQuery { at: range, after, before, ..FactQuery::all(log.id(), 100) };
+            let found = store.query_facts(query).await.unwrap();
+            let placed = |fact: &&tenure_core::fact::StoredFact| {
+                fact.seq > after && before.is_none_or(|before| fact.seq < before)
+            };
+            let expected: Vec<_> = all.iter().filter(|fact| contains(range, fact.at)).filter(placed).cloned().collect();
+            assert_eq!(found, expected, "{range:?} after {after} before {before:?}");
+        }
+    }
+}
+
+fn contains(range: TimeRange, at: Timestamp) -> bool {
+    range.gt.is_none_or(|gt| at > gt)
+        && range.gte.is_none_or(|gte| at >= gte)
+        && range.lt.is_none_or(|lt| at < lt)
+        && range.lte.is_none_or(|lte| at <= lte)
+}

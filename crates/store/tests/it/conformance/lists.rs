@@ -122,3 +122,29 @@ pub(super) async fn prefixes(store: Arc<dyn Store>) {
         assert_eq!(found(none, 10).await, [0u128; 0], "{none}");
     }
 }
+
+pub(super) async fn pages_within_a_span_of_time(store: Arc<dyn Store>) {
+    store_all(&store, (1..=20).map(|at| Log::created_at(at, at as i64))).await;
+    let at = |micros| Some(Timestamp::from_micros(micros));
+    let created = TimeRange { gt: at(3), lte: at(17), ..TimeRange::default() };
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        let mut expected: Vec<u128> = (4..=17).collect();
+        if order == Order::NewestFirst {
+            expected.reverse();
+        }
+        let query = |start| SessionQuery { created, order, start, ..SessionQuery::newest(TENANT, 4) };
+        let (mut start, mut pages) = (None, Vec::new());
+        loop {
+            let page = store.sessions(query(start)).await.unwrap();
+            assert_eq!(page.prev.is_some(), !pages.is_empty());
+            pages.push(page.rows.iter().map(|row| row.summary.session.bits()).collect::<Vec<_>>());
+            let Some(next) = page.next else { break };
+            start = Some(Start::After(next));
+        }
+        assert_eq!(pages.concat(), expected, "{order:?}");
+        let last = store.sessions(query(start)).await.unwrap().prev.expect("pages before");
+        let before = store.sessions(query(Some(Start::Before(last)))).await.unwrap();
+        let before: Vec<u128> = before.rows.iter().map(|row| row.summary.session.bits()).collect();
+        assert_eq!(before, pages[pages.len() - 2], "{order:?}");
+    }
+}

@@ -41,6 +41,7 @@ suite! {
         an_unsound_append_stores_nothing,
         an_append_to_nothing_is_gone,
         queries_select_and_order,
+        times_bound_queries,
         everything_is_written_together_or_not_at_all,
         an_answer_is_kept_for_a_request_that_changed_nothing,
         an_answer_is_kept_until_it_expires,
@@ -55,6 +56,7 @@ suite! {
         feed_positions_are_not_given_again;
     lists:
         pages_both_ways_through_equal_times,
+        pages_within_a_span_of_time,
         filters,
         an_archived_session_is_listed_on_request,
         prefixes;
