@@ -145,6 +145,14 @@ impl Channel {
         let listeners = inner.listeners.get_or_insert_with(|| broadcast::Sender::new(LAG));
         (missed, listeners.subscribe())
     }
+
+    /// A listener is about to leave. After the last one the buffer goes, which is more than all else of an idle session.
+    fn leave(&self) {
+        let mut inner = self.lock();
+        if inner.listeners.as_ref().is_some_and(|listeners| listeners.receiver_count() <= 1) {
+            inner.listeners = None;
+        }
+    }
 }
 
 /// The channels of all sessions that speak or are listened to.
@@ -235,6 +243,12 @@ struct Merge {
     /// The last attempt whose end this stream has told: nothing of it is previewed any more.
     ended: Option<AttemptId>,
     told: Told,
+}
+
+impl Drop for Merge {
+    fn drop(&mut self) {
+        self.channel.leave();
+    }
 }
 
 impl Merge {

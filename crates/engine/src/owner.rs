@@ -271,6 +271,7 @@ impl<'m> Owner<'m> {
                     if waited && !self.waits_for_room() {
                         self.shared.sandboxes.give_up(&self.shared.directory, self.state.session);
                     }
+                    self.keep_now_and_then();
                     return match refusal {
                         None => Ok((Executed { facts, view }, wanted)),
                         Some(refusal) => {

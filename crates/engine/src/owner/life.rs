@@ -75,6 +75,22 @@ async fn live_on(shared: Arc<Shared>, session: SessionId, mut mailbox: Mailbox, 
 }
 
 async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, begin: Begin) -> End {
+    // Boxed, so that an owner with nothing to do holds no room for how it began.
+    match Box::pin(start(shared, session, mailbox, begin)).await {
+        Ok(mut owner) => {
+            owner.run().await;
+            End::Asleep
+        }
+        Err(end) => end,
+    }
+}
+
+async fn start<'m>(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    mailbox: &'m mut Mailbox,
+    begin: Begin,
+) -> Result<Owner<'m>, End> {
     let (mut wanted, mut from) = (Vec::new(), Span::none());
     let broke_off = matches!(begin, Begin::BrokenOff);
     let loaded = match begin {
@@ -83,14 +99,14 @@ async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, b
             (wanted, from) = (asked, span);
             Ok(Some((state, 0)))
         }
-        Begin::Asleep | Begin::BrokenOff => Box::pin(load::load(&*shared.store, session)).await,
+        Begin::Asleep | Begin::BrokenOff => load::load(&*shared.store, session).await,
     };
     let (state, saved_seq) = match loaded {
         Ok(Some(loaded)) => loaded,
         Ok(None) => {
             let refuse = || Error::not_found("session", session.prefixed());
             load::refuse(shared, session, mailbox, refuse);
-            return End::Asleep;
+            return Err(End::Asleep);
         }
         Err(error) => {
             tracing::error!(%session, error = &error as &dyn std::error::Error, "session not loaded");
@@ -100,21 +116,20 @@ async fn live(shared: &Arc<Shared>, session: SessionId, mailbox: &mut Mailbox, b
                 lost |= turn_away(shared, session, *mail, refuse());
             }
             if lost {
-                return End::BrokenOff;
+                return Err(End::BrokenOff);
             }
             load::refuse(shared, session, mailbox, refuse);
-            return End::Asleep;
+            return Err(End::Asleep);
         }
     };
     let mut owner = Owner::new(shared.clone(), state, saved_seq, mailbox);
     from.in_scope(|| owner.carry_out(wanted, Origin::Now));
     drop(from);
     if broke_off {
-        let alive = Box::pin(is_alive(shared, session)).await;
-        let _ = Box::pin(owner.recover(alive, false)).await;
+        let alive = is_alive(shared, session).await;
+        let _ = owner.recover(alive, false).await;
     }
-    owner.run().await;
-    End::Asleep
+    Ok(owner)
 }
 
 async fn is_alive(shared: &Shared, session: SessionId) -> bool {

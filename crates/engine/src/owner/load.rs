@@ -20,6 +20,12 @@ pub(crate) const FORMAT: u32 = 2;
 /// Facts read at once while waking.
 const PAGE: usize = 1_000;
 
+/// Facts after which the state of a session that doesn't sleep is kept.
+const OFTEN: u64 = 1_000;
+
+/// The part of the log, one in so many, that may grow before the state of a long session is kept again.
+const SELDOM: u64 = 8;
+
 /// A state is kept only when waking would otherwise read more than this many facts.
 const WORTH_KEEPING: u64 = 64;
 
@@ -79,6 +85,26 @@ impl Owner<'_> {
             }
             None => Err(Error::not_found("session", self.state.session.prefixed())),
         }
+    }
+
+    /// Keeps the state of a session that goes on and on, so that waking it after a crash doesn't read all of that again:
+    /// after a thousand facts, and later less often, since the state of a long session is large too.
+    pub(super) fn keep_now_and_then(&mut self) {
+        let since = self.state.seq.saturating_sub(self.saved_seq);
+        if since < OFTEN.max(self.saved_seq / SELDOM) {
+            return;
+        }
+        self.saved_seq = self.state.seq;
+        let (store, state) = (self.shared.store.clone(), self.state.clone());
+        tokio::spawn(async move {
+            let session = state.session;
+            let written =
+                tokio::task::spawn_blocking(move || Some((state.seq, serde_json::to_vec(&state).ok()?))).await;
+            let Ok(Some((seq, blob))) = written else { return };
+            if let Err(error) = store.save_state(session, CachedState { seq, format: FORMAT, blob }).await {
+                tracing::warn!(%session, error = &error as &dyn std::error::Error, "state not kept; waking would read the log");
+            }
+        });
     }
 
     /// The last thing an owner does: keeps the state if waking without it would be slow, and passes on late mail.

@@ -1,10 +1,12 @@
 //! A turn from a message to idleness.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tenure_core::fact::Fact;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{Input, StopReason};
-use tenure_engine::Error;
+use tenure_engine::{Config, Error};
 use tenure_testkit::{Answer, FakeModel, TestEngine, message, script};
 
 #[tokio::test]
@@ -152,4 +154,22 @@ async fn a_full_queue_is_refused_and_loses_nothing() {
     let view = sessions.get(DEFAULT_TENANT, session).await.expect("it is there");
     assert_eq!(view.summary.queued.len(), 1000);
     assert_ne!(view.summary.stop, StopReason::RetriesExhausted);
+}
+
+#[tokio::test]
+async fn a_session_that_never_sleeps_is_kept_now_and_then() {
+    let config = Config { awake_linger: Duration::from_secs(3600), ..Config::default() };
+    let engine = TestEngine::with_config(None, config).await;
+    engine.script("one", &script(&["{text: done}"]));
+    let session = engine.session("script/one").await;
+    let mut last = 0;
+    while last < 2_100 {
+        engine.say(session, "go").await;
+        last = engine.until_idle(session, last).await.last().expect("there are facts").seq;
+        if last > 1_100 && engine.store.load_state(session).await.expect("the store works").is_some() {
+            break;
+        }
+    }
+    let kept = engine.store.load_state(session).await.expect("the store works").expect("it is kept by then");
+    assert!(kept.seq >= 1_000 && kept.seq <= last);
 }
