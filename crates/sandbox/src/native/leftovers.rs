@@ -4,7 +4,7 @@ use tenure_core::id::SessionId;
 
 use super::cgroup_name;
 use crate::dispatch::SUPERVISOR;
-use crate::supervisor::{Cgroups, abandoned, subdirectories};
+use crate::supervisor::{Cgroups, abandoned, cut_short, subdirectories};
 use crate::{Error, Leftover};
 
 /// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
@@ -21,7 +21,8 @@ pub(crate) fn find(
     };
     let directories = subdirectories(&dir.join("sessions"));
     let trash = subdirectories(&dir.join("trash"));
-    found.extend(directories.into_iter().filter(|path| !is_known(path)).chain(trash).map(Leftover::Directory));
+    let strangers = directories.into_iter().filter(|path| !is_known(path));
+    found.extend(strangers.chain(trash).chain(cut_short(dir)).map(Leftover::Directory));
 
     let mountinfo =
         std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;

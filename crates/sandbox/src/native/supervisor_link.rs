@@ -26,6 +26,9 @@ const ATTEMPT_AGAIN: Duration = Duration::from_millis(5);
 /// How often a supervisor may die before it has said anything: of a signal, or because it isn't one at all.
 const MOST_DEATHS: u32 = 3;
 
+/// How many supervisors may die of one question.
+const MOST_STARTS: u32 = 4;
+
 /// How many connections are kept for later questions.
 const MOST_IDLE: usize = 16;
 
@@ -97,10 +100,18 @@ impl SupervisorLink {
 
     /// Asks the supervisor, which is started if none runs. One of another version is replaced when it is idle.
     pub(crate) async fn ask(&self, ask: &SupervisorAsk) -> Result<SupervisorTell, Error> {
+        let mut starts = 0;
         loop {
             match self.try_ask(ask).await? {
                 Asked::Answered(answer) => return Ok(answer),
-                Asked::Nobody => self.start().await?,
+                Asked::Nobody if starts == MOST_STARTS => {
+                    let cause = io::Error::other("it died of it, and so did those that were started in its place");
+                    return Err(Error::failed("asking the sandbox supervisor")(cause));
+                }
+                Asked::Nobody => {
+                    starts += 1;
+                    self.start().await?;
+                }
                 Asked::Stranger(stranger) => self.drain(stranger).await?,
             }
         }

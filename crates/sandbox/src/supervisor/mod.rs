@@ -17,6 +17,7 @@ pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;
+pub(crate) use requirements::cut_short;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
 pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
 

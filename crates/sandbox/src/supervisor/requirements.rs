@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::layers::Slot;
-use super::{Doing, Failure, idmap};
+use super::{Doing, Failure, idmap, subdirectories};
 use crate::guest::privileges;
 
 /// Something that is in the way, and what the operator can do about it.
@@ -49,12 +49,22 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Trials of processes that were killed in the middle of them.
+pub(crate) fn cut_short(dir: &Path) -> Vec<PathBuf> {
+    let mut trials = subdirectories(dir);
+    trials.retain(|trial| {
+        let pid = trial.file_name().and_then(|name| name.to_str()?.strip_prefix("trial-")?.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    });
+    trials
+}
+
 /// A directory that goes when it is no longer needed.
 struct Trial(PathBuf);
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        // An empty directory that stays does no harm.
+        // One that stays does no harm, and goes with the next start.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -105,6 +105,7 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
         .create(dir.join("sessions"))
         .doing(|| format!("making {}", dir.display()))?;
     let Some(lock) = take(&dir).doing(|| format!("locking {}", dir.display()))? else { return Ok(None) };
+    requirements::cut_short(&dir).iter().for_each(|trial| drop(std::fs::remove_dir_all(trial)));
     predecessors::end(&cgroup_name(&dir)).doing(|| "waiting for the end of earlier sandboxes".to_owned())?;
     let listener = listen_at(&dir, "supervisor.sock").doing(|| "listening for the server".to_owned())?;
     Supervisor::new(config, ops, lock, listener).map(Some)

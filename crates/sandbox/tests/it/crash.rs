@@ -250,3 +250,29 @@ async fn a_keeper_that_stands_still_at_a_place_can_be_let_go_on_or_killed() {
         host.finish().await;
     }
 }
+
+/// Each place where a supervisor can die: nothing of it stays in the way, and the next one makes the sandbox.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_a_supervisor_dies_the_next_one_goes_on() {
+    for place in ["supervisor.grouped", "supervisor.forked", "supervisor.made"] {
+        let mut host = Host::with(|config| config.failpoint = Some(format!("{place}:1")));
+        // It dies at its first sandbox, and so does each that is started in its place.
+        let refused = host.backend.open(tenure_sandbox::Spec::new(session(1))).await;
+        assert!(matches!(&refused, Err(tenure_sandbox::Error::Failed { .. })), "{place}: {refused:?}");
+        std::fs::create_dir(host.dir.path().join("trial-4000000")).expect("made");
+        host.restarted();
+        let left = host.backend.leftovers(&[session(1)]).await.expect("a list");
+        assert!(left.iter().any(|left| left.to_string().contains("trial-4000000")), "{left:?}");
+        let sandbox = host.open(session(1)).await;
+        assert_eq!(text(&run(&sandbox, 1, shell("echo ran")).await), "ran\n", "{place}");
+        assert_eq!(host.keepers().len(), 1, "{place}");
+        let left = host.backend.leftovers(&[session(1)]).await.expect("a list");
+        let ours: Vec<_> = left
+            .iter()
+            .filter(|left| !left.to_string().starts_with("cgroup") || left.to_string().contains(&host.group_name()))
+            .collect();
+        assert_eq!(ours, [] as [&Leftover; 0], "{place}");
+        host.finish().await;
+    }
+}

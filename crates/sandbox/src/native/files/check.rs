@@ -75,6 +75,11 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
                     found.push(Damage { path, what: "a removal that was cut short", meaning, remedy });
                 }
             }
+            name if name.starts_with("trial-") => {
+                let meaning = "a test of whether the directory can carry layers".to_owned();
+                let remedy = "the next start removes it";
+                found.push(Damage { path, what: "a test that was cut short", meaning, remedy });
+            }
             name if name.starts_with("loading-") => {
                 let meaning = "files of a restore that was cut short".to_owned();
                 found.push(Damage { path, what: "a restore that was cut short", meaning, remedy: REMOVE });
