@@ -20,10 +20,12 @@ mod fronts;
 
 mod guard;
 mod observe;
+mod openapi;
 mod problem;
 mod request;
 
 pub use app::router;
 pub use config::{AdoptTrace, ServerConfig};
+pub use openapi::openapi;
 pub use routes::{RouteInfo, route_list};
 pub use serve::{ServeError, serve};

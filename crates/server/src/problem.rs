@@ -53,6 +53,25 @@ pub(crate) enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// One of each.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooSlow,
+        Self::Conflict,
+        Self::InTheWay,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Busy { retry_after: Duration::ZERO },
+        Self::Unavailable,
+        Self::Internal,
+    ];
+}
+
 impl Problem {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), code: None }

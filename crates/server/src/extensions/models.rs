@@ -3,34 +3,64 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::Response;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 use tenure_engine::Provider;
 
 use crate::app::App;
 use crate::dialects::managed_agents::project;
+use crate::openapi::{Operation, Schemas, schema};
 use crate::problem::Problem;
 use crate::request::{Asked, Given, answer};
+
+const NAME: usize = 256;
+const URL: usize = 2_048;
+const SECRET: usize = 4_096;
 
 /// `GET /v1/tenure/models`: what each provider offers, or why it can't be asked, and the model that is taken when nobody
 /// names one.
 pub(crate) async fn list(State(app): State<App>, asked: Asked) -> Result<Response, Problem> {
     let providers = app.engine.providers();
     let (listed, default) = tokio::join!(providers.list(), providers.default_model());
-    let print = |(name, found): (&str, Result<Vec<tenure_engine::ModelInfo>, tenure_core::model::Failure>)| match found
-    {
-        Ok(models) => {
-            let models: Vec<Value> = models
-                .iter()
-                .map(
-                    |model| json!({"id": model.id, "display_name": model.display_name, "default": model.id == default}),
-                )
-                .collect();
-            json!({"name": name, "models": models, "error": null})
+    let print = |(name, found): (&'static str, Result<Vec<tenure_engine::ModelInfo>, tenure_core::model::Failure>)| {
+        let offered = |info: tenure_engine::ModelInfo| OfferedModel {
+            default: info.id == default,
+            id: info.id,
+            display_name: info.display_name,
+        };
+        match found {
+            Ok(models) => Offer { name, models: models.into_iter().map(offered).collect(), error: None },
+            Err(failure) => Offer { name, models: Vec::new(), error: Some(failure.message) },
         }
-        Err(failure) => json!({"name": name, "models": [], "error": failure.message}),
     };
-    let printed: Vec<Value> = listed.into_iter().map(print).collect();
-    Ok(answer(asked, project::json(&json!({"default": default, "providers": printed}))))
+    let providers = listed.into_iter().map(print).collect();
+    Ok(answer(asked, project::json(&ModelList { providers, default: &default })))
+}
+
+/// The models there are.
+#[derive(Serialize, JsonSchema)]
+struct ModelList<'a> {
+    /// The one that is taken when nobody names one.
+    default: &'a str,
+    providers: Vec<Offer>,
+}
+
+/// What a provider offers.
+#[derive(Serialize, JsonSchema)]
+struct Offer {
+    name: &'static str,
+    models: Vec<OfferedModel>,
+    /// Why it can't be asked.
+    error: Option<String>,
+}
+
+/// A model that can be named.
+#[derive(Serialize, JsonSchema)]
+struct OfferedModel {
+    id: String,
+    display_name: Option<String>,
+    default: bool,
 }
 
 /// `POST /v1/tenure/models {provider, base_url?, key?}`. The key is sealed and never shown again.
@@ -38,8 +68,8 @@ pub(crate) async fn add(State(app): State<App>, mut asked: Asked) -> Result<Resp
     let own_host = asked.header(header::HOST.as_str()).map(str::to_owned);
     let mut fields = asked.object()?;
     let name = fields.required_one_of("provider", &Provider::ALL.map(Provider::name))?;
-    let base_url = fields.text("base_url", 2_048)?.value().filter(|url| !url.is_empty());
-    let key = fields.text("key", 4_096)?.value().filter(|key| !key.is_empty());
+    let base_url = fields.text("base_url", URL)?.value().filter(|url| !url.is_empty());
+    let key = fields.text("key", SECRET)?.value().filter(|key| !key.is_empty());
     if let (Some(url), Some(host)) = (&base_url, own_host)
         && host_of(url).is_some_and(|given| given.eq_ignore_ascii_case(&host))
     {
@@ -48,13 +78,22 @@ pub(crate) async fn add(State(app): State<App>, mut asked: Asked) -> Result<Resp
     drop(fields);
     let provider = Provider::named(name).ok_or_else(Problem::internal)?;
     app.engine.providers().add(provider, base_url, key).await?;
-    Ok(answer(asked, project::json(&json!({"type": "model_server", "provider": name}))))
+    Ok(answer(asked, project::json(&ModelServer { kind: "model_server", provider: name })))
+}
+
+/// Confirms that a model server is known.
+#[derive(Serialize, JsonSchema)]
+struct ModelServer {
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "model_server"))]
+    kind: &'static str,
+    provider: &'static str,
 }
 
 /// `POST /v1/tenure/models/default {model}`; null goes back to what the model servers offer.
 pub(crate) async fn set_default(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
     let mut fields = asked.object()?;
-    let model = match fields.text("model", 256)? {
+    let model = match fields.text("model", NAME)? {
         Given::Absent => return Err(fields.wrong("model", "expected a model's name or null, but the field is missing")),
         Given::Null => None,
         Given::Value(model) => Some(model),
@@ -62,21 +101,65 @@ pub(crate) async fn set_default(State(app): State<App>, mut asked: Asked) -> Res
     drop(fields);
     app.engine.providers().set_default(model).await?;
     let default = app.engine.providers().default_model().await;
-    Ok(answer(asked, project::json(&json!({ "default": default }))))
+    Ok(answer(asked, project::json(&DefaultModel { default })))
+}
+
+/// The model that is taken when nobody names one.
+#[derive(Serialize, JsonSchema)]
+struct DefaultModel {
+    default: String,
 }
 
 /// `POST /v1/tenure/models/test {model}`: what it said, or why it didn't.
 pub(crate) async fn test(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    let model = asked.object()?.required_text("model", 1, 256)?;
+    let model = asked.object()?.required_text("model", 1, NAME)?;
     let body = match app.engine.providers().test(model).await? {
-        Ok(text) => json!({"ok": true, "text": text}),
-        Err(failure) => json!({"ok": false, "error": failure.message}),
+        Ok(text) => ModelTest { ok: true, text: Some(text), error: None },
+        Err(failure) => ModelTest { ok: false, text: None, error: Some(failure.message) },
     };
     Ok(answer(asked, project::json(&body)))
+}
+
+/// What came of asking a model.
+#[derive(Serialize, JsonSchema)]
+struct ModelTest {
+    ok: bool,
+    /// What it said, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Why it didn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// The host and port of an address, as a `Host` header has them.
 fn host_of(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', '?', '#']).next()
+}
+
+pub(crate) fn describe_list(schemas: &mut Schemas) -> Operation {
+    Operation::new("list_models", schemas.of::<ModelList<'_>>())
+}
+
+pub(crate) fn describe_add(schemas: &mut Schemas) -> Operation {
+    let required = [("provider", schema::one_of(&Provider::ALL.map(Provider::name)))];
+    let optional = [
+        ("base_url", schema::nullable(schema::text(0, URL))),
+        ("key", schema::nullable(schema::said(schema::text(0, SECRET), "Sealed, and never shown again."))),
+    ];
+    let example = json!({"provider": "openai", "base_url": "http://127.0.0.1:11434/v1"});
+    Operation::new("add_model_server", schemas.of::<ModelServer>()).takes(schema::object(required, optional), example)
+}
+
+pub(crate) fn describe_set_default(schemas: &mut Schemas) -> Operation {
+    let model =
+        schema::said(schema::nullable(schema::text(0, NAME)), "Null goes back to what the model servers offer.");
+    Operation::new("set_default_model", schemas.of::<DefaultModel>())
+        .takes(schema::object([("model", model)], []), json!({"model": "script/demo"}))
+}
+
+pub(crate) fn describe_test(schemas: &mut Schemas) -> Operation {
+    Operation::new("test_model", schemas.of::<ModelTest>())
+        .takes(schema::object([("model", schema::text(1, NAME))], []), json!({"model": "script/demo"}))
 }

@@ -5,7 +5,8 @@ use axum::response::Response;
 
 use crate::app::App;
 use crate::dialects::managed_agents::ingest::{item_id, session_id};
-use crate::dialects::managed_agents::{events, project};
+use crate::dialects::managed_agents::{describe, events, project};
+use crate::openapi::{Operation, Schemas};
 use crate::problem::Problem;
 use crate::request::{Asked, answer};
 
@@ -29,4 +30,12 @@ pub(crate) async fn withdraw(
     let (session, item) = (session_id(&session)?, item_id(&event)?);
     let view = app.engine.sessions().withdraw(asked.tenant, session, item).await?;
     Ok(answer(asked, project::json(&project::session(&view))))
+}
+
+pub(crate) fn describe_list(schemas: &mut Schemas) -> Operation {
+    Operation::new("list_queue", describe::events::page(schemas))
+}
+
+pub(crate) fn describe_withdraw(schemas: &mut Schemas) -> Operation {
+    Operation::new("withdraw_input", describe::session(schemas))
 }

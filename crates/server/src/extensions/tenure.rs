@@ -2,37 +2,75 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tenure_engine::Room;
 
 use crate::app::App;
 use crate::dialects::managed_agents::project;
+use crate::openapi::{Operation, Schemas};
 use crate::problem::Problem;
 use crate::request::{Asked, answer};
 
 /// `GET /v1/tenure/status`.
 pub(crate) async fn status(State(app): State<App>, asked: Asked) -> Result<Response, Problem> {
     let stats = app.engine.stats();
-    let body = json!({
-        "type": "tenure_status",
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": !app.stopping.is_cancelled(),
-        "uptime_seconds": app.started.elapsed().as_secs(),
-        "sandbox_backend": app.engine.backend_name(),
-        "awake_sessions": stats.awake,
-        "sandboxes": stats.sandboxes,
-        "sandbox_room": room(stats.sandbox_room),
-        "model_requests": room(stats.model_requests),
-        "default_model": app.engine.providers().default_model().await,
-    });
+    let body = ServerStatus {
+        kind: "tenure_status",
+        version: env!("CARGO_PKG_VERSION"),
+        ready: !app.stopping.is_cancelled(),
+        uptime_seconds: app.started.elapsed().as_secs(),
+        sandbox_backend: app.engine.backend_name(),
+        awake_sessions: stats.awake,
+        sandboxes: stats.sandboxes,
+        sandbox_room: Line::of(stats.sandbox_room),
+        model_requests: Line::of(stats.model_requests),
+        default_model: app.engine.providers().default_model().await,
+    };
     Ok(answer(asked, project::json(&body)))
 }
 
+/// How a server is.
+#[derive(Serialize, JsonSchema)]
+struct ServerStatus {
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "tenure_status"))]
+    kind: &'static str,
+    version: &'static str,
+    /// Whether it takes requests.
+    ready: bool,
+    uptime_seconds: u64,
+    sandbox_backend: &'static str,
+    /// Sessions that are held in memory.
+    awake_sessions: usize,
+    /// Sandboxes that are there.
+    sandboxes: usize,
+    /// Places for sandboxes.
+    sandbox_room: Line,
+    /// Requests to models.
+    model_requests: Line,
+    default_model: String,
+}
+
 /// What there is so much of, and who waits for it.
-fn room(room: Room) -> Value {
-    let Room { in_use, limit, waiting, oldest_wait } = room;
-    let oldest = oldest_wait.map(|wait| wait.as_secs());
-    json!({"in_use": in_use, "limit": limit, "waiting": waiting, "oldest_wait_seconds": oldest})
+#[derive(Serialize, JsonSchema)]
+struct Line {
+    in_use: usize,
+    limit: usize,
+    waiting: usize,
+    /// How long the first in line has waited; null when nobody waits.
+    oldest_wait_seconds: Option<u64>,
+}
+
+impl Line {
+    fn of(room: Room) -> Self {
+        let Room { in_use, limit, waiting, oldest_wait } = room;
+        Self { in_use, limit, waiting, oldest_wait_seconds: oldest_wait.map(|wait| wait.as_secs()) }
+    }
+}
+
+pub(crate) fn describe(schemas: &mut Schemas) -> Operation {
+    Operation::new("get_status", schemas.of::<ServerStatus>())
 }
 
 /// Brings the engine's gauges up to date, for whoever is about to read them.

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::app::App;
+use crate::openapi::{Operation, Schemas};
 use crate::problem::{Kind, Problem};
 
 pub(crate) async fn live() -> (StatusCode, &'static str) {
@@ -16,4 +17,12 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Proble
         return Err(Problem::new(Kind::Unavailable, "the server is stopping"));
     }
     Ok("ready\n")
+}
+
+pub(crate) fn describe_live(_: &mut Schemas) -> Operation {
+    Operation::text("get_health", "text/plain")
+}
+
+pub(crate) fn describe_ready(_: &mut Schemas) -> Operation {
+    Operation::text("get_readiness", "text/plain")
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::app::App;
+use crate::openapi::{Operation, Schemas};
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -74,4 +75,8 @@ pub(crate) async fn scrape(State(app): State<App>) -> ([(HeaderName, HeaderValue
     crate::extensions::tenure::gauges(&app);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], app.metrics.print())
+}
+
+pub(crate) fn describe_scrape(_: &mut Schemas) -> Operation {
+    Operation::text("get_metrics", "text/plain")
 }

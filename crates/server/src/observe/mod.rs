@@ -3,4 +3,4 @@
 pub(crate) mod health;
 mod metrics;
 
-pub(crate) use metrics::{Metrics, scrape};
+pub(crate) use metrics::{Metrics, describe_scrape, scrape};

@@ -12,6 +12,7 @@ mod extensions;
 mod idempotency;
 mod lifetimes;
 mod mutations;
+mod openapi;
 mod routes;
 mod sessions;
 mod slow_readers;

@@ -14,5 +14,7 @@ pub(crate) mod ingest;
 pub(crate) mod project;
 mod wire;
 
+pub(crate) mod describe;
+
 pub(crate) mod error;
 pub(crate) mod status;

@@ -3,7 +3,8 @@
 use tenure_core::phase::Phase;
 
 /// A session's status as the Managed Agents API has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SessionStatus")]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     Idle,

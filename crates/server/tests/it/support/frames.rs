@@ -4,6 +4,8 @@ use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
+use super::described::{LARGE, check_frame};
+
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
@@ -41,6 +43,9 @@ impl Frames {
             if let Some(end) = self.read.find("\n\n") {
                 let frame = parse(&self.read[..end]);
                 self.read.drain(..end + 2);
+                if !frame.event.is_empty() && end < LARGE {
+                    check_frame(&frame.event, frame.id.is_some(), &frame.data);
+                }
                 return Some(frame);
             }
             let bytes = self.body.next().await?.unwrap();

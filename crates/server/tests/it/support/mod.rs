@@ -1,12 +1,13 @@
 //! A server in process, and what is needed to talk to it.
 
+mod described;
 mod frames;
 mod normal;
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -16,6 +17,7 @@ use tenure_server::{ServerConfig, router};
 use tenure_testkit::TestEngine;
 use tower::ServiceExt as _;
 
+pub(crate) use described::{Exchange, LARGE, check_frame};
 pub(crate) use frames::{Frame, Frames, parse};
 pub(crate) use normal::normal;
 
@@ -90,19 +92,39 @@ impl TestServer {
         self.router = router(self.engine.engine.clone(), ServerConfig::default());
     }
 
-    /// Sends a request as it is; `Host` and key are added if it has none.
+    /// Sends a request as it is; `Host` and key are added if it has none. The exchange is checked against the description
+    /// in OpenAPI.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> axum::response::Response {
         let headers = request.headers_mut();
         headers.entry(header::HOST).or_insert("127.0.0.1:7717".parse().unwrap());
         if !headers.contains_key(header::AUTHORIZATION) {
             headers.entry("x-api-key").or_insert(KEY.parse().unwrap());
         }
-        self.router.clone().oneshot(request).await.unwrap()
+        let (parts, body) = request.into_parts();
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        // What comes in pieces is for the server to gather.
+        let (json, body) = match body.size_hint().exact() {
+            None => (None, body),
+            Some(_) => {
+                let bytes = body.collect().await.unwrap().to_bytes();
+                let json = if bytes.len() < LARGE { serde_json::from_slice(&bytes).ok() } else { None };
+                (json, Body::from(bytes))
+            }
+        };
+        let mut response = self.router.clone().oneshot(Request::from_parts(parts, body)).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let exchange = Exchange { method, uri, body: json, status, headers };
+        exchange.check();
+        response.extensions_mut().insert(exchange);
+        response
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.send(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
+        if body.len() < LARGE {
+            parts.extensions.get::<Exchange>().unwrap().check_body(&body);
+        }
         Answer { status: parts.status, headers: parts.headers, body }
     }
 

@@ -7,14 +7,15 @@ use super::{metadata, tools};
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
-const DESCRIPTION: usize = 2_048;
-const SYSTEM: usize = 100_000;
+pub(in super::super) const DESCRIPTION: usize = 2_048;
+pub(in super::super) const SYSTEM: usize = 100_000;
+pub(in super::super) const NAME: usize = 256;
 
 /// A new agent.
 pub(in super::super) fn new_agent(mut fields: Fields<'_>) -> Result<NewAgent, Problem> {
     let given = fields.required("model", "a model's name or an object")?;
     let model = model(&mut fields, given)?.model;
-    let name = fields.required_text("name", 1, 256)?;
+    let name = fields.required_text("name", 1, NAME)?;
     let description = fields.text("description", DESCRIPTION)?.value().filter(|text| !text.is_empty());
     let system = fields.text("system", SYSTEM)?.value().filter(|text| !text.is_empty());
     let tools = tools::tools(&mut fields)?.unwrap_or_default();
@@ -48,10 +49,10 @@ pub(in super::super) fn agent_change(mut fields: Fields<'_>) -> Result<AgentChan
 fn name(fields: &Fields<'_>, value: serde_json::Value) -> Result<String, Problem> {
     let length = value.as_str().map(|name| name.chars().count());
     match (value, length) {
-        (serde_json::Value::String(name), Some(1..=256)) => Ok(name),
+        (serde_json::Value::String(name), Some(1..=NAME)) => Ok(name),
         (other, _) => {
             let given = crate::request::describe(&other);
-            Err(fields.wrong("name", format!("expected a string of 1 to 256 characters, got {given}")))
+            Err(fields.wrong("name", format!("expected a string of 1 to {NAME} characters, got {given}")))
         }
     }
 }

@@ -12,13 +12,18 @@ use tenure_core::content::{BlobId, Block, Source};
 use crate::problem::Problem;
 use crate::request::{Fields, describe};
 
-const IMAGE_TYPES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
-const DOCUMENT_TYPES: &[&str] = &["application/pdf"];
+pub(in super::super) const IMAGE_TYPES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+pub(in super::super) const DOCUMENT_TYPES: &[&str] = &["application/pdf"];
 const IMAGE_BYTES: usize = 5 << 20;
 const DOCUMENT_BYTES: usize = 20 << 20;
 
+pub(in super::super) const TITLE: usize = 512;
+pub(in super::super) const CONTEXT: usize = 65_536;
+pub(in super::super) const URL: usize = 8_192;
+pub(in super::super) const RESULT_TITLE: usize = 2_048;
+
 /// The most blocks of one message.
-const MOST: usize = 1_000;
+pub(in super::super) const MOST: usize = 1_000;
 
 /// Contents that came with a request, by the blobs they become, in base64 as they came.
 pub(crate) type Attached = BTreeMap<BlobId, Arc<str>>;
@@ -71,8 +76,8 @@ fn block(given: &mut Fields<'_>, place: Place, attached: &mut Attached) -> Resul
         ("image", _) => Ok(Block::Image { source: source(given, Bytes::Image, attached)? }),
         ("document", _) => {
             let source = source(given, Bytes::Document, attached)?;
-            let title = given.text("title", 512)?.value();
-            let context = given.text("context", 65_536)?.value();
+            let title = given.text("title", TITLE)?.value();
+            let context = given.text("context", CONTEXT)?.value();
             Ok(Block::Document { source, title, context })
         }
         ("search_result", Place::ToolResult) => search_result(given),
@@ -98,7 +103,7 @@ fn source(block: &mut Fields<'_>, bytes: Bytes, attached: &mut Attached) -> Resu
     match (kind.as_str(), bytes) {
         ("base64", _) => base64(&mut given, bytes, attached),
         ("url", _) => {
-            let url = given.required_text("url", 1, 8_192)?;
+            let url = given.required_text("url", 1, URL)?;
             if !url.starts_with("https://") {
                 return Err(given.wrong("url", "expected an address that begins with `https://`"));
             }
@@ -147,8 +152,8 @@ pub(in super::super) async fn store(engine: &tenure_engine::Engine, attached: &A
 }
 
 fn search_result(given: &mut Fields<'_>) -> Result<Block, Problem> {
-    let source = given.required_text("source", 1, 8_192)?;
-    let title = given.required_text("title", 0, 2_048)?;
+    let source = given.required_text("source", 1, URL)?;
+    let title = given.required_text("title", 0, RESULT_TITLE)?;
     let path = given.at("content");
     let list = match given.required("content", "a list of text blocks")? {
         Value::Array(list) => list,

@@ -7,11 +7,18 @@ use super::metadata;
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
-const DESCRIPTION: usize = 2_048;
+pub(in super::super) const NAME: usize = 256;
+pub(in super::super) const DESCRIPTION: usize = 2_048;
+pub(in super::super) const MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
+
+/// The least and the most that a sandbox may be limited to.
+pub(in super::super) const MEMORY_BYTES: (u64, u64) = (16 << 20, 1 << 50);
+pub(in super::super) const CPU_MILLIS: (u64, u64) = (10, 1_024_000);
+pub(in super::super) const PIDS: (u64, u64) = (8, 4_194_304);
 
 /// A new environment.
 pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnvironment, Problem> {
-    let name = fields.required_text("name", 1, 256)?;
+    let name = fields.required_text("name", 1, NAME)?;
     let description = fields.text("description", DESCRIPTION)?.value();
     let limits = match fields.object("config")? {
         Given::Absent | Given::Null => LimitsChange::default(),
@@ -32,7 +39,7 @@ pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnv
 
 /// What is to change of an environment. Fields of `config` that are absent or null stay as they are.
 pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<EnvironmentChange, Problem> {
-    let name = fields.text("name", 256)?.value();
+    let name = fields.text("name", NAME)?.value();
     if name.as_ref().is_some_and(String::is_empty) {
         return Err(fields.wrong("name", "expected 1 to 256 characters, got 0"));
     }
@@ -73,7 +80,7 @@ fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
     }
     if let Given::Value(mut packages) = config.object("packages")? {
         packages.one_of("type", &["packages"])?;
-        for manager in ["apt", "cargo", "gem", "go", "npm", "pip"] {
+        for manager in MANAGERS {
             packages.unsupported(manager, "packages are")?;
         }
     }
@@ -87,8 +94,8 @@ fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
 fn read_limits(limits: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
     let small = |number: Option<u64>| number.map(|number| number as u32);
     Ok(LimitsChange {
-        memory_bytes: limits.integer("memory_bytes", 16 << 20, 1 << 50)?.change(),
-        cpu_millis: limits.integer("cpu_millis", 10, 1_024_000)?.change().map(small),
-        pids: limits.integer("pids", 8, 4_194_304)?.change().map(small),
+        memory_bytes: limits.integer("memory_bytes", MEMORY_BYTES.0, MEMORY_BYTES.1)?.change(),
+        cpu_millis: limits.integer("cpu_millis", CPU_MILLIS.0, CPU_MILLIS.1)?.change().map(small),
+        pids: limits.integer("pids", PIDS.0, PIDS.1)?.change().map(small),
     })
 }

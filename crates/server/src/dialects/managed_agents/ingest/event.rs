@@ -8,8 +8,13 @@ use super::content::{Attached, Place, blocks};
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
 
+pub(in super::super) const DENY_MESSAGE: usize = 65_536;
+
 /// The most events of one request.
-const MOST: usize = 1_000;
+pub(in super::super) const MOST: usize = 1_000;
+
+/// The most events a session begins with.
+pub(in super::super) const MOST_INITIAL: usize = 50;
 
 /// What was said, and what came with it.
 #[derive(Debug, Default)]
@@ -35,8 +40,10 @@ pub(in super::super) fn inputs(fields: &mut Fields<'_>) -> Result<Said, Problem>
 /// Reads the events a session begins with, if there are any.
 pub(super) fn initial(fields: &mut Fields<'_>) -> Result<Said, Problem> {
     let list = fields.list("initial_events")?.value().unwrap_or_default();
-    if list.len() > 50 {
-        return Err(fields.wrong("initial_events", format!("expected at most 50 events, got {}", list.len())));
+    if list.len() > MOST_INITIAL {
+        return Err(
+            fields.wrong("initial_events", format!("expected at most {MOST_INITIAL} events, got {}", list.len()))
+        );
     }
     read(fields, "initial_events", list, true)
 }
@@ -105,7 +112,7 @@ fn interrupt(event: &mut Fields<'_>, said: &mut Said) -> Result<Input, Problem> 
 fn confirmation(event: &mut Fields<'_>) -> Result<Input, Problem> {
     let call = call(event, "tool_use_id")?;
     let result = event.required_one_of("result", &["allow", "deny"])?;
-    let message = event.text("deny_message", 65_536)?.value();
+    let message = event.text("deny_message", DENY_MESSAGE)?.value();
     echoed_thread(event)?;
     let answer = match (result, message) {
         ("deny", message) => Answer::Deny { message },

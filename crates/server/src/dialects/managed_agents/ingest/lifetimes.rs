@@ -8,7 +8,11 @@ use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
 /// The longest span, a year: what is to last longer is better said to last for ever.
-const LONGEST: u64 = 366 * 24 * 3600;
+pub(in super::super) const LONGEST: u64 = 366 * 24 * 3600;
+
+pub(in super::super) const THEN: &[&str] = &["stop", "end"];
+pub(in super::super) const OUTCOMES: &[&str] = &["timed_out", "completed", "ended_by_user"];
+pub(in super::super) const KEPT: &[&str] = &["everything", "log"];
 
 /// What a request says of lifetimes. What it doesn't name is the operator's choice; null is never.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,9 +61,9 @@ pub(super) fn lifetimes(fields: &mut Fields<'_>) -> Result<LifetimesGiven, Probl
 }
 
 fn then(given: &mut Fields<'_>) -> Result<Option<IdleThen>, Problem> {
-    let then = given.one_of("then", &["stop", "end"])?.value();
-    let outcome = given.one_of("outcome", &["timed_out", "completed", "ended_by_user"])?.value();
-    let keep = given.one_of("keep", &["everything", "log"])?.value();
+    let then = given.one_of("then", THEN)?.value();
+    let outcome = given.one_of("outcome", OUTCOMES)?.value();
+    let keep = given.one_of("keep", KEPT)?.value();
     match then {
         Some("end") => Ok(Some(IdleThen::End {
             outcome: match outcome {

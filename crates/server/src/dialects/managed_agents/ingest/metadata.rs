@@ -6,9 +6,9 @@ use tenure_core::session::Metadata;
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
 
-const PAIRS: usize = 16;
-const NAME: usize = 64;
-const VALUE: usize = 512;
+pub(in super::super) const PAIRS: usize = 16;
+pub(in super::super) const NAME: usize = 64;
+pub(in super::super) const VALUE: usize = 512;
 
 /// All metadata of something new.
 pub(super) fn whole(fields: &mut Fields<'_>) -> Result<Metadata, Problem> {

@@ -1,15 +1,15 @@
 //! From the wire to core's terms. Every complaint names the field it is about.
 
-mod agent;
-mod content;
-mod environment;
-mod event;
+pub(super) mod agent;
+pub(super) mod content;
+pub(super) mod environment;
+pub(super) mod event;
 mod ids;
-mod lifetimes;
-mod metadata;
-mod model;
-mod session;
-mod tools;
+pub(super) mod lifetimes;
+pub(super) mod metadata;
+pub(super) mod model;
+pub(super) mod session;
+pub(super) mod tools;
 
 pub(super) use agent::{agent_change, new_agent};
 pub(crate) use content::Attached;

@@ -4,8 +4,12 @@ use serde_json::Value;
 use tenure_core::model::{Effort, ModelConfig, Speed};
 use tenure_engine::ModelChange;
 
+use super::super::wire::EFFORTS;
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
+
+pub(in super::super) const NAME: usize = 256;
+pub(in super::super) const GEO: usize = 64;
 
 /// Reads a value that came as a model.
 pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelChange, Problem> {
@@ -28,7 +32,7 @@ pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelChange
         Some("fast") => Speed::Fast,
         Some(_) | None => Speed::Standard,
     };
-    config.inference_geo = given.text("inference_geo", 64)?.value().filter(|geo| !geo.is_empty());
+    config.inference_geo = given.text("inference_geo", GEO)?.value().filter(|geo| !geo.is_empty());
     config.temperature = temperature(&mut given)?;
     config.max_tokens = given.integer("max_tokens", 1, u64::from(u32::MAX))?.value().map(|most| most as u32);
     Ok(ModelChange { model: config, keeps_effort })
@@ -36,7 +40,7 @@ pub(super) fn model(fields: &mut Fields<'_>, value: Value) -> Result<ModelChange
 
 fn named(path: &str, id: String) -> Result<ModelConfig, Problem> {
     let length = id.chars().count();
-    if (1..=256).contains(&length) && !id.chars().any(char::is_control) {
+    if (1..=NAME).contains(&length) && !id.chars().any(char::is_control) {
         return Ok(ModelConfig::named(id));
     }
     Err(Problem::invalid(
@@ -46,15 +50,14 @@ fn named(path: &str, id: String) -> Result<ModelConfig, Problem> {
 }
 
 fn effort(model: &mut Fields<'_>) -> Result<Given<Effort>, Problem> {
-    const LEVELS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
     let level = match model.take("effort") {
         Given::Absent => return Ok(Given::Absent),
         Given::Null => return Ok(Given::Null),
         Given::Value(value @ Value::Object(_)) => {
             let path = model.at("effort");
-            model.nested(path, value)?.required_one_of("type", LEVELS)?
+            model.nested(path, value)?.required_one_of("type", EFFORTS)?
         }
-        Given::Value(Value::String(level)) => match LEVELS.iter().find(|known| **known == level) {
+        Given::Value(Value::String(level)) => match EFFORTS.iter().find(|known| **known == level) {
             Some(level) => level,
             None => return Err(wrong_effort(model, &Value::String(level))),
         },

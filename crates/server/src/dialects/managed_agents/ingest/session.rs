@@ -32,7 +32,10 @@ pub(in super::super) struct AgentGiven {
     pub(in super::super) tools: Option<Vec<tenure_core::agent::ToolConfig>>,
 }
 
-const TITLE: usize = 1_000;
+pub(in super::super) const TITLE: usize = 1_000;
+
+/// What of a session's agent can't be changed.
+pub(in super::super) const FIXED: [&str; 7] = ["id", "version", "model", "system", "skills", "multiagent", "name"];
 
 pub(in super::super) fn new_session(mut fields: Fields<'_>) -> Result<SessionGiven, Problem> {
     let agent = agent(&mut fields)?;
@@ -55,7 +58,7 @@ pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update,
         Given::Absent | Given::Null => None,
         Given::Value(mut agent) => {
             agent.unsupported("mcp_servers", "MCP servers are")?;
-            for fixed in ["id", "version", "model", "system", "skills", "multiagent", "name"] {
+            for fixed in FIXED {
                 if agent.take(fixed) != Given::Absent {
                     return Err(agent.wrong(fixed, "only `tools` of a session's agent can be changed"));
                 }
@@ -71,7 +74,7 @@ pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update,
 fn agent(fields: &mut Fields<'_>) -> Result<AgentGiven, Problem> {
     let path = fields.at("agent");
     let value = match fields.required("agent", "an agent's id or an object")? {
-        Value::String(name) if (1..=256).contains(&name.len()) => {
+        Value::String(name) if (1..=256).contains(&name.chars().count()) => {
             return Ok(AgentGiven { name, ..AgentGiven::default() });
         }
         value @ Value::Object(_) => value,
@@ -91,7 +94,8 @@ fn agent(fields: &mut Fields<'_>) -> Result<AgentGiven, Problem> {
             Given::Null => return Err(given.wrong("model", "agent_model_required: an agent can't be without a model")),
             Given::Value(value) => Some(model(&mut given, value)?),
         };
-        agent.system = given.text("system", 100_000)?.change().map(|text| text.filter(|text| !text.is_empty()));
+        agent.system =
+            given.text("system", super::agent::SYSTEM)?.change().map(|text| text.filter(|text| !text.is_empty()));
         agent.tools = tools::tools(&mut given)?;
         given.unsupported("mcp_servers", "MCP servers are")?;
         given.unsupported("skills", "skills are")?;

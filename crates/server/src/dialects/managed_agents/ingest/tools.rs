@@ -7,13 +7,16 @@ use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
 /// The most tools of an agent, over all its toolsets.
-const MOST: usize = 256;
+pub(in super::super) const MOST: usize = 256;
+
+pub(in super::super) const NAME: usize = 128;
+pub(in super::super) const DESCRIPTION: usize = 32_768;
 
 /// Tools of the peer's toolset that this build doesn't have. They are simply not offered.
-const NOT_YET: &[&str] = &["web_fetch", "web_search"];
+pub(in super::super) const NOT_YET: &[&str] = &["web_fetch", "web_search"];
 
 /// What the peer lets those two be told.
-const WEB_SETTINGS: &[&str] =
+pub(in super::super) const WEB_SETTINGS: &[&str] =
     &["allowed_domains", "blocked_domains", "max_content_tokens", "url_sources", "user_location"];
 
 /// Reads the field `tools`; null and empty both clear.
@@ -105,11 +108,11 @@ fn policy(given: &mut Fields<'_>, default: ToolPolicy) -> Result<ToolPolicy, Pro
 }
 
 fn custom(entry: &mut Fields<'_>) -> Result<ToolConfig, Problem> {
-    let name = entry.required_text("name", 1, 128)?;
+    let name = entry.required_text("name", 1, NAME)?;
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
         return Err(entry.wrong("name", "expected letters, digits, `_` and `-` only"));
     }
-    let description = entry.required_text("description", 1, 32_768)?;
+    let description = entry.required_text("description", 1, DESCRIPTION)?;
     let input_schema = entry.required("input_schema", "a JSON Schema of an object")?;
     let is_object = input_schema.get("type").and_then(Value::as_str) == Some("object");
     if !is_object {

@@ -91,7 +91,7 @@ pub(in super::super) const TYPES: &[&str] = &[
 ];
 
 /// The kinds of facts that print an event, each with the types it may print, and for whom.
-const KINDS: &[(&str, &[&str], Audience)] = &[
+pub(in super::super) const KINDS: &[(&str, &[&str], Audience)] = &[
     ("session_updated", &["session.updated"], Audience::All),
     ("input_queued", INPUTS, Audience::All),
     ("input_processed", INPUTS, Audience::All),

@@ -9,6 +9,8 @@ mod thread;
 
 pub(crate) use agent::{agent, agent_core};
 pub(crate) use environment::environment;
+#[cfg(test)]
+pub(super) use event::KINDS;
 pub(super) use event::{Audience, Printed, TYPES, kinds_of, preview, print};
 pub(crate) use session::session;
 pub(crate) use thread::thread;

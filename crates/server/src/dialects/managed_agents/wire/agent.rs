@@ -1,5 +1,6 @@
 //! Agents.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::Value;
 use tenure_core::id::AgentId;
@@ -8,7 +9,7 @@ use tenure_core::session::Metadata;
 use super::{Id, Nothing, Time};
 
 /// A whole agent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Agent<'a> {
     #[serde(flatten)]
     pub(crate) core: AgentCore<'a>,
@@ -21,10 +22,12 @@ pub(crate) struct Agent<'a> {
 }
 
 /// What a session shows of its agent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SessionAgent")]
 pub(crate) struct AgentCore<'a> {
     pub(crate) id: Id<AgentId>,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "agent"))]
     pub(crate) kind: &'static str,
     pub(crate) version: u32,
     pub(crate) name: &'a str,
@@ -35,20 +38,25 @@ pub(crate) struct AgentCore<'a> {
     pub(crate) mcp_servers: Nothing,
     pub(crate) skills: Nothing,
     pub(crate) multiagent: Nothing,
+    #[schemars(schema_with = "identity")]
     pub(crate) execution_identity: Identity,
 }
 
 /// A model and its settings.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ModelConfig")]
 pub(crate) struct Model<'a> {
     pub(crate) id: &'a str,
+    /// Null where the model's own default isn't known.
+    #[schemars(schema_with = "effort")]
     pub(crate) effort: Option<Tagged>,
+    #[schemars(extend("enum" = ["standard", "fast"]))]
     pub(crate) speed: &'static str,
     pub(crate) inference_geo: Option<&'a str>,
-    /// Ours.
+    /// Ours: how freely it chooses its words, if set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature: Option<f64>,
-    /// Ours.
+    /// Ours: the most tokens of one reply, if set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u32>,
 }
@@ -60,6 +68,28 @@ pub(crate) struct Tagged {
     pub(crate) kind: &'static str,
 }
 
+impl Tagged {
+    /// The schema of such an object whose type is one of these.
+    pub(crate) fn schema(types: &[&str]) -> Schema {
+        json_schema!({"type": "object", "properties": {"type": {"enum": types}}, "required": ["type"]})
+    }
+}
+
+fn effort(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"anyOf": [Tagged::schema(EFFORTS), {"type": "null"}]})
+}
+
+fn identity(_: &mut SchemaGenerator) -> Schema {
+    Tagged::schema(&["service_account"])
+}
+
+fn policy(_: &mut SchemaGenerator) -> Schema {
+    Tagged::schema(&["always_allow", "always_ask"])
+}
+
+/// How hard a model may be told to think.
+pub(crate) const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
+
 /// On whose behalf an agent runs.
 pub(crate) type Identity = Tagged;
 
@@ -67,7 +97,7 @@ pub(crate) type Identity = Tagged;
 pub(crate) type Policy = Tagged;
 
 /// One entry of an agent's tools.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type")]
 pub(crate) enum Tool<'a> {
     #[serde(rename = "agent_toolset_20260401")]
@@ -77,18 +107,21 @@ pub(crate) enum Tool<'a> {
 }
 
 /// What holds for the tools that aren't named.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ToolDefaults {
     pub(crate) enabled: bool,
+    #[schemars(schema_with = "policy")]
     pub(crate) permission_policy: Policy,
 }
 
 /// What holds for one tool.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ToolConfig<'a> {
     pub(crate) name: &'a str,
+    /// The name again.
     #[serde(rename = "type")]
     pub(crate) kind: &'a str,
     pub(crate) enabled: bool,
+    #[schemars(schema_with = "policy")]
     pub(crate) permission_policy: Policy,
 }

@@ -1,9 +1,10 @@
 //! Content blocks.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One block.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Block<'a> {
     Text {
@@ -28,24 +29,34 @@ pub(crate) enum Block<'a> {
 }
 
 /// Where bytes are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Source<'a> {
-    Base64 { media_type: &'a str, data: &'a str },
-    Url { url: &'a str },
-    Text { media_type: &'static str, data: &'a str },
+    Base64 {
+        media_type: &'a str,
+        data: &'a str,
+    },
+    Url {
+        url: &'a str,
+    },
+    Text {
+        #[schemars(extend("const" = "text/plain"))]
+        media_type: &'static str,
+        data: &'a str,
+    },
 }
 
 /// A text block where only texts may be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Text<'a> {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "text"))]
     pub(crate) kind: &'static str,
     pub(crate) text: &'a str,
 }
 
 /// Whether a passage may be cited.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Citations {
     pub(crate) enabled: bool,
 }

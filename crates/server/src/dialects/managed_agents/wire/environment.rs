@@ -1,5 +1,6 @@
 //! Environments.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use tenure_core::id::EnvironmentId;
 use tenure_core::session::Metadata;
@@ -8,37 +9,47 @@ use super::agent::Tagged;
 use super::{Id, Nothing, Time};
 
 /// An environment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Environment<'a> {
     pub(crate) id: Id<EnvironmentId>,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "environment"))]
     pub(crate) kind: &'static str,
     pub(crate) name: &'a str,
     pub(crate) description: Option<&'a str>,
     pub(crate) config: Config,
     pub(crate) metadata: &'a Metadata,
+    #[schemars(extend("const" = "organization"))]
     pub(crate) scope: &'static str,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
     pub(crate) archived_at: Option<Time>,
 }
 
+fn networking(_: &mut SchemaGenerator) -> Schema {
+    Tagged::schema(&["unrestricted"])
+}
+
 /// How its sandboxes are made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EnvironmentConfig")]
 pub(crate) struct Config {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "cloud"))]
     pub(crate) kind: &'static str,
+    #[schemars(schema_with = "networking")]
     pub(crate) networking: Tagged,
     pub(crate) packages: Packages,
-    /// Ours.
+    /// Ours: what its sandboxes may use, where that isn't the operator's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limits: Option<Limits>,
 }
 
 /// Packages, none so far.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Packages {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "packages"))]
     pub(crate) kind: &'static str,
     pub(crate) apt: Nothing,
     pub(crate) cargo: Nothing,
@@ -49,7 +60,7 @@ pub(crate) struct Packages {
 }
 
 /// Limits of a sandbox; those that are null are the operator's defaults.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpu_millis: Option<u32>,

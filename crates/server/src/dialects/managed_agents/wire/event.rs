@@ -1,7 +1,8 @@
 //! Events, and the previews that only streams have.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenure_core::id::{ItemId, ThreadId};
 use tenure_core::session::Metadata;
 
@@ -20,7 +21,7 @@ pub(crate) struct Event<'a> {
 }
 
 /// What an event has beside its id, type and time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Body<'a> {
     Empty {},
@@ -30,6 +31,7 @@ pub(crate) enum Body<'a> {
     /// Ours is the mark.
     Withdrawn {
         content: Vec<Block<'a>>,
+        /// Ours: it was taken back before its turn came, and never read.
         withdrawn: bool,
     },
     Interrupt {
@@ -38,6 +40,7 @@ pub(crate) enum Body<'a> {
     },
     Confirmation {
         tool_use_id: Id<ItemId>,
+        #[schemars(extend("enum" = ["allow", "deny"]))]
         result: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         deny_message: Option<&'a str>,
@@ -49,14 +52,17 @@ pub(crate) enum Body<'a> {
     },
     /// The text is ours: the peer's event is a signal only.
     Thinking {
+        /// Ours: what the model thought, where its provider shows it.
         #[serde(skip_serializing_if = "Option::is_none")]
         thinking: Option<&'a str>,
     },
     ToolUse {
         name: &'a str,
         input: &'a Value,
+        #[schemars(extend("enum" = ["allow", "ask", "deny"]))]
         evaluated_permission: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(schema_with = "policy")]
         evaluation: Option<super::Policy>,
     },
     CustomToolUse {
@@ -120,19 +126,39 @@ pub(crate) enum Body<'a> {
     },
     /// Ours: the session is about to end.
     Closing {
+        #[schemars(extend("enum" = ["completed", "ended_by_user", "timed_out", "archived", "failed"]))]
         outcome: &'static str,
+        #[schemars(extend("enum" = ["everything", "log"]))]
         keep: &'static str,
     },
 }
 
+fn policy(_: &mut SchemaGenerator) -> Schema {
+    super::Tagged::schema(&["always_allow", "always_ask"])
+}
+
 /// Why work stopped.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum StopReason<'a> {
     EndTurn,
     RequiresAction { event_ids: Vec<Id<&'a ItemId>> },
     RetriesExhausted,
     Refusal,
+}
+
+impl JsonSchema for Id<&ItemId> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Id::<ItemId>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Id::<ItemId>::json_schema(generator)
+    }
 }
 
 impl Serialize for Id<&ItemId> {
@@ -142,16 +168,17 @@ impl Serialize for Id<&ItemId> {
 }
 
 /// Why a model refused.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Refusal<'a> {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "refusal"))]
     pub(crate) kind: &'static str,
     pub(crate) category: Option<&'a str>,
     pub(crate) explanation: Option<&'a str>,
 }
 
 /// What a session has used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Usage {
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
@@ -161,14 +188,14 @@ pub(crate) struct Usage {
 }
 
 /// Tokens written to a cache, by how long it lasts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CacheCreation {
     pub(crate) ephemeral_5m_input_tokens: u64,
     pub(crate) ephemeral_1h_input_tokens: u64,
 }
 
 /// What one model request took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SpanUsage {
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
@@ -177,16 +204,33 @@ pub(crate) struct SpanUsage {
 }
 
 /// Something that failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SessionError")]
 pub(crate) struct Error<'a> {
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = ERRORS))]
     pub(crate) kind: &'static str,
     pub(crate) message: std::borrow::Cow<'a, str>,
+    #[schemars(schema_with = "retry_status")]
     pub(crate) retry_status: super::agent::Tagged,
 }
 
+/// The types of errors that are told.
+const ERRORS: [&str; 6] = [
+    "unknown_error",
+    "model_overloaded_error",
+    "model_rate_limited_error",
+    "model_request_failed_error",
+    "billing_error",
+    "tool_use_limit_reached_error",
+];
+
+fn retry_status(_: &mut SchemaGenerator) -> Schema {
+    super::Tagged::schema(&["retrying", "exhausted"])
+}
+
 /// A piece of an event that isn't finished.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type")]
 pub(crate) enum Preview<'a> {
     #[serde(rename = "event_start")]
@@ -196,24 +240,44 @@ pub(crate) enum Preview<'a> {
 }
 
 /// Which event is previewed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PreviewedEvent {
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["agent.message", "agent.thinking"]))]
     pub(crate) kind: &'static str,
     pub(crate) id: Id<ItemId>,
 }
 
+/// The tag of a struct, which the derivation leaves out.
+fn tag(schema: &mut Schema, kind: &str) {
+    let map = schema.ensure_object();
+    map.entry("properties").or_insert_with(|| json!({}))["type"] = json!({"const": kind});
+    if let Some(Value::Array(required)) = map.get_mut("required") {
+        required.push("type".into());
+    }
+}
+
+fn is_content_delta(schema: &mut Schema) {
+    tag(schema, "content_delta");
+}
+
+fn is_text(schema: &mut Schema) {
+    tag(schema, "text");
+}
+
 /// More of its content.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "content_delta")]
+#[schemars(inline, transform = is_content_delta)]
 pub(crate) struct PreviewDelta<'a> {
     pub(crate) index: u32,
     pub(crate) content: PreviewText<'a>,
 }
 
 /// The text to add.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "text")]
+#[schemars(inline, transform = is_text)]
 pub(crate) struct PreviewText<'a> {
     pub(crate) text: &'a str,
 }

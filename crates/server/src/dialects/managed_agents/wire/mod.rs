@@ -9,7 +9,7 @@ mod session;
 mod thread;
 mod values;
 
-pub(crate) use agent::{Agent, AgentCore, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults};
+pub(crate) use agent::{Agent, AgentCore, EFFORTS, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults};
 pub(crate) use content::{Block, Citations, Source, Text};
 pub(crate) use environment::{Config, Environment, Limits, Packages};
 pub(crate) use event::{
@@ -19,4 +19,4 @@ pub(crate) use event::{
 pub(crate) use page::{BiPage, Deleted, Page};
 pub(crate) use session::{Lifetimes, Session, Stats, TenureSession};
 pub(crate) use thread::Thread;
-pub(crate) use values::{Id, Nothing, Time, seconds};
+pub(crate) use values::{Id, Nothing, Time, printed_id, seconds};

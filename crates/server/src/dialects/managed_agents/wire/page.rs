@@ -1,16 +1,19 @@
 //! Pages of lists, and what is left of a deleted thing.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A page that leads on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub(crate) struct Page<T> {
     pub(crate) data: Vec<T>,
     pub(crate) next_page: Option<String>,
 }
 
 /// A page that leads on and back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub(crate) struct BiPage<T> {
     pub(crate) data: Vec<T>,
     pub(crate) next_page: Option<String>,
@@ -18,9 +21,10 @@ pub(crate) struct BiPage<T> {
 }
 
 /// Confirms that something is gone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Deleted {
     pub(crate) id: String,
     #[serde(rename = "type")]
+    #[schemars(extend("pattern" = "^[a-z_]+_deleted$"))]
     pub(crate) kind: &'static str,
 }

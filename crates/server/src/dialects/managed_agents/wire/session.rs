@@ -1,18 +1,24 @@
 //! Sessions.
 
+use std::collections::BTreeSet;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use tenure_core::id::{EnvironmentId, SessionId};
+use tenure_core::phase::Phase;
 use tenure_core::session::{Keep, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
 use super::{AgentCore, Id, Nothing, Time};
+use crate::fronts;
 
 /// A session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Session<'a> {
     pub(crate) id: Id<SessionId>,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "session"))]
     pub(crate) kind: &'static str,
     pub(crate) status: Status,
     pub(crate) title: Option<&'a str>,
@@ -33,22 +39,34 @@ pub(crate) struct Session<'a> {
 }
 
 /// How long a session has worked and has been there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Stats {
     pub(crate) active_seconds: f64,
     pub(crate) duration_seconds: f64,
 }
 
+/// What a column of the status table has.
+fn column(status: fn(Phase) -> &'static str) -> BTreeSet<&'static str> {
+    Phase::ALL.into_iter().map(status).collect()
+}
+
+/// The states of a sandbox.
+const SANDBOXES: [&str; 7] = ["not_yet", "queued", "starting", "running", "stopping", "stopped", "lost"];
+
 /// Ours: what the other doors show of a session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TenureSession<'a> {
     /// Its line of the status table.
+    #[schemars(extend("enum" = Phase::ALL.map(Phase::name)))]
     pub(crate) phase: &'static str,
     /// The command line's column.
+    #[schemars(extend("enum" = column(fronts::cli::status)))]
     pub(crate) cli_status: &'static str,
     /// The console's column.
+    #[schemars(extend("enum" = column(fronts::console::status)))]
     pub(crate) console_status: &'static str,
-    /// The state of its sandbox: `not_yet`, `queued`, `starting`, `running`, `stopping`, `stopped` or `lost`.
+    /// The state of its sandbox.
+    #[schemars(extend("enum" = SANDBOXES))]
     pub(crate) sandbox: &'static str,
     /// When it stops or ends by itself.
     pub(crate) lifetimes: Lifetimes,
@@ -65,15 +83,18 @@ pub(crate) struct TenureSession<'a> {
 }
 
 /// When a session stops or ends by itself; null is never.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Lifetimes {
     /// After how long an idleness.
     pub(crate) idle_seconds: Option<u64>,
-    /// What follows then: `stop` or `end`.
+    /// What follows then.
+    #[schemars(extend("enum" = ["stop", "end", null]))]
     pub(crate) then: Option<&'static str>,
     /// How it will have ended.
+    #[schemars(schema_with = "outcome")]
     pub(crate) outcome: Option<Outcome>,
     /// What is kept when it ends.
+    #[schemars(schema_with = "kept")]
     pub(crate) keep: Option<Keep>,
     /// How long the sandbox alone outlives the work.
     pub(crate) sandbox_idle_seconds: Option<u64>,
@@ -83,4 +104,12 @@ pub(crate) struct Lifetimes {
     pub(crate) end_when_agent_exits: bool,
     /// How long processes get between being asked to end and being ended.
     pub(crate) stop_grace_seconds: u64,
+}
+
+fn outcome(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": ["completed", "ended_by_user", "timed_out", "archived", "failed", null]})
+}
+
+fn kept(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": ["everything", "log", null]})
 }

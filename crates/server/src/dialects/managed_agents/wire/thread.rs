@@ -1,5 +1,6 @@
 //! Threads of a session.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tenure_core::id::{SessionId, ThreadId};
 
@@ -9,10 +10,12 @@ use super::session::Stats;
 use super::{AgentCore, Id, Nothing, Time};
 
 /// A thread.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SessionThread")]
 pub(crate) struct Thread<'a> {
     pub(crate) id: Id<ThreadId>,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "session_thread"))]
     pub(crate) kind: &'static str,
     pub(crate) session_id: Id<SessionId>,
     /// Null of the primary thread.

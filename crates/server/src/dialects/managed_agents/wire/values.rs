@@ -1,7 +1,9 @@
 //! Ids, times and numbers as the wire has them.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::ser::{SerializeSeq as _, Serializer};
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, ThreadId};
@@ -18,10 +20,29 @@ macro_rules! printed {
                 serializer.serialize_str(&self.0.prefixed())
             }
         }
+
+        impl JsonSchema for Id<$kind> {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($kind).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                printed_id(<$kind>::PREFIX)
+            }
+        }
     )*};
 }
 
 printed!(AgentId, EnvironmentId, ItemId, SessionId, ThreadId);
+
+/// The schema of an id as it is printed.
+pub(crate) fn printed_id(prefix: &str) -> Schema {
+    json_schema!({"type": "string", "pattern": format!("^{prefix}_[1-9A-HJ-NP-Za-km-z]{{22}}$")})
+}
 
 /// A time in RFC 3339, UTC.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +64,20 @@ impl Serialize for Time {
     }
 }
 
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
 /// What the peer has and we don't yet: as a list or as null.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Nothing {
@@ -56,6 +91,20 @@ impl Serialize for Nothing {
             Self::List => serializer.serialize_seq(Some(0))?.end(),
             Self::Null => serializer.serialize_none(),
         }
+    }
+}
+
+impl JsonSchema for Nothing {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Nothing".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["array", "null"], "maxItems": 0, "description": "Not there yet: always empty."})
     }
 }
 

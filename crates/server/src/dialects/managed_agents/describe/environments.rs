@@ -1,0 +1,85 @@
+//! Environments.
+
+use serde_json::{Value, json};
+
+use super::super::ingest::environment::{CPU_MILLIS, DESCRIPTION, MANAGERS, MEMORY_BYTES, NAME, PIDS};
+use super::super::wire::{Deleted, Environment, Page};
+use super::agents::resource_query;
+use super::metadata;
+use crate::openapi::{Operation, Schemas, schema};
+
+pub(crate) fn create(schemas: &mut Schemas) -> Operation {
+    let required = [("name", schema::text(1, NAME))];
+    let optional = [
+        ("description", schema::nullable(schema::text(0, DESCRIPTION))),
+        ("config", schema::nullable(config(true))),
+        ("metadata", metadata::whole()),
+        ("scope", json!({"enum": ["organization", null]})),
+    ];
+    let body = schemas.named("EnvironmentCreate", schema::object(required, optional));
+    let example = json!({
+        "name": "small",
+        "config": {"type": "cloud", "networking": {"type": "unrestricted"}, "limits": {"memory_bytes": 1_073_741_824}},
+    });
+    Operation::new("create_environment", schemas.of::<Environment<'_>>()).takes(body, example)
+}
+
+pub(crate) fn update(schemas: &mut Schemas) -> Operation {
+    let optional = [
+        ("name", schema::nullable(schema::text(1, NAME))),
+        ("description", schema::nullable(schema::text(0, DESCRIPTION))),
+        (
+            "config",
+            schema::said(
+                schema::nullable(config(false)),
+                "What is left out of it or null stays as it is, but for a limit: null clears it.",
+            ),
+        ),
+        ("metadata", metadata::changes()),
+        ("scope", json!({"enum": ["organization", null]})),
+    ];
+    let body = schemas.named("EnvironmentUpdate", schema::object([], optional));
+    Operation::new("update_environment", schemas.of::<Environment<'_>>())
+        .takes(body, json!({"description": "For small tasks."}))
+}
+
+pub(crate) fn archive(schemas: &mut Schemas) -> Operation {
+    Operation::new("archive_environment", schemas.of::<Environment<'_>>()).bare()
+}
+
+pub(crate) fn delete(schemas: &mut Schemas) -> Operation {
+    Operation::new("delete_environment", schemas.of::<Deleted>())
+}
+
+/// How sandboxes are made. Of a new environment its type has to be said.
+fn config(new: bool) -> Value {
+    let networking = schema::object([("type", json!({"const": "unrestricted"}))], []);
+    let mut packages = schema::object([], [("type", json!({"enum": ["packages", null]}))]);
+    for manager in MANAGERS {
+        packages["properties"][manager] = schema::not_yet("Packages are");
+    }
+    let bound = |(least, most): (u64, u64)| schema::nullable(schema::integer(least, most));
+    let limits = [("memory_bytes", bound(MEMORY_BYTES)), ("cpu_millis", bound(CPU_MILLIS)), ("pids", bound(PIDS))];
+    let limits = schema::nullable(schema::object([], limits));
+    let optional = [
+        ("networking", schema::nullable(networking)),
+        ("packages", schema::nullable(packages)),
+        ("limits", schema::ours(limits, "What is set is enforced; the operator's defaults hold for the rest.")),
+    ];
+    match new {
+        true => schema::tagged("cloud", [], optional),
+        false => {
+            let mut config = schema::object([], optional);
+            config["properties"]["type"] = json!({"enum": ["cloud", null]});
+            config
+        }
+    }
+}
+
+pub(crate) fn retrieve(schemas: &mut Schemas) -> Operation {
+    Operation::new("retrieve_environment", schemas.of::<Environment<'_>>())
+}
+
+pub(crate) fn list(schemas: &mut Schemas) -> Operation {
+    Operation::new("list_environments", schemas.of::<Page<Environment<'_>>>()).with(resource_query(1_000))
+}

@@ -1,0 +1,58 @@
+//! Tools in requests.
+
+use serde_json::{Value, json};
+use tenure_core::agent::BUILTIN_TOOLS;
+
+use super::super::ingest::tools::{DESCRIPTION, MOST, NAME, NOT_YET, WEB_SETTINGS};
+use crate::openapi::{Schemas, schema};
+
+/// The field `tools`.
+pub(super) fn tools(schemas: &mut Schemas) -> Value {
+    let items = json!({"anyOf": [toolset(schemas), custom(schemas)]});
+    let list = schema::nullable(schema::list(items, 0, MOST));
+    schema::said(
+        list,
+        "At most 256 in all, the toolset counting as many as it has, and it once at most. Null or empty: none.",
+    )
+}
+
+fn toolset(schemas: &mut Schemas) -> Value {
+    let flag = || schema::nullable(json!({"type": "boolean"}));
+    let policy = || schema::nullable(schema::object([("type", schema::one_of(&["always_allow", "always_ask"]))], []));
+    let named = BUILTIN_TOOLS.iter().map(|name| {
+        let optional = [("type", json!({"enum": [name, null]})), ("enabled", flag()), ("permission_policy", policy())];
+        schema::object([("name", json!({"const": name}))], optional)
+    });
+    let later = NOT_YET.iter().map(|name| {
+        let optional = [
+            ("type", json!({"enum": [name, null]})),
+            ("enabled", json!({"enum": [false, null]})),
+            ("permission_policy", policy()),
+        ];
+        let mut config = schema::object([("name", json!({"const": name}))], optional);
+        for setting in WEB_SETTINGS {
+            config["properties"][*setting] = schema::not_yet("Settings of this tool are");
+        }
+        schema::said(config, "Not supported yet: it can only be switched off, here or by the default.")
+    });
+    let configs: Vec<Value> = named.chain(later).collect();
+    let defaults = schema::object([], [("enabled", flag()), ("permission_policy", policy())]);
+    let optional = [
+        ("default_config", schema::nullable(defaults)),
+        ("configs", schema::nullable(schema::list(json!({"anyOf": configs}), 0, BUILTIN_TOOLS.len() + NOT_YET.len()))),
+    ];
+    schemas.named("ToolsetParam", schema::tagged("agent_toolset_20260401", [], optional))
+}
+
+fn custom(schemas: &mut Schemas) -> Value {
+    let name = json!({"type": "string", "minLength": 1, "maxLength": NAME, "pattern": "^[A-Za-z0-9_-]+$"});
+    let input = json!({
+        "type": "object",
+        "properties": {"type": {"const": "object"}},
+        "required": ["type"],
+        "additionalProperties": true,
+        "description": "A JSON Schema.",
+    });
+    let fields = [("name", name), ("description", schema::text(1, DESCRIPTION)), ("input_schema", input)];
+    schemas.named("CustomToolParam", schema::tagged("custom", fields, []))
+}
