@@ -234,6 +234,10 @@ async fn a_log_that_was_cut_damaged_or_removed_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let log = crashed(dir.path()).await;
         harm(&dir.path().join("tenure.db-wal"));
+        let (database, left) = (dir.path().join("tenure.db"), fs::read(dir.path().join("tenure.db")).unwrap());
+        let wal = fs::read(dir.path().join("tenure.db-wal")).ok();
+        let (_, found) = crate::check::findings(dir.path());
+        assert!(found.iter().any(|finding| finding.what.contains("acknowledged are missing")), "{how}: {found:#?}");
         for attempt in 1..=2 {
             let refused = refusal(dir.path(), None);
             assert!(
@@ -241,6 +245,13 @@ async fn a_log_that_was_cut_damaged_or_removed_is_noticed() {
                 "{how} {attempt}: {refused}"
             );
         }
+        // What shows what happened, or is put back, is as it was.
+        assert_eq!(fs::read(database).unwrap(), left, "{how}");
+        assert_eq!(
+            fs::read(dir.path().join("tenure.db-wal")).ok().unwrap_or_default(),
+            wal.unwrap_or_default(),
+            "{how}"
+        );
         // Whoever accepts the loss goes on with what is left.
         fs::remove_file(dir.path().join("tenure.db-mark")).unwrap();
         let store = open(dir.path());

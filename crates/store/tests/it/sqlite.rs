@@ -212,7 +212,7 @@ async fn the_write_ahead_log_stays_bounded_while_many_read_and_follow() {
     for reader in readers {
         assert!(reader.await.unwrap() > 0);
     }
-    assert!(fs::metadata(dir.path().join("tenure.db")).unwrap().len() > 50_000_000, "much was moved");
+    assert!(fs::metadata(dir.path().join("tenure.db")).unwrap().len() > 20_000_000, "much was moved");
     assert!(longest < 34_000_000, "the log grew to {longest} bytes");
 
     // Somebody else reads for long: it grows, and nobody waits; when they are gone and nothing is to be done, it is emptied.

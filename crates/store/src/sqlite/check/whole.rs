@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 
 use super::super::blobs::{BlobFiles, SweepLock};
-use super::super::{During as _, database, schema};
+use super::super::{During as _, database, mark, schema};
 use super::{blobs, references, resources, sessions};
 use crate::check::{Checked, Finding, Part, Replay};
 use crate::error::Error;
@@ -78,7 +78,14 @@ pub fn check(
     };
     let ordered = Arc::clone(stop);
     db.progress_handler(STEPS, Some(move || ordered.load(Ordering::Relaxed))).during("preparing a check")?;
-    schema::require_current(&db, &path)?;
+    let lost = lost_facts(dir, &db)?;
+    let is_lost = lost.is_some();
+    lost.into_iter().for_each(&mut *found);
+    match schema::require_current(&db, &path) {
+        // So much is lost that nothing is left to check.
+        Err(_) if is_lost => return Ok(Checked::default()),
+        current => current?,
+    }
     let blobs_dir = dir.join("blobs");
     // Before anything is read, so that no sweep takes a blob that what is read names.
     let _unswept = SweepLock::keep_from_sweeping(&blobs_dir)?;
@@ -90,6 +97,20 @@ pub fn check(
     blobs::check(&mut checking)?;
     resources::check(&mut checking, master_key.as_ref())?;
     Ok(checking.checked)
+}
+
+/// What is told when the database ends before what was acknowledged.
+fn lost_facts(dir: &Path, db: &Connection) -> Result<Option<Finding>, Error> {
+    match mark::check(dir, db) {
+        Ok(()) => Ok(None),
+        Err(Error::Unreadable { why, .. }) => {
+            let meaning = "the last facts of some sessions are missing, and the server doesn't start";
+            let remedy = "put tenure.db-wal back, or restore a backup (`tenure restore`)";
+            let finding = Finding::new(Part::Database, why, meaning, remedy);
+            Ok(Some(Finding { path: Some(dir.join("tenure.db-wal")), ..finding }))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn database_itself(checking: &mut Checking<'_>) -> Result<(), Error> {
