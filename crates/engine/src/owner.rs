@@ -1,6 +1,6 @@
 //! One owner per awake session: it alone holds the state, decides, stores, and starts what the facts ask for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tenure_core::command::{Command, Recover, ReportSandbox, SandboxReport};
@@ -30,6 +30,7 @@ mod call;
 pub(crate) mod life;
 mod load;
 mod model;
+mod trouble;
 
 pub(crate) use load::FORMAT as STATE_FORMAT;
 
@@ -47,6 +48,8 @@ pub(crate) struct Owner<'m> {
     shared: Arc<Shared>,
     state: State,
     mailbox: &'m mut mpsc::Receiver<Box<Mail>>,
+    /// Mail that waits while something else is being stored; it comes before the mailbox.
+    aside: VecDeque<Box<Mail>>,
     channel: Arc<Channel>,
     /// The place up to which the kept state is good.
     saved_seq: u64,
@@ -80,13 +83,18 @@ impl<'m> Owner<'m> {
         let channel = shared.channels.of(state.session);
         let (attempts, calls) = (HashMap::new(), HashMap::new());
         let (ending, turn) = (Vec::new(), traced::Turn::none());
-        Self { shared, state, mailbox, channel, saved_seq, attempts, calls, ending, turn }
+        let aside = VecDeque::new();
+        Self { shared, state, mailbox, aside, channel, saved_seq, attempts, calls, ending, turn }
     }
 
     async fn run(&mut self) {
         let linger = self.shared.config.awake_linger;
         loop {
-            let next = match tokio::time::timeout(linger, self.mailbox.recv()).await {
+            let mail = match self.aside.pop_front() {
+                Some(mail) => Ok(Some(mail)),
+                None => tokio::time::timeout(linger, self.mailbox.recv()).await,
+            };
+            let next = match mail {
                 // Boxed, so that an owner with nothing to do holds no room for doing it.
                 Ok(Some(mail)) => Box::pin(self.serve(*mail)).await,
                 Ok(None) => Next::LetGo,
@@ -104,6 +112,23 @@ impl<'m> Owner<'m> {
 
     async fn serve(&mut self, mail: Mail) -> Next {
         match mail {
+            Mail::Request { .. } | Mail::Delete { .. } => self.answer(mail).await,
+            Mail::Outcome(command, from) => {
+                let from = self.turn.cause(&command, from);
+                let span = traced::command(&from, self.state.session, &command);
+                drop(from);
+                self.take_outcome(command).instrument(span).await
+            }
+            Mail::Recover { sandbox_alive, ended_cleanly, turn: _turn } => {
+                let span = traced::recovery(self.state.session);
+                self.recover(sandbox_alive, ended_cleanly).instrument(span).await
+            }
+        }
+    }
+
+    /// Carries out what somebody waits for.
+    async fn answer(&mut self, mail: Mail) -> Next {
+        match mail {
             Mail::Request { tenant, reply, .. } if !self.belongs_to(tenant) => {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
                 Next::GoOn
@@ -116,16 +141,6 @@ impl<'m> Owner<'m> {
                 let _ = reply.send(answer);
                 if gone { Next::LetGo } else { Next::GoOn }
             }
-            Mail::Outcome(command, from) => {
-                let from = self.turn.cause(&command, from);
-                let span = traced::command(&from, self.state.session, &command);
-                drop(from);
-                self.take_outcome(command).instrument(span).await
-            }
-            Mail::Recover { sandbox_alive, ended_cleanly, turn: _turn } => {
-                let span = traced::recovery(self.state.session);
-                self.recover(sandbox_alive, ended_cleanly).instrument(span).await
-            }
             Mail::Delete { tenant, reply } if !self.belongs_to(tenant) => {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
                 Next::GoOn
@@ -136,6 +151,8 @@ impl<'m> Owner<'m> {
                 let _ = reply.send(answer);
                 if deleted { Next::LetGo } else { Next::GoOn }
             }
+            // It waits for nobody's answer.
+            Mail::Outcome(..) | Mail::Recover { .. } => Next::GoOn,
         }
     }
 
@@ -184,8 +201,8 @@ impl<'m> Owner<'m> {
                 Err(Error::Refused(_)) => return Next::GoOn,
                 Err(error) => {
                     tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "outcome not stored yet");
-                    if !backoff.wait(&self.shared.draining).await {
-                        return Next::GoOn;
+                    if let Some(next) = self.wait_for_the_store(&mut backoff).await {
+                        return next;
                     }
                 }
             }
@@ -194,24 +211,23 @@ impl<'m> Owner<'m> {
 
     /// Takes up what a dead server left behind.
     async fn recover(&mut self, sandbox_alive: bool, ended_cleanly: bool) -> Next {
-        // Where it is known alive from may be older than what this server has started.
-        let sandbox_alive = sandbox_alive || self.shared.sandboxes.handle(self.state.session).is_some();
-        let in_flight = self.asking().filter(|attempt| self.attempts.contains_key(attempt));
-        let command = Recover { sandbox_alive, ended_cleanly, in_flight };
         let mut backoff = Backoff::default();
         metrics::counter!("tenure_recovered_sessions_total").increment(1);
-        loop {
-            match self.commit(command.clone().into(), None).await {
-                Ok(_) | Err(Error::Refused(_)) => break,
+        let sandbox_alive = loop {
+            // Where it is known alive from may be older than what this server has started.
+            let sandbox_alive = sandbox_alive || self.shared.sandboxes.handle(self.state.session).is_some();
+            let in_flight = self.asking().filter(|attempt| self.attempts.contains_key(attempt));
+            match self.commit(Recover { sandbox_alive, ended_cleanly, in_flight }.into(), None).await {
+                Ok(_) | Err(Error::Refused(_)) => break sandbox_alive,
                 Err(Error::NotFound { .. }) => return Next::LetGo,
                 Err(error) => {
                     tracing::warn!(session = %self.state.session, error = &error as &dyn std::error::Error, "not recovered yet");
-                    if !backoff.wait(&self.shared.draining).await {
-                        return Next::GoOn;
+                    if let Some(next) = self.wait_for_the_store(&mut backoff).await {
+                        return next;
                     }
                 }
             }
-        }
+        };
         self.carry_out(outstanding(&self.state), Origin::Restart);
         let waits = matches!(self.state.thread.activity, Activity::Rescheduling { .. });
         if sandbox_alive && !waits && matches!(self.state.sandbox, Sandbox::Running { .. }) {
@@ -369,7 +385,7 @@ impl<'m> Owner<'m> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.attempts.is_empty() && self.calls.is_empty() && self.state.fold() != Fold::Working
+        self.aside.is_empty() && self.attempts.is_empty() && self.calls.is_empty() && self.state.fold() != Fold::Working
     }
 
     fn view(&self) -> SessionView {

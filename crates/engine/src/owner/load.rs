@@ -111,6 +111,9 @@ impl Owner<'_> {
     pub(super) async fn sleep(&mut self) {
         let session = self.state.session;
         self.mailbox.close();
+        for mail in std::mem::take(&mut self.aside) {
+            let _ = self.shared.directory.post(session, *mail);
+        }
         while let Ok(mail) = self.mailbox.try_recv() {
             let _ = self.shared.directory.post(session, *mail);
         }
