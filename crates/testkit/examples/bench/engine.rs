@@ -10,7 +10,7 @@ use tenure_store::Store;
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tenure_testkit::{TestEngine, message, script};
 
-use crate::{quantile_ms, resident_kib, row};
+use crate::{Row, quantile_ms, resident_kib};
 
 const CLIENTS: usize = 64;
 const SPAN: Duration = Duration::from_secs(3);
@@ -56,13 +56,10 @@ async fn turns(engine: &Arc<TestEngine>) {
         total += client.await.expect("clients don't panic");
     }
     let rate = total as f64 / began.elapsed().as_secs_f64();
-    row(
-        "full turns, script model in process",
-        &format!("{rate:.0}"),
-        "turns/s",
-        "≥ 1,000",
-        "64 sessions, SQLite, fsynced",
-    );
+    Row::new("full turns, script model in process", format!("{rate:.0}"), "turns/s")
+        .target("≥ 1,000", rate >= 1_000.0)
+        .beside("64 sessions, SQLite, fsynced".to_owned())
+        .print();
 }
 
 async fn turn(engine: &TestEngine, session: SessionId, after: u64) -> u64 {
@@ -86,7 +83,10 @@ async fn long_conversation(engine: &Arc<TestEngine>) {
     }
     let (early, late) = (quantile_ms(&mut early, 0.5), quantile_ms(&mut late, 0.5));
     let beside = format!("turn 100: {early:.2} ms, turn 2,000: {late:.2} ms (medians of 100)");
-    row("turn 2,000 of a conversation against turn 100", &format!("{:.2}", late / early), "×", "≤ 1.5", &beside);
+    Row::new("turn 2,000 of a conversation against turn 100", format!("{:.2}", late / early), "×")
+        .target("≤ 1.5", late / early <= 1.5)
+        .beside(beside)
+        .print();
 }
 
 /// What a session costs while its owner is awake. A first batch fills the database's page cache, which isn't theirs.
@@ -96,7 +96,10 @@ async fn awake(engine: &Arc<TestEngine>) {
     wake_batch(engine).await;
     let each = (resident_kib(std::process::id()) - before) as f64 / AWAKE as f64;
     let beside = format!("{AWAKE} more sessions with one turn each; {} awake", engine.engine.stats().awake);
-    row("memory of an awake session", &format!("{each:.1}"), "KiB", "≤ 10", &beside);
+    Row::new("memory of an awake session", format!("{each:.1}"), "KiB")
+        .target("≤ 10", each <= 10.0)
+        .beside(beside)
+        .print();
 }
 
 async fn wake_batch(engine: &Arc<TestEngine>) {

@@ -1,4 +1,4 @@
-//! Times the engine and the whole server: one JSON object per line, `{row, measured, unit, target, beside}`.
+//! Times the engine and the whole server: one JSON object per line, `{row, measured, unit, target, met, beside}`.
 //!
 //! `cargo run --release -p tenure-testkit --example bench -- engine|restart|http|fanout|commands`; the last three need
 //! `TENURE_BIN`, the path of the server's binary.
@@ -7,15 +7,44 @@ mod commands;
 mod engine;
 mod fanout;
 mod http;
+mod listeners;
 mod restart;
 mod server;
 
 use std::time::Duration;
 
-#[expect(clippy::print_stdout, reason = "what it measures is its output")]
-fn row(row: &str, measured: &str, unit: &str, target: &str, beside: &str) {
-    let line = serde_json::json!({"row": row, "measured": measured, "unit": unit, "target": target, "beside": beside});
-    println!("{line}");
+/// One thing measured.
+struct Row {
+    name: String,
+    measured: String,
+    unit: &'static str,
+    target: Option<(&'static str, bool)>,
+    beside: String,
+}
+
+impl Row {
+    fn new(name: &str, measured: String, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), measured, unit, target: None, beside: String::new() }
+    }
+
+    /// What it should be, and whether it is.
+    fn target(self, target: &'static str, met: bool) -> Self {
+        Self { target: Some((target, met)), ..self }
+    }
+
+    /// What it is to be seen beside.
+    fn beside(self, beside: String) -> Self {
+        Self { beside, ..self }
+    }
+
+    #[expect(clippy::print_stdout, reason = "what it measures is its output")]
+    fn print(self) {
+        let Self { name, measured, unit, target, beside } = self;
+        let (target, met) = target.unzip();
+        let line = serde_json::json!({"row": name, "measured": measured, "unit": unit, "target": target.unwrap_or(""),
+            "met": met, "beside": beside});
+        println!("{line}");
+    }
 }
 
 /// The value below which this share of the times lies, in milliseconds.
@@ -35,6 +64,9 @@ fn resident_kib(pid: u32) -> u64 {
 fn main() {
     tenure_models::install_tls();
     let which = std::env::args().nth(1).unwrap_or_default();
+    if which == "floor" {
+        return fanout::write_to_all();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
         match which.as_str() {
