@@ -46,6 +46,16 @@ fn json_is_one_object_on_each_line() {
 }
 
 #[test]
+fn a_session_that_nobody_goes_on_with_times_out_after_29_minutes() {
+    let home = Home::new();
+    let printed = home.ok(&["run", "assistant", "hello", "--json"]);
+    let first: Value = serde_json::from_str(printed.lines().next().expect("a line")).expect("it is JSON");
+    let lifetimes = &first["data"]["tenure"]["lifetimes"];
+    assert_eq!((&lifetimes["idle_seconds"], &lifetimes["then"]), (&(29 * 60).into(), &"end".into()), "{first:#}");
+    assert_eq!((&lifetimes["outcome"], &lifetimes["keep"]), (&"timed_out".into(), &"log".into()));
+}
+
+#[test]
 fn nothing_the_model_says_controls_the_terminal() {
     let home = Home::new();
     let ran = home.run(&["run", "assistant", "escape", "--single"]);
