@@ -243,6 +243,10 @@ class Server:
         """How a session's sandbox is."""
         return self.get(f"/v1/sessions/{session}")["tenure"]["sandbox"]
 
+    def cursor(self, session):
+        """The newest cursor of a session that was never restored: a plain number."""
+        return int(self.get(f"/v1/sessions/{session}")["tenure"]["cursor"])
+
     def until_cursor(self, session, cursor, query=""):
         """All events up to the one at a cursor."""
         seen = []

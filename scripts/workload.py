@@ -17,15 +17,16 @@ from testbed import Failed, expect, is_idle, text_of, wait_for
 # outside. `read`, `glob` and `grep` do nothing that could be counted but answer.
 TOOLS = ("bash", "write", "edit", "read", "glob", "grep")
 COUNTED = TOOLS[:3]
-SCRIPT = """
+# What was said before an interrupt is part of the same user text: a rule goes by its last line.
+SCRIPT = r"""
 - when: still there
   steps:
     - text: Still here.
-- when: ^prepare
+- when: (^|\n)prepare[^\n]*$
   steps:
     - tools: [{name: bash, input: {command: "mkdir out; echo end > edited; echo {{last_user_text}} > name"}}]
     - text: "It is prepared: {{last_tool_result}}"
-- when: ^six
+- when: (^|\n)six[^\n]*$
   steps:
     - text: I use all six.
       tools:
@@ -36,7 +37,7 @@ SCRIPT = """
         - {name: glob, input: {pattern: "na*"}}
         - {name: grep, input: {pattern: prepare, path: name}}
     - text: "They said: {{last_tool_result}}"
-- when: ^patient
+- when: (^|\n)patient[^\n]*$
   steps:
     - text: I use all six, in no hurry.
       tools:
@@ -47,11 +48,11 @@ SCRIPT = """
         - {name: glob, input: {pattern: "na*"}}
         - {name: grep, input: {pattern: prepare, path: name}}
     - text: "They said: {{last_tool_result}}"
-- when: ^hang
+- when: (^|\n)hang[^\n]*$
   steps:
     - tools: [{name: bash, input: {command: "set -- {{last_user_text}}; echo line >> lines; sleep $2"}}]
     - text: "It hung: {{last_tool_result}}"
-- when: ^slow
+- when: (^|\n)slow[^\n]*$
   steps:
     - {text: I have thought about it., delay_ms: 600000}
 - steps:
@@ -71,7 +72,7 @@ class Effects:
     def __init__(self, server, session):
         self.server, self.session = server, session
         name = f"prepare {uuid.uuid4().hex}"
-        cursor = server.get(f"/v1/sessions/{session}")["tenure"]["cursor"]
+        cursor = server.cursor(session)
         server.say(session, name)
         seen = server.until(session, is_idle, after=cursor)
         said = [text_of(event) for _, event in seen if event["type"] == "agent.message"]
