@@ -18,7 +18,7 @@ build:  ## builds the binary for use: target/release/tenure
 test:  ## everything that must hold: unit, conformance, SDK and crash tests
 	@scripts/test
 
-test-long:  ## as test, with a hundred crashes instead of ten
+test-long:  ## as test, at length: a hundred kills, ten thousand subscribers, half an hour's load
 	@scripts/test long
 
 lint:  ## format, clippy without warnings, tidy
