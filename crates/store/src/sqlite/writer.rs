@@ -208,7 +208,12 @@ impl Work {
 
     /// Whether writing succeeds again: without it, a store in which nobody writes would never find out.
     fn probe(&mut self) {
-        let probe = self.db.execute("UPDATE installation SET generation = generation", []);
+        // As much as a small commit: on a full disk the last page may be free again and again.
+        let name = "\0probe";
+        let probe = self
+            .db
+            .execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, hex(randomblob(32768)))", [name])
+            .and_then(|_| self.db.execute("DELETE FROM settings WHERE name = ?1", [name]));
         self.trouble.note(&probe.map(|_| ()).during("trying to write"));
     }
 
