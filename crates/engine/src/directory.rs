@@ -94,7 +94,10 @@ impl Directory {
 
     /// Posts mail, waking the session if it is asleep.
     pub(crate) fn post(&self, session: SessionId, mail: Mail) -> Result<(), Error> {
-        self.try_post(session, Box::new(mail)).map_err(|_| Error::busy())
+        self.try_post(session, Box::new(mail)).map_err(|_| {
+            metrics::counter!("tenure_requests_turned_away_total").increment(1);
+            Error::busy()
+        })
     }
 
     /// Makes a session awake that has just been created, and carries out what its first facts ask for.

@@ -237,6 +237,11 @@ impl Engine {
         self.shared.clock.now()
     }
 
+    /// Why nothing can be stored at present, if that is so; it may get over by itself.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.store.trouble()
+    }
+
     /// Numbers for whoever watches.
     pub fn stats(&self) -> Stats {
         let now = self.shared.clock.now();

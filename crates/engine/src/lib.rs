@@ -34,6 +34,8 @@ mod sandboxes;
 mod timers;
 mod traced;
 
+mod counted;
+
 pub use agents::{AgentChange, Agents, ModelChange, NewAgent};
 pub use check::Replayer;
 pub use clock::Clock;

@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
+use crate::counted;
 use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
@@ -281,6 +282,7 @@ impl<'m> Owner<'m> {
             let append = self.append(&facts, &next, &view, answer);
             match self.shared.store.append(append).instrument(traced::append(facts.len())).await {
                 Ok(()) => {
+                    counted::stored(&facts);
                     self.shared.timers.note(view.summary.wake_at);
                     let waited = self.waits_for_room();
                     self.state = next;

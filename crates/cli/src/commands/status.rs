@@ -66,6 +66,9 @@ fn print(shared: &Shared, status: &Value, url: &str, pid: Option<u32>, dir: &Dat
         lines.push(("Process", format!("{pid}, for {up:#}")));
         lines.push(("Data", dir.path().display().to_string()));
     }
+    for reason in status["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(("Degraded", plain(reason)));
+    }
     lines.push(("Version", word("version")));
     lines.push(("Model", word("default_model")));
     lines.push(("Sessions awake", count("awake_sessions")));

@@ -1,12 +1,21 @@
 //! Data directories in which no server can start: it says why, and what to do.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::process::{Child, Command};
 
-use crate::home::{Home, Ran, finish};
+use std::io::Write as _;
+
+use rustix::process::Signal;
+
+use crate::home::{Home, Ran, finish, read_until, signal, until};
+use crate::http::send;
 
 /// Runs `tenure` after a script of root's in a mount namespace of its own; `None` where there can't be one.
 fn mounted(home: &Home, script: &str, args: &[&str]) -> Option<Ran> {
+    Some(finish(begin(home, script, args)?))
+}
+
+fn begin(home: &Home, script: &str, args: &[&str]) -> Option<Child> {
     let unshare = ["--map-root-user", "--user", "--mount"];
     if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "this needs user namespaces");
@@ -19,7 +28,7 @@ fn mounted(home: &Home, script: &str, args: &[&str]) -> Option<Ran> {
     command.stdin(std::process::Stdio::null());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     command.env("DATA", home.data());
-    Some(finish(command.spawn().expect("started")))
+    Some(command.spawn().expect("started"))
 }
 
 fn assert_refused(ran: &Ran, why: &str, what_to_do: &str) {
@@ -68,4 +77,48 @@ fn one_that_is_somebody_else_s_or_may_not_be_written() {
     let ran = home.run(&["up"]);
     std::fs::set_permissions(home.data(), std::fs::Permissions::from_mode(0o700)).expect("changed");
     assert_refused(&ran, "can't be written, though it is this user's", "chmod u+rwx");
+}
+
+#[test]
+fn one_that_fills_up_is_told_of_and_gets_over_it() {
+    let home = Home::new();
+    let small = "mount -t tmpfs -o size=8m tmpfs \"$DATA\"";
+    let Some(mut server) = begin(&home, small, &["up", "--listen", "127.0.0.1:0", "--model", "script/demo"]) else {
+        return;
+    };
+    let (_, said) = read_until(server.stdout.take().expect("piped"), "root key");
+    let url = said.split_whitespace().find(|word| word.starts_with("http://")).expect("its address").to_owned();
+    // The file system as the server sees it.
+    let inside = std::path::PathBuf::from(format!("/proc/{}/root{}", server.id(), home.data().display()));
+    let key = std::fs::read_to_string(inside.join("root.key")).expect("there");
+    let headers = format!("x-api-key: {}\r\n", key.trim());
+    let ready = || send(&url, "GET", "/readyz", "", "");
+    assert!(ready().head.starts_with("HTTP/1.1 200"));
+
+    let mut filler = std::fs::File::create(inside.join("filler")).expect("made");
+    while filler.write_all(&[0; 4_096]).is_ok() {}
+    let make = || send(&url, "POST", "/v1/agents", &headers, r#"{"name": "a", "model": "script/demo"}"#);
+    let refused = until("the first that isn't stored", || {
+        let answer = make();
+        (!answer.head.starts_with("HTTP/1.1 200")).then_some(answer)
+    });
+    let body = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.head.starts_with("HTTP/1.1 503"), "{} {body}", refused.head);
+    assert!(refused.head.to_ascii_lowercase().contains("retry-after:"), "{}", refused.head);
+    let amiss = ready();
+    assert!(amiss.head.starts_with("HTTP/1.1 503"), "{}", amiss.head);
+    assert!(String::from_utf8_lossy(&amiss.body).contains("nothing can be stored"));
+    let status = send(&url, "GET", "/v1/tenure/status", &headers, "");
+    let status: serde_json::Value = serde_json::from_slice(&status.body).expect("it is JSON");
+    assert_eq!(status["ready"], false, "{status}");
+    assert!(status["degraded"][0].as_str().is_some_and(|reason| reason.contains("stored")), "{status}");
+    assert!(send(&url, "GET", "/v1/agents", &headers, "").head.starts_with("HTTP/1.1 200"), "it can still be read");
+
+    drop(filler);
+    std::fs::remove_file(inside.join("filler")).expect("removed");
+    until("it to be ready again", || ready().head.starts_with("HTTP/1.1 200").then_some(()));
+    let made = make();
+    assert!(made.head.starts_with("HTTP/1.1 200"), "{}{}", made.head, String::from_utf8_lossy(&made.body));
+    signal(server.id(), Signal::TERM);
+    assert_eq!(finish(server).code, 0);
 }

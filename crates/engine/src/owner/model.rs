@@ -70,7 +70,8 @@ impl Asking {
                 Err(failure) => {
                     // Its words are on the session's log; here they might be what was said to the model.
                     tracing::warn!(attempt = %self.attempt, kind = ?failure.kind, "model request failed");
-                    metrics::counter!("tenure_model_failures_total").increment(1);
+                    let kind = format!("{:?}", failure.kind).to_lowercase();
+                    metrics::counter!("tenure_model_failures_total", "kind" => kind).increment(1);
                     return FailAttempt { attempt: self.attempt, failure }.into();
                 }
             }

@@ -15,10 +15,12 @@ use crate::request::{Asked, answer};
 /// `GET /v1/tenure/status`.
 pub(crate) async fn status(State(app): State<App>, asked: Asked) -> Result<Response, Problem> {
     let stats = app.engine.stats();
+    let trouble = app.engine.trouble();
     let body = ServerStatus {
         kind: "tenure_status",
         version: env!("CARGO_PKG_VERSION"),
-        ready: !app.stopping.is_cancelled(),
+        ready: !app.stopping.is_cancelled() && trouble.is_none(),
+        degraded: trouble.map(|reason| format!("nothing can be stored: {reason}")).into_iter().collect(),
         uptime_seconds: app.started.elapsed().as_secs(),
         sandbox_backend: app.engine.backend_name(),
         awake_sessions: stats.awake,
@@ -37,8 +39,10 @@ struct ServerStatus {
     #[schemars(extend("const" = "tenure_status"))]
     kind: &'static str,
     version: &'static str,
-    /// Whether it takes requests.
+    /// Whether it takes requests, and can store what they ask for.
     ready: bool,
+    /// What is amiss, for an operator; empty when all is well.
+    degraded: Vec<String>,
     uptime_seconds: u64,
     sandbox_backend: &'static str,
     /// Sessions that are held in memory.

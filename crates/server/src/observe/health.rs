@@ -11,12 +11,16 @@ pub(crate) async fn live() -> (StatusCode, &'static str) {
     (StatusCode::OK, "ok\n")
 }
 
-/// Ready from the first request on, since an engine that has started answers, until the server is told to stop.
+/// Ready from the first request on, since an engine that has started answers, until the server is told to stop; and not
+/// while nothing can be stored.
 pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
     if app.stopping.is_cancelled() {
         return Err(Problem::new(Kind::Unavailable, "the server is stopping"));
     }
-    Ok("ready\n")
+    match app.engine.trouble() {
+        Some(reason) => Err(Problem::new(Kind::Unavailable, format!("nothing can be stored: {reason}"))),
+        None => Ok("ready\n"),
+    }
 }
 
 pub(crate) fn describe_live(_: &mut Schemas) -> Operation {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::catalog;
 use crate::app::App;
 use crate::openapi::{Operation, Schemas};
 
@@ -34,7 +35,7 @@ impl Metrics {
             if metrics::set_global_recorder(recorder).is_err() {
                 tracing::warn!("another metrics recorder is installed; /metrics stays empty");
             }
-            describe();
+            catalog::describe();
             handle
         });
         Self { handle: handle.clone() }
@@ -60,14 +61,6 @@ impl Metrics {
         self.handle.run_upkeep();
         self.handle.render()
     }
-}
-
-fn describe() {
-    metrics::describe_counter!("tenure_http_requests_total", "Requests answered.");
-    metrics::describe_histogram!("tenure_http_request_seconds", "Seconds to an answer's beginning.");
-    metrics::describe_gauge!("tenure_event_streams", "Event streams that are open.");
-    metrics::describe_gauge!("tenure_connections", "Connections that are open.");
-    metrics::describe_counter!("tenure_connections_refused_total", "Connections refused because there were too many.");
 }
 
 /// All metrics, the engine's gauges as they are now.

@@ -1,5 +1,6 @@
 //! What operators look at: whether it lives, whether it is ready, what it has counted.
 
+mod catalog;
 pub(crate) mod health;
 mod metrics;
 
