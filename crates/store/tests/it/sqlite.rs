@@ -80,7 +80,7 @@ fn every_restore_begins_a_generation_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(open(dir.path()).generation(), 0);
     let now = Timestamp::from_micros(1_763_000_000_999_999);
-    for expected in [1_763_000_000, 1_763_000_001] {
+    for expected in [1_763_000_000_999, 1_763_000_001_000] {
         assert_eq!(begin_generation(dir.path(), now).unwrap(), expected);
         assert_eq!(open(dir.path()).generation(), expected);
     }
