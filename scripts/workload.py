@@ -163,13 +163,23 @@ def check_cursors(seen, first):
             raise Failed(f"cursor {cursor} where {first + at} was expected, among {seen[max(0, at - 2) : at + 2]}")
 
 
-def check_list(server, session, seen, query=""):
-    """That a stream, deduplicated by id keeping the last, is the list."""
+def check_list(server, session, query=""):
+    """That a stream from the beginning, deduplicated by id keeping the last, is the list. Gives the stream."""
+    newest = None
+    while newest != server.cursor(session):
+        # What still comes of a death, a sandbox that is gone say, may come while both are read.
+        newest = server.cursor(session)
+        seen = server.until_cursor(session, str(newest), query)
+        listed = server.events(session, query)
+    compare(seen, listed)
+    return seen
+
+
+def compare(seen, listed):
     last = {}
     for _, event in seen:
         last.pop(event["id"], None)
         last[event["id"]] = event
-    listed = server.events(session, query)
     streamed = list(last.values())
     if listed != streamed:
         where = next((at for at, (one, other) in enumerate(zip(listed, streamed)) if one != other), None)

@@ -81,15 +81,24 @@ impl Owner<'_> {
         let state = &self.state;
         let over: Vec<ItemId> = self.calls.keys().copied().filter(|call| state.call(*call).is_none()).collect();
         for call in over {
-            self.calls.remove(&call);
+            let Some(running) = self.calls.remove(&call) else { continue };
+            running.obsolete.cancel();
             if let Some(handle) = self.shared.sandboxes.handle(self.state.session) {
-                tokio::spawn(async move { drop(handle.acknowledge(call).await) });
+                tokio::spawn(async move {
+                    // Whoever is still on the way to it must find its journal, or would run it again.
+                    drop(running.task.await);
+                    drop(handle.acknowledge(call).await);
+                });
             }
         }
         match self.state.sandbox {
             // Whatever ran in the last sandbox is over; a call without a result is judged anew in the next one.
             SandboxState::Absent { .. } | SandboxState::Starting { .. } => {
-                self.calls.drain().for_each(|(_, running)| running.obsolete.cancel());
+                for (_, running) in self.calls.drain() {
+                    running.obsolete.cancel();
+                    // It may have got hold of the next sandbox already; the next run of the same call comes after it.
+                    self.ending.push(running.task);
+                }
             }
             SandboxState::Running { .. } | SandboxState::Stopping { .. } => {}
         }
@@ -187,6 +196,8 @@ impl Run {
             }
             Ok(Err(ToolError::Interrupted { reason })) => CallResult::Lost { reason },
             Ok(Err(ToolError::Cancelled)) => finished("cancelled".to_owned(), true),
+            // Its sandbox is known to be gone, or its result is there.
+            Ok(Err(ToolError::SandboxLost)) if self.obsolete.is_cancelled() => return,
             Ok(Err(ToolError::SandboxLost)) => {
                 let reason = "it ended while a call was running".to_owned();
                 return shared.directory.report(*session, *sandbox, SandboxReport::Lost { reason });
@@ -204,8 +215,13 @@ impl Run {
         let name = self.open.name.as_str();
         let tool = self.place.shared.tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.ok_or_else(|| ToolError::Model(format!("there is no tool named `{name}`")))?;
+        let workspace = self.place.workspace().await?;
+        // What was waited for may be the next sandbox, in which somebody else runs this call.
+        if self.obsolete.is_cancelled() {
+            return Err(ToolError::SandboxLost);
+        }
         let ctx = ToolCtx {
-            workspace: self.place.workspace().await?,
+            workspace,
             call: self.open.call,
             asked_at: self.asked_at,
             cancel: self.cancel.clone(),
