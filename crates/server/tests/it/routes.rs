@@ -24,11 +24,11 @@ fn every_route_is_unique_and_documented() {
 
 #[test]
 fn every_route_of_the_peer_is_on_the_page() {
-    let page = include_str!("../../../../docs/managed-agents.md");
+    let page = include_str!("../../../../docs/managed-agents-reference.md");
     for route in route_list().into_iter().filter(|route| !route.ours) {
         let parts = route.path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part });
         let shown = format!("`{} {}`", route.method, parts.collect::<Vec<_>>().join("/"));
-        assert!(page.contains(&shown), "docs/managed-agents.md doesn't say how {shown} compares");
+        assert!(page.contains(&shown), "docs/managed-agents-reference.md doesn't say how {shown} compares");
     }
 }
 

@@ -122,6 +122,6 @@ async fn every_request_in_every_status() {
         table.push('\n');
     }
     crate::assert_snapshot!("states.md", table.clone());
-    let page = include_str!("../../../../docs/managed-agents.md");
-    assert!(page.contains(&table), "docs/managed-agents.md has another table; this is right:\n{table}");
+    let page = include_str!("../../../../docs/managed-agents-reference.md");
+    assert!(page.contains(&table), "docs/managed-agents-reference.md has another table; this is right:\n{table}");
 }
