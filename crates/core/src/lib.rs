@@ -13,6 +13,7 @@ pub mod id;
 pub mod lifetime;
 pub mod model;
 pub mod phase;
+pub mod price;
 pub mod resource;
 pub mod session;
 pub mod state;

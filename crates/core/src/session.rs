@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{Agent, Environment};
 use crate::content::Block;
 use crate::id::{AttemptId, ItemId, SandboxId, TenantId, ThreadId};
+use crate::price::ModelFacts;
 use crate::time::{Timestamp, millis};
 
 /// What a session is created with. Only the agent's tools change later, and only through a fact.
@@ -24,6 +25,9 @@ pub struct Definition {
     pub lifetimes: Lifetimes,
     /// How a failing model is tried again.
     pub retry: RetryPolicy,
+    /// What was known of its agent's model when it was created.
+    #[serde(default, skip_serializing_if = "ModelFacts::is_empty")]
+    pub model_facts: ModelFacts,
 }
 
 /// When a session stops or ends by itself. `None` is never.

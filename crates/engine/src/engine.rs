@@ -7,7 +7,7 @@ use tenure_core::content::BlobId;
 use tenure_core::model::ToolSpec;
 use tenure_core::session::{Lifetimes, RetryPolicy};
 use tenure_core::time::Timestamp;
-use tenure_models::Models;
+use tenure_models::{ModelTable, Models};
 use tenure_sandbox::Backend;
 use tenure_store::Store;
 use tenure_tools::{Tool, ToolLimits};
@@ -67,6 +67,8 @@ pub struct Config {
     pub root_keys: Vec<String>,
     /// The model of the agent `assistant`; `None` takes what the models offer.
     pub default_model: Option<String>,
+    /// What is known of models: prices and context windows. Default: the shipped list.
+    pub models: ModelTable,
 }
 
 impl Default for Config {
@@ -81,6 +83,7 @@ impl Default for Config {
             awake_linger: Duration::from_secs(5),
             root_keys: Vec::new(),
             default_model: None,
+            models: ModelTable::default(),
         }
     }
 }

@@ -50,6 +50,6 @@ pub use providers::{Provider, Providers};
 pub use sessions::{
     AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,
 };
-pub use tenure_models::{ModelInfo, Models};
+pub use tenure_models::{ListPrice, ModelEntry, ModelInfo, ModelTable, Models};
 pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
 pub use view::{Done, KeyOrigin, Keyed, Render, SessionView};

@@ -375,6 +375,7 @@ impl Sessions {
         }
         agent.system = system.unwrap_or(agent.system);
         agent.tools = tools.unwrap_or(agent.tools);
+        let model_facts = self.shared.config.models.facts(&agent.model);
         let found = self.shared.store.environment(tenant, environment).await?;
         let environment = found.ok_or_else(|| Error::not_found("environment", environment.prefixed()))?;
         if environment.archived_at.is_some() {
@@ -387,6 +388,7 @@ impl Sessions {
             environment: Environment { id: environment.id, limits: environment.limits },
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
+            model_facts,
         })))
     }
 }

@@ -11,6 +11,7 @@
 mod models;
 mod provider;
 mod secret;
+mod table;
 
 mod providers;
 
@@ -22,4 +23,5 @@ mod tls;
 pub use models::{Endpoint, InvalidSetting, Models, Settings, check};
 pub use provider::{Event, ModelInfo, ModelProvider};
 pub use secret::Secret;
+pub use table::{ListPrice, ModelEntry, ModelTable};
 pub use tls::install_tls;

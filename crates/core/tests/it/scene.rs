@@ -17,6 +17,7 @@ use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, TenantId};
 use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
 use tenure_core::phase::Fold;
+use tenure_core::price::ModelFacts;
 use tenure_core::session::{
     Activity, Answer, CallProgress, Definition, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata, Outcome,
     RetryPolicy, Sandbox,
@@ -69,6 +70,7 @@ impl Scene {
             environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default() },
             lifetimes,
             retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
+            model_facts: ModelFacts::default(),
         };
         let at = Timestamp::from_micros(1_000_000);
         let command = Create {

@@ -7,6 +7,7 @@ use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, KeyId, SessionId, TenantId, ThreadId};
 use tenure_core::model::{ModelConfig, TokenUsage};
 use tenure_core::phase::Fold;
+use tenure_core::price::ModelFacts;
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{Absent, Definition, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason};
 use tenure_core::summary::Summary;
@@ -131,6 +132,7 @@ pub(crate) fn definition() -> Arc<Definition> {
         environment: Environment { id: EnvironmentId::from_bits(2), limits: Limits::default() },
         lifetimes: Lifetimes::default(),
         retry: RetryPolicy::default(),
+        model_facts: ModelFacts::default(),
     })
 }
 

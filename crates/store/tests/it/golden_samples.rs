@@ -7,6 +7,7 @@ use tenure_core::fact::{AfterError, AttemptEnding, CallEnding, Fact, Gate, Probl
 use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, ThreadId, TurnId};
 use tenure_core::model::{Effort, FailureKind, ModelConfig, Speed, TokenUsage};
 use tenure_core::phase::{Fold, Phase};
+use tenure_core::price::{LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
     Absent, Answer, Definition, IdleRule, IdleThen, Input, Keep, Lifecycle, Lifetimes, Metadata, Outcome, Sandbox,
@@ -105,7 +106,7 @@ pub(super) fn facts() -> Vec<Fact> {
 }
 
 fn session_facts() -> Vec<Fact> {
-    let [definition, full] = definitions().try_into().unwrap();
+    let [definition, full, _] = definitions().try_into().unwrap();
     vec![
         Fact::SessionCreated {
             definition: definition.into(),
@@ -298,7 +299,16 @@ pub(super) fn definitions() -> Vec<Definition> {
         },
         ..plain.clone()
     };
-    vec![plain, full]
+    let mut priced = plain.clone();
+    priced.model_facts = model_facts();
+    vec![plain, full, priced]
+}
+
+fn model_facts() -> ModelFacts {
+    let tokens = TokenPrices { input: 100, output: 500, cache_read: 10, cache_write_5m: 125, cache_write_1h: 200 };
+    let long = Some(LongPrompt { above: 100_000, tokens: TokenPrices { input: 500, ..tokens } });
+    let price = Price { tokens, long, running_hour: Usd::from_cents(8) };
+    ModelFacts { context_window: Some(1_000_000), price: Some(price) }
 }
 
 pub(super) fn feed_kinds() -> Vec<FeedKind> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tenure_core::agent::Environment;
 use tenure_core::command::create::{Create, create};
+use tenure_core::price::ModelFacts;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{Definition, Lifetimes, Metadata, RetryPolicy};
 use tenure_core::state::State;
@@ -53,6 +54,7 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
         environment: Environment { id: environment.id, limits: environment.limits },
         lifetimes: Lifetimes { sandbox_idle: Some(Duration::from_secs(3600)), ..Lifetimes::default() },
         retry: RetryPolicy::default(),
+        model_facts: ModelFacts::default(),
     });
     let mut writes = JoinSet::new();
     for _ in 0..sessions {
