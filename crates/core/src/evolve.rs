@@ -105,11 +105,11 @@ impl State {
                     Gate::AtClient => CallProgress::AtClient,
                 };
                 let (name, input) = (name.clone(), input.clone());
-                self.thread.calls.push(OpenCall { call: *item, name, input, progress, asked_at: at });
+                self.thread.calls.push(OpenCall { call: *item, name, input, progress, approved: false, asked_at: at });
             }
             Fact::CallStarted { call } => {
                 self.set_progress(*call, CallProgress::Started);
-                if let Some(open) = self.thread.calls.iter_mut().find(|open| open.call == *call) {
+                if let Some(open) = self.open_call(*call) {
                     open.asked_at = at;
                 }
             }
@@ -162,7 +162,7 @@ impl State {
         self.unqueue(item);
         self.last_active_at = at;
         match input {
-            Input::Message { content } => {
+            Input::Message { content, .. } => {
                 self.messages += 1;
                 if self.first_line.is_none() {
                     self.first_line = first_line(content);
@@ -173,7 +173,12 @@ impl State {
             }
             Input::Interrupt { .. } => {}
             Input::Confirmation { call, answer } => match answer {
-                Answer::Allow => self.set_progress(*call, CallProgress::Ready),
+                Answer::Allow => {
+                    self.set_progress(*call, CallProgress::Ready);
+                    if let Some(open) = self.open_call(*call) {
+                        open.approved = true;
+                    }
+                }
                 Answer::Deny { .. } => {}
             },
             Input::ClientResult { call, content, is_error } => self.close_call(*call, content, *is_error),
@@ -188,9 +193,13 @@ impl State {
     }
 
     fn set_progress(&mut self, call: ItemId, progress: CallProgress) {
-        if let Some(open) = self.thread.calls.iter_mut().find(|open| open.call == call) {
+        if let Some(open) = self.open_call(call) {
             open.progress = progress;
         }
+    }
+
+    fn open_call(&mut self, call: ItemId) -> Option<&mut OpenCall> {
+        self.thread.calls.iter_mut().find(|open| open.call == call)
     }
 
     fn close_call(&mut self, call: ItemId, content: &[Block], is_error: bool) {

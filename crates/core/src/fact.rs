@@ -455,7 +455,7 @@ impl Fact {
             Self::InputQueued { input, .. }
             | Self::InputProcessed { input, .. }
             | Self::InputWithdrawn { input, .. } => match input {
-                Input::Message { content } | Input::ClientResult { content, .. } => content,
+                Input::Message { content, .. } | Input::ClientResult { content, .. } => content,
                 Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
             },
             Self::CallEnded { content, .. } => content,

@@ -290,6 +290,9 @@ pub struct OpenCall {
     pub input: serde_json::Value,
     /// How far it is.
     pub progress: CallProgress,
+    /// Whether a person allowed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
     /// When the model made it, or when it was handed to the sandbox.
     pub asked_at: Timestamp,
 }
@@ -316,6 +319,9 @@ pub enum Input {
     Message {
         /// What it says.
         content: Vec<Block>,
+        /// When it is read, if the agent is at work.
+        #[serde(default, skip_serializing_if = "Delivery::is_after_turn")]
+        delivery: Delivery,
     },
     /// Stop what is going on.
     Interrupt {
@@ -339,6 +345,34 @@ pub enum Input {
         /// Whether it failed.
         is_error: bool,
     },
+}
+
+impl Input {
+    /// Whether it is read before the turn under way asks its model again.
+    pub fn steers(&self) -> bool {
+        match self {
+            Self::Message { delivery, .. } => *delivery == Delivery::Steer,
+            Self::Interrupt { .. } | Self::Confirmation { .. } | Self::ClientResult { .. } => false,
+        }
+    }
+}
+
+/// When a message is read that comes while the agent is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// When the turn is over.
+    #[default]
+    AfterTurn,
+    /// Within the turn: as soon as the call that runs is over. Calls that haven't begun are given up for it.
+    Steer,
+}
+
+impl Delivery {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_after_turn(&self) -> bool {
+        *self == Self::AfterTurn
+    }
 }
 
 /// Whether a call may run.

@@ -26,6 +26,8 @@ pub enum Answer {
     Text(&'static str),
     /// A call of a tool with this input, properly streamed.
     Call(&'static str, Value),
+    /// Calls of several tools in one reply.
+    Calls(Vec<(&'static str, Value)>),
     /// A status with headers and a body.
     Status(u16, Vec<(&'static str, &'static str)>, &'static str),
     /// The beginning of a text, and then the connection is cut.
@@ -113,7 +115,8 @@ async fn serve(
             whole[..whole.rfind("event: content_block_stop").unwrap_or(whole.len())].to_owned()
         }
         Some(Answer::Text(text)) => streamed(&text_events(text)),
-        Some(Answer::Call(name, input)) => streamed(&call_events(name, &input)),
+        Some(Answer::Call(name, input)) => streamed(&call_events(&[(name, input)])),
+        Some(Answer::Calls(calls)) => streamed(&call_events(&calls)),
     };
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.shutdown().await;
@@ -150,26 +153,33 @@ fn streamed(events: &[Value]) -> String {
 fn text_events(text: &str) -> Vec<Value> {
     let block = serde_json::json!({"type": "text", "text": ""});
     let delta = serde_json::json!({"type": "text_delta", "text": text});
-    reply_events(&block, &delta, "end_turn")
+    reply_events(&[(block, delta)], "end_turn")
 }
 
-fn call_events(name: &str, input: &Value) -> Vec<Value> {
-    let block = serde_json::json!({"type": "tool_use", "id": "toolu_1", "name": name, "input": {}});
-    let delta = serde_json::json!({"type": "input_json_delta", "partial_json": input.to_string()});
-    reply_events(&block, &delta, "tool_use")
+fn call_events(calls: &[(&str, Value)]) -> Vec<Value> {
+    let block = |at: usize, name: &str| serde_json::json!({"type": "tool_use", "id": format!("toolu_{at}"), "name": name, "input": {}});
+    let delta = |input: &Value| serde_json::json!({"type": "input_json_delta", "partial_json": input.to_string()});
+    let calls = calls.iter().enumerate().map(|(at, (name, input))| (block(at, name), delta(input)));
+    reply_events(&calls.collect::<Vec<_>>(), "tool_use")
 }
 
-fn reply_events(block: &Value, delta: &Value, stop: &str) -> Vec<Value> {
+fn reply_events(blocks: &[(Value, Value)], stop: &str) -> Vec<Value> {
     let message = serde_json::json!({
         "id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-test",
         "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 10, "output_tokens": 1}
     });
-    vec![
-        serde_json::json!({"type": "message_start", "message": message}),
-        serde_json::json!({"type": "content_block_start", "index": 0, "content_block": block}),
-        serde_json::json!({"type": "content_block_delta", "index": 0, "delta": delta}),
-        serde_json::json!({"type": "content_block_stop", "index": 0}),
-        serde_json::json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {"output_tokens": 5}}),
+    let mut events = vec![serde_json::json!({"type": "message_start", "message": message})];
+    for (at, (block, delta)) in blocks.iter().enumerate() {
+        events.extend([
+            serde_json::json!({"type": "content_block_start", "index": at, "content_block": block}),
+            serde_json::json!({"type": "content_block_delta", "index": at, "delta": delta}),
+            serde_json::json!({"type": "content_block_stop", "index": at}),
+        ]);
+    }
+    let delta = serde_json::json!({"stop_reason": stop, "stop_sequence": null});
+    events.extend([
+        serde_json::json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}),
         serde_json::json!({"type": "message_stop"}),
-    ]
+    ]);
+    events
 }

@@ -10,7 +10,7 @@ use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::SessionId;
 use tenure_core::model::ModelConfig;
 use tenure_core::resource::{AgentRecord, DEFAULT_TENANT};
-use tenure_core::session::{Input, Lifetimes, Metadata};
+use tenure_core::session::{Delivery, Input, Lifetimes, Metadata};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 use tenure_engine::{
@@ -235,7 +235,7 @@ impl Drop for TestEngine {
 
 /// A message.
 pub fn message(text: &str) -> Input {
-    Input::Message { content: vec![Block::text(text)] }
+    Input::Message { content: vec![Block::text(text)], delivery: Delivery::AfterTurn }
 }
 
 /// A script with one entry that always matches, of these steps (each a line of YAML).

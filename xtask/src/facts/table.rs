@@ -42,8 +42,8 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         kind: "input_processed",
-        made_by: &["send", "finish_attempt", "fail_attempt"],
-        when: "its turn has come: at once if idle, else when the turn under way is over",
+        made_by: &["send", "finish_attempt", "finish_call", "fail_attempt", "tick"],
+        when: "its turn has come: at once if idle, else when the turn under way is over; what steers, before the model is asked again",
         effects: "",
         fence: NOBODY,
         v2: "",

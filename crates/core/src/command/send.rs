@@ -9,7 +9,7 @@ use crate::session::{Activity, Answer, CallProgress, Input, Lifecycle};
 /// One or more inputs, in order. Either all are accepted or none.
 ///
 /// A message starts a turn if the session is idle, and otherwise waits until the turn is over or its blockers are
-/// answered. An interrupt takes effect at once, before anything that waits. An answer goes to its call at once.
+/// answered; one that steers waits only until the call that runs, or the reply under way, is over. An interrupt takes effect at once, before anything that waits. An answer goes to its call at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Send {
     /// The inputs, each with the id it is shown under.

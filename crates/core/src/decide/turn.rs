@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Draft, MAX_ATTEMPTS_PER_TURN};
-use crate::fact::{AfterError, Fact, Problem};
+use crate::content::Block;
+use crate::fact::{AfterError, CallEnding, Fact, Problem};
 use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Sandbox, StopReason};
 
 impl Draft {
@@ -86,10 +87,15 @@ impl Draft {
         self.rest(StopReason::RetriesExhausted);
     }
 
-    /// Asks the model.
+    /// Asks the model, which now reads what was said to steer it.
     pub(crate) fn ask(&mut self, failures: u32) {
         if self.state.thread.attempts >= MAX_ATTEMPTS_PER_TURN {
             return self.give_up(Problem::TooManyAttempts { limit: MAX_ATTEMPTS_PER_TURN });
+        }
+        let steering = self.state.queue.iter().filter(|queued| queued.input.steers());
+        let steering: Vec<_> = steering.map(|queued| (queued.item, queued.input.clone())).collect();
+        for (item, input) in steering {
+            self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
         }
         let (item, attempt) = (self.ids.item(), self.ids.attempt());
         self.push(Fact::AttemptStarted { item, thread: self.state.thread.id, attempt, failures });
@@ -97,6 +103,7 @@ impl Draft {
 
     /// Between a reply and the next request: runs the next call, waits, or asks.
     fn go_on(&mut self) {
+        self.make_way();
         let calls = &self.state.thread.calls;
         if calls.is_empty() {
             return self.ask(0);
@@ -105,6 +112,23 @@ impl Draft {
             return self.rest(StopReason::RequiresAction { calls: self.state.blockers() });
         }
         self.advance_calls();
+    }
+
+    /// What is said to steer the agent isn't kept waiting by calls that haven't begun: the model made them without knowing
+    /// it. Those that somebody outside was asked about, or has allowed, stay.
+    fn make_way(&mut self) {
+        let calls = &self.state.thread.calls;
+        let started = calls.iter().any(|open| open.progress == CallProgress::Started);
+        if started || !self.state.queue.iter().any(|queued| queued.input.steers()) {
+            return;
+        }
+        let unbegun = calls.iter().filter(|open| open.progress == CallProgress::Ready && !open.approved);
+        let unbegun: Vec<_> = unbegun.map(|open| open.call).collect();
+        for call in unbegun {
+            let text = "not run: the user said something before it began. It had no effect; call it again if it is \
+                        still wanted.";
+            self.end_call(call, CallEnding::Skipped, vec![Block::text(text)], true);
+        }
     }
 
     /// Calls run one after another, in the order the model made them: a script is written before it is run.

@@ -19,8 +19,8 @@ use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, Re
 use tenure_core::phase::Fold;
 use tenure_core::price::ModelFacts;
 use tenure_core::session::{
-    Activity, Answer, CallProgress, Definition, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata, Outcome,
-    RetryPolicy, Sandbox,
+    Activity, Answer, CallProgress, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata,
+    Outcome, RetryPolicy, Sandbox,
 };
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
@@ -169,7 +169,11 @@ impl Scene {
 }
 
 pub(crate) fn message(text: &str) -> Input {
-    Input::Message { content: vec![Block::text(text)] }
+    Input::Message { content: vec![Block::text(text)], delivery: Delivery::AfterTurn }
+}
+
+pub(crate) fn steer(text: &str) -> Input {
+    Input::Message { content: vec![Block::text(text)], delivery: Delivery::Steer }
 }
 
 fn send(input: Input) -> Command {
@@ -202,6 +206,8 @@ pub(crate) fn scenes() -> Scenes {
         .step(|scene| FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Overloaded) }.into());
     let mut rescheduling_due = rescheduling.clone();
     rescheduling_due.at = rescheduling_due.at.after(Duration::from_secs(60));
+    let mut steered_due = rescheduling.clone().step(|_| send(steer("rather so")));
+    steered_due.at = steered_due.at.after(Duration::from_secs(60));
     let finish = |scene: &Scene| {
         let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };
         FinishCall { call: scene.call(CallProgress::Started), result }.into()
@@ -210,6 +216,11 @@ pub(crate) fn scenes() -> Scenes {
     let idle_running = calling.clone().step(finish).step(finish).step(done);
     let stopping = idle_running.clone().step(|_| Hold {}.into());
     let stopped = stopping.clone().step(|scene| scene.report(SandboxReport::Stopped));
+    let asking_steered = asking.clone().step(|_| send(steer("rather so")));
+    let calling_steered = calling.clone().step(|_| send(steer("rather so")));
+    let approved_steered = approving.clone().step(|_| send(steer("rather so"))).step(|scene| {
+        send(Input::Confirmation { call: scene.call(CallProgress::NeedsApproval), answer: Answer::Allow })
+    });
     let approving_stopped = approving.clone().step(|_| Hold {}.into());
     let lost = idle_running.clone().step(|scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
     let cancelled = calling.clone().step(|_| send(Input::Interrupt { thread: None }));
@@ -244,8 +255,12 @@ pub(crate) fn scenes() -> Scenes {
         ("calling", calling),
         ("approving", approving),
         ("at_client", at_client),
+        ("asking_steered", asking_steered),
+        ("calling_steered", calling_steered),
+        ("approved_steered", approved_steered),
         ("rescheduling", rescheduling),
         ("rescheduling_due", rescheduling_due),
+        ("steered_due", steered_due),
         ("idle_running", idle_running),
         ("sandbox_unused", sandbox_unused),
         ("stopping", stopping),
@@ -275,6 +290,7 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     let mut all: Vec<(&'static str, &'static str, Builder)> = Vec::new();
     let mut add = |name, variant, build: fn(&Scene) -> Command| all.push((name, variant, Box::new(build)));
     add("send", "message", |_| send(message("next")));
+    add("send", "steering", |_| send(steer("rather so")));
     add("send", "interrupt", |_| send(Input::Interrupt { thread: None }));
     add("send", "interrupt_then_message", |_| {
         let inputs = [Input::Interrupt { thread: None }, message("instead")];

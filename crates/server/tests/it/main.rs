@@ -17,5 +17,6 @@ mod routes;
 mod sessions;
 mod slow_readers;
 mod states;
+mod steering;
 mod stream;
 mod threads;

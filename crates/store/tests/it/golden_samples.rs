@@ -10,8 +10,8 @@ use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
-    Absent, Answer, Definition, IdleRule, IdleThen, Input, Keep, Lifecycle, Lifetimes, Metadata, Outcome, Sandbox,
-    StopCause, StopReason,
+    Absent, Answer, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Lifecycle, Lifetimes, Metadata, Outcome,
+    Sandbox, StopCause, StopReason,
 };
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
@@ -142,12 +142,13 @@ fn session_facts() -> Vec<Fact> {
 
 fn input_facts() -> Vec<Fact> {
     let inputs = [
-        Input::Message { content: blocks() },
+        Input::Message { content: blocks(), delivery: Delivery::AfterTurn },
         Input::Interrupt { thread: None },
         Input::Interrupt { thread: Some(THREAD) },
         Input::Confirmation { call: CALL, answer: Answer::Allow },
         Input::Confirmation { call: CALL, answer: Answer::Deny { message: Some("no".to_owned()) } },
         Input::ClientResult { call: CALL, content: vec![Block::text("42")], is_error: true },
+        Input::Message { content: vec![Block::text("rather so")], delivery: Delivery::Steer },
     ];
     let queued = |input: &Input| Fact::InputQueued { item: ITEM, thread: THREAD, input: input.clone() };
     let processed = |input: &Input| Fact::InputProcessed { item: ITEM, thread: THREAD, input: input.clone() };

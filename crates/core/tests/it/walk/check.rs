@@ -3,6 +3,7 @@
 use tenure_core::decide::Decision;
 use tenure_core::effect::{Effect, outstanding};
 use tenure_core::fact::Fact;
+use tenure_core::id::ItemId;
 use tenure_core::lifetime::next_due;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::session::{Absent, Lifecycle, Sandbox};
@@ -55,6 +56,18 @@ impl Said {
         assert!(Phase::ALL.contains(&state.phase()));
         assert_eq!(state.summary().phase(), state.phase());
     }
+}
+
+/// A request to a model takes along what was said to steer it.
+pub(super) fn nothing_steers_in_vain(state: &State) {
+    assert!(!state.queue.iter().any(|queued| queued.input.steers()), "the model is asked, and what steers it waits");
+}
+
+/// No call begins that what was said to steer the agent might forbid, unless a person allowed that very call.
+pub(super) fn runs_rightly(state: &State, call: ItemId) {
+    let steered = state.queue.iter().any(|queued| queued.input.steers());
+    let approved = state.call(call).is_some_and(|open| open.approved);
+    assert!(approved || !steered, "a call begins that nobody knows to be wanted still");
 }
 
 /// Whatever is under way has something that will bring it on: an effect in this server's hands, a deadline, or room.

@@ -18,6 +18,8 @@ pub(super) struct Plan {
 pub(super) enum Op {
     /// Somebody sends so many messages at once.
     Say(usize),
+    /// Somebody steers the agent.
+    Steer,
     Interrupt,
     /// An interrupt and a message in one request, in this order or the other.
     Instead {
@@ -89,7 +91,8 @@ fn op(random: &mut Random, ends: bool, floods: bool, restarts: usize) -> Op {
     let (one, other) = (random.below(1 << 16), random.below(1 << 16));
     match random.below(100) {
         0..12 if floods => Op::Say(400),
-        0..12 => Op::Say(1 + one % 2),
+        0..3 => Op::Steer,
+        3..12 => Op::Say(1 + one % 2),
         12..15 => Op::Interrupt,
         15..17 => Op::Instead { interrupt_first: one % 2 == 0 },
         17..25 => Op::Answer(one, other),

@@ -22,7 +22,7 @@ use super::check::{self, Said};
 use super::plan::{Op, Plan};
 use super::request;
 use super::world::World;
-use crate::scene::{Scene, failure, message};
+use crate::scene::{Scene, failure, message, steer};
 
 /// How much was played.
 pub(super) struct Played {
@@ -82,6 +82,10 @@ impl Play {
         match op {
             Op::Say(count) => {
                 let inputs: Vec<_> = (0..count).map(|_| (self.item(), message("go on"))).collect();
+                self.request(Send { inputs });
+            }
+            Op::Steer => {
+                let inputs = vec![(self.item(), steer("rather so"))];
                 self.request(Send { inputs });
             }
             Op::Interrupt => {
@@ -204,7 +208,11 @@ impl Play {
             self.scene.log.push(stored.clone());
             self.said.note(&stored.fact);
             match &*stored.fact {
-                Fact::AttemptStarted { .. } => request::is_valid(&self.scene.state, self.world.paused),
+                Fact::AttemptStarted { .. } => {
+                    request::is_valid(&self.scene.state, self.world.paused);
+                    check::nothing_steers_in_vain(&self.scene.state);
+                }
+                Fact::CallStarted { call } => check::runs_rightly(&self.scene.state, *call),
                 Fact::CallEnded { call, ending, .. } => {
                     assert!(self.answered.insert(*call), "a second result");
                     if *ending == CallEnding::Lost && running.contains(call) {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tenure_core::content::{BlobId, Block, Source};
 use tenure_core::fact::Fact;
 use tenure_core::id::ItemId;
-use tenure_core::session::Input;
+use tenure_core::session::{Delivery, Input};
 use tenure_core::time::Timestamp;
 use tenure_store::Store;
 
@@ -42,7 +42,8 @@ pub(super) async fn a_sweep_spares_what_is_named(store: Arc<dyn Store>) {
     let named = store.put_blob(b"named".to_vec()).await.unwrap();
     let stray = store.put_blob(b"stray".to_vec()).await.unwrap();
     let source = Source::Blob { media_type: "image/png".to_owned(), blob: named.clone() };
-    let input = Input::Message { content: vec![Block::text("look"), Block::Image { source }] };
+    let input =
+        Input::Message { content: vec![Block::text("look"), Block::Image { source }], delivery: Delivery::AfterTurn };
     let mut log = Log::new(1);
     store.append(log.create()).await.unwrap();
     let queued = Fact::InputQueued { item: ItemId::from_bits(1), thread: THREAD, input };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tenure_core::id::{ItemId, ThreadId};
 
 use super::super::error::Envelope;
-use super::super::ingest::event::{DENY_MESSAGE, MOST};
+use super::super::ingest::event::{DELIVERIES, DENY_MESSAGE, MOST};
 use super::super::project::TYPES;
 use super::super::wire::{Body, Preview, printed_id};
 use super::content;
@@ -12,7 +12,7 @@ use crate::openapi::{Operation, Parameter, Schemas, schema};
 
 /// Every type of event that is sent: which of [`Body`]'s variants it has, and what it says.
 const CATALOGUE: &[(&str, &str, &str)] = &[
-    ("user.message", "Content", "Somebody said something."),
+    ("user.message", "Message", "Somebody said something."),
     ("user.interrupt", "Interrupt", "Somebody interrupted the work."),
     ("user.tool_confirmation", "Confirmation", "Somebody allowed or denied a call."),
     ("user.custom_tool_result", "ClientResult", "A client gave the result of a call of its own tool."),
@@ -87,10 +87,6 @@ fn one(bodies: &Value, kind: &str, variant: &str, doc: &str) -> Value {
     for (name, schema) in fields {
         event["properties"][name] = schema;
     }
-    // Input that was taken back is marked in lists.
-    if kind == "user.message" {
-        event["properties"]["withdrawn"] = variant_of(bodies, "Withdrawn")["properties"]["withdrawn"].clone();
-    }
     event["required"] = required.into();
     event["title"] = name(kind).into();
     event["description"] = doc.into();
@@ -120,11 +116,10 @@ pub(crate) fn page(schemas: &mut Schemas) -> Value {
 
 /// A `user.message` as it is sent.
 pub(super) fn message(schemas: &mut Schemas) -> Value {
-    let delivery = json!({"enum": ["after_turn", null]});
-    let optional = [(
-        "delivery",
-        schema::ours(delivery, "When it is read, if the session is working. `steer` is not supported yet."),
-    )];
+    let delivery = schema::nullable(schema::one_of(DELIVERIES));
+    let doc = "When it is read, if the session is working: when the turn is over (the default), or within the turn, as soon \
+               as the call that runs is over; calls that haven't begun are given up for it.";
+    let optional = [("delivery", schema::ours(delivery, doc))];
     let message = schema::tagged("user.message", [("content", content::message(schemas))], optional);
     schemas.named("UserMessageParam", message)
 }

@@ -2,13 +2,16 @@
 
 use serde_json::Value;
 use tenure_core::id::{ItemId, ThreadId};
-use tenure_core::session::{Answer, Input};
+use tenure_core::session::{Answer, Delivery, Input};
 
 use super::content::{Attached, Place, blocks};
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
 
 pub(in super::super) const DENY_MESSAGE: usize = 65_536;
+
+/// When a message may be read.
+pub(in super::super) const DELIVERIES: &[&str] = &["after_turn", "steer"];
 
 /// The most events of one request.
 pub(in super::super) const MOST: usize = 1_000;
@@ -90,11 +93,12 @@ fn message(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Pro
         other => return Err(event.wrong("content", format!("expected a list, got {}", describe(&other)))),
     };
     let content = blocks(event, list, Place::Message, attached)?;
-    // Ours. What the peer does, waiting until the turn is over, is all there is so far.
-    if event.one_of("delivery", &["after_turn", "steer"])?.value() == Some("steer") {
-        return Err(Problem::unsupported(&event.at("delivery"), "the delivery `steer` is"));
-    }
-    Ok(Input::Message { content })
+    // Ours. What the peer does is to wait until the turn is over.
+    let delivery = match event.one_of("delivery", DELIVERIES)?.value() {
+        Some("steer") => Delivery::Steer,
+        _ => Delivery::AfterTurn,
+    };
+    Ok(Input::Message { content, delivery })
 }
 
 fn interrupt(event: &mut Fields<'_>, said: &mut Said) -> Result<Input, Problem> {

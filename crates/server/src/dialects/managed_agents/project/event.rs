@@ -6,7 +6,7 @@ use tenure_core::agent::Agent;
 use tenure_core::fact::{AfterError, AttemptEnding, Fact, Gate, Problem, StoredFact, Thinking};
 use tenure_core::id::ItemId;
 use tenure_core::model::FailureKind;
-use tenure_core::session::{Answer, Input, Keep, Outcome, StopCause, StopReason};
+use tenure_core::session::{Answer, Delivery, Input, Keep, Outcome, StopCause, StopReason};
 use tenure_engine::{Preview, PreviewPart};
 
 use super::super::ingest::Attached;
@@ -160,7 +160,9 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         ),
         Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => said(input, attached),
         Fact::InputWithdrawn { input, .. } => match said(input, attached) {
-            (kind, Body::Content { content }) => (kind, Body::Withdrawn { content, withdrawn: true }),
+            (kind, Body::Message { content, delivery, .. }) => {
+                (kind, Body::Message { content, delivery, withdrawn: true })
+            }
             other => other,
         },
         Fact::ThreadRunning { thread, agent_name, .. } => {
@@ -245,7 +247,13 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
 
 fn said<'a>(input: &'a Input, attached: &'a Attached) -> (&'static str, Body<'a>) {
     match input {
-        Input::Message { content } => ("user.message", Body::Content { content: blocks(content, attached) }),
+        Input::Message { content, delivery } => {
+            let delivery = match delivery {
+                Delivery::AfterTurn => None,
+                Delivery::Steer => Some("steer"),
+            };
+            ("user.message", Body::Message { content: blocks(content, attached), delivery, withdrawn: false })
+        }
         Input::Interrupt { thread } => ("user.interrupt", Body::Interrupt { session_thread_id: thread.map(Id) }),
         Input::Confirmation { call, answer } => {
             let (result, deny_message) = match answer {

@@ -28,10 +28,15 @@ pub(crate) enum Body<'a> {
     Content {
         content: Vec<Block<'a>>,
     },
-    /// Ours is the mark.
-    Withdrawn {
+    Message {
         content: Vec<Block<'a>>,
-        /// Ours: it was taken back before its turn came, and never read.
+        /// Ours: when it is read, if the session was working. Not there: after the turn.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("enum" = ["steer"]))]
+        delivery: Option<&'static str>,
+        /// Ours: whether it was taken back before its turn came, and never read.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        #[schemars(default)]
         withdrawn: bool,
     },
     Interrupt {
