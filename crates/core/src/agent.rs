@@ -7,7 +7,36 @@ use crate::id::{AgentId, EnvironmentId};
 use crate::model::ModelConfig;
 
 /// The tools of the built-in toolset that this build runs. `tools` has one implementation for each.
-pub const BUILTIN_TOOLS: &[&str] = &["bash", "read", "write", "edit", "glob", "grep"];
+pub const BUILTIN_TOOLS: &[&str] = &["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
+
+/// Where the calls of a built-in tool run.
+pub fn place(tool: &str) -> Place {
+    match tool {
+        "web_fetch" => Place::Server { idempotent: true },
+        _ => Place::Sandbox,
+    }
+}
+
+/// Where a call runs. Of a call that the client runs, or that is refused, it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub enum Place {
+    /// In the session's sandbox.
+    #[default]
+    Sandbox,
+    /// In the server itself: no sandbox is started or waited for.
+    Server {
+        /// Whether it may be run again after the server died while it ran. If not, its outcome is then unknown.
+        idempotent: bool,
+    },
+}
+
+impl Place {
+    /// Whether it is the sandbox.
+    pub fn is_sandbox(&self) -> bool {
+        *self == Self::Sandbox
+    }
+}
 
 /// An agent as it is at one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +64,7 @@ pub struct Agent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToolConfig {
-    /// The built-in tools, run in the session's sandbox.
+    /// The built-in tools.
     Builtin {
         /// What holds for a tool that `configs` doesn't name.
         default: ToolPolicy,
@@ -85,8 +114,13 @@ pub enum Permission {
 /// What a tool name means to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolved {
-    /// Runs in the sandbox, perhaps after a question.
-    Sandboxed(Permission),
+    /// One of ours, run perhaps after a question.
+    Builtin {
+        /// Whether a person is asked.
+        permission: Permission,
+        /// Where it runs.
+        place: Place,
+    },
     /// Runs at the client.
     Client,
     /// Named in a toolset, switched off.
@@ -106,7 +140,7 @@ impl Agent {
                     let named = configs.iter().find(|config| config.name == name);
                     let policy = named.map_or(*default, |config| config.policy);
                     if policy.enabled {
-                        return Resolved::Sandboxed(policy.permission);
+                        return Resolved::Builtin { permission: policy.permission, place: place(name) };
                     }
                     found = Resolved::Disabled;
                 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::agent::Place;
 use crate::fact::{AttemptEnding, CallEnding, Fact};
 use crate::id::{AttemptId, ItemId, SandboxId};
 use crate::session::{Activity, CallProgress, Keep, Lifecycle, Sandbox};
@@ -33,6 +34,16 @@ pub enum Effect {
         /// Which.
         call: ItemId,
     },
+    /// Run a call in the server itself, or again if its server died; answered by `FinishCall`.
+    RunHostedCall {
+        /// Which.
+        call: ItemId,
+    },
+    /// Give up a call that the server runs; not answered.
+    EndHostedCall {
+        /// Which.
+        call: ItemId,
+    },
     /// Make the sandbox, or attach to it; answered by `ReportSandbox`.
     StartSandbox {
         /// Which.
@@ -57,6 +68,8 @@ impl Effect {
             Self::CancelModel { .. } => "cancel_model",
             Self::RunCall { .. } => "run_call",
             Self::CancelCall { .. } => "cancel_call",
+            Self::RunHostedCall { .. } => "run_hosted_call",
+            Self::EndHostedCall { .. } => "end_hosted_call",
             Self::StartSandbox { .. } => "start_sandbox",
             Self::StopSandbox { .. } => "stop_sandbox",
             Self::RemoveFiles => "remove_files",
@@ -71,13 +84,17 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         Fact::AttemptEnded { attempt, ending: AttemptEnding::Interrupted, .. } => {
             vec![Effect::CancelModel { attempt: *attempt }]
         }
-        Fact::CallStarted { call } => vec![Effect::RunCall { call: *call }],
+        Fact::CallStarted { call } => match state.call(*call).map_or(Place::default(), |open| open.place) {
+            Place::Sandbox => vec![Effect::RunCall { call: *call }],
+            Place::Server { .. } => vec![Effect::RunHostedCall { call: *call }],
+        },
         Fact::CallEnded { call, ending: CallEnding::Cancelled, .. } => vec![Effect::CancelCall { call: *call }],
+        Fact::CallEnded { call, ending: CallEnding::Interrupted, .. } => vec![Effect::EndHostedCall { call: *call }],
         Fact::SandboxStarting { sandbox } => vec![Effect::StartSandbox { sandbox: *sandbox }],
         // A call that had started when the last sandbox died is judged by its journal in the new one.
         Fact::SandboxRunning { .. } => in_sandbox(state),
-        // So is one that waited for its session to be taken up again.
-        Fact::ThreadRunning { .. } => started_calls(state),
+        // So is one that waited for its session to be taken up again, and one that the server was running goes on.
+        Fact::ThreadRunning { .. } => started_calls(state).into_iter().chain(hosted_calls(state)).collect(),
         Fact::SandboxStopping { sandbox, .. } => vec![stop(state, *sandbox)],
         Fact::SessionClosing { .. } | Fact::SandboxAbsent { .. } => removal(state),
         Fact::AttemptEnded { .. }
@@ -117,6 +134,7 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
         Sandbox::Running { .. } => wanted.extend(in_sandbox(state)),
         Sandbox::Stopping { sandbox, .. } => wanted.push(stop(state, sandbox)),
     }
+    wanted.extend(hosted_calls(state));
     wanted
 }
 
@@ -128,12 +146,24 @@ fn in_sandbox(state: &State) -> Vec<Effect> {
 
 /// Calls that are in the sandbox, unless taking them up has to wait.
 fn started_calls(state: &State) -> Vec<Effect> {
-    let waits = matches!(state.thread.activity, Activity::Rescheduling { .. });
-    if waits || !matches!(state.sandbox, Sandbox::Running { .. }) {
-        return Vec::new();
+    match state.sandbox {
+        Sandbox::Running { .. } => {
+            started(state, |place| place.is_sandbox()).map(|call| Effect::RunCall { call }).collect()
+        }
+        Sandbox::Absent { .. } | Sandbox::Starting { .. } | Sandbox::Stopping { .. } => Vec::new(),
     }
+}
+
+/// Calls that the server was running and that may be run again, unless taking them up has to wait.
+fn hosted_calls(state: &State) -> Vec<Effect> {
+    let again = |place: &Place| *place == Place::Server { idempotent: true };
+    started(state, again).map(|call| Effect::RunHostedCall { call }).collect()
+}
+
+fn started(state: &State, there: fn(&Place) -> bool) -> impl Iterator<Item = ItemId> {
+    let waits = matches!(state.thread.activity, Activity::Rescheduling { .. });
     let started = state.thread.calls.iter().filter(|open| open.progress == CallProgress::Started);
-    started.map(|open| Effect::RunCall { call: open.call }).collect()
+    started.filter(move |open| !waits && there(&open.place)).map(|open| open.call)
 }
 
 /// A session that closes without keeping its files loses them once no process can write to them.

@@ -96,7 +96,7 @@ impl State {
                 self.last_active_at = at;
                 self.thread.transcript.push(Role::Assistant, Part::Content { block: Block::text(text) });
             }
-            Fact::CallRequested { item, name, input, gate, .. } => {
+            Fact::CallRequested { item, name, input, gate, place, .. } => {
                 let part = Part::ToolUse { call: *item, name: name.clone(), input: input.clone() };
                 self.thread.transcript.push(Role::Assistant, part);
                 let progress = match gate {
@@ -105,7 +105,15 @@ impl State {
                     Gate::AtClient => CallProgress::AtClient,
                 };
                 let (name, input) = (name.clone(), input.clone());
-                self.thread.calls.push(OpenCall { call: *item, name, input, progress, approved: false, asked_at: at });
+                self.thread.calls.push(OpenCall {
+                    call: *item,
+                    name,
+                    input,
+                    place: *place,
+                    progress,
+                    approved: false,
+                    asked_at: at,
+                });
             }
             Fact::CallStarted { call } => {
                 self.set_progress(*call, CallProgress::Started);
@@ -118,7 +126,7 @@ impl State {
                 match ending {
                     CallEnding::Finished => self.fruitless_recoveries = 0,
                     CallEnding::Cancelled => self.thread.ending.push(*call),
-                    CallEnding::Skipped | CallEnding::Denied | CallEnding::Lost => {}
+                    CallEnding::Interrupted | CallEnding::Skipped | CallEnding::Denied | CallEnding::Lost => {}
                 }
             }
             Fact::CallSettled { call } => self.thread.ending.retain(|ending| ending != call),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::ToolConfig;
+use crate::agent::{Place, ToolConfig};
 use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
@@ -207,8 +207,11 @@ pub enum Fact {
         input: Value,
         /// What was decided about it.
         gate: Gate,
+        /// Where it runs, if it does.
+        #[serde(default, skip_serializing_if = "Place::is_sandbox")]
+        place: Place,
     },
-    /// A call was handed to the sandbox.
+    /// A call was begun: handed to the sandbox, or run by the server itself.
     CallStarted {
         /// Which.
         call: ItemId,
@@ -345,13 +348,15 @@ pub enum Gate {
 pub enum CallEnding {
     /// It ran to its end.
     Finished,
-    /// It was interrupted while it ran; it is being ended.
+    /// It was interrupted while it ran in the sandbox; it is being ended.
     Cancelled,
+    /// It was interrupted while the server ran it, and is over with that.
+    Interrupted,
     /// It never ran.
     Skipped,
     /// A person said no.
     Denied,
-    /// It had started and its sandbox died: the outcome is unknown.
+    /// It had started and what ran it died: the outcome is unknown.
     Lost,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Agent, Environment};
+use crate::agent::{Agent, Environment, Place};
 use crate::content::Block;
 use crate::id::{AttemptId, ItemId, SandboxId, TenantId, ThreadId};
 use crate::price::ModelFacts;
@@ -288,12 +288,15 @@ pub struct OpenCall {
     pub name: String,
     /// Its input.
     pub input: serde_json::Value,
+    /// Where it runs, if it does.
+    #[serde(default)]
+    pub place: Place,
     /// How far it is.
     pub progress: CallProgress,
     /// Whether a person allowed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
-    /// When the model made it, or when it was handed to the sandbox.
+    /// When the model made it, or when it was begun.
     pub asked_at: Timestamp,
 }
 
@@ -307,7 +310,7 @@ pub enum CallProgress {
     AtClient,
     /// It may run when its turn comes.
     Ready,
-    /// It has been handed to the sandbox.
+    /// It has been handed to the sandbox, or the server runs it.
     Started,
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn stored(facts: &[StoredFact]) {
                 let how = match ending {
                     CallEnding::Finished => "finished",
                     CallEnding::Cancelled => "cancelled",
+                    CallEnding::Interrupted => "interrupted",
                     CallEnding::Skipped => "skipped",
                     CallEnding::Denied => "denied",
                     CallEnding::Lost => "lost",

@@ -10,9 +10,9 @@ use tenure_core::time::Timestamp;
 use tenure_models::{ModelTable, Models};
 use tenure_sandbox::Backend;
 use tenure_store::Store;
-use tenure_tools::{Tool, ToolLimits};
+use tenure_tools::{HostedTool, Tool, ToolLimits};
 use tokio::runtime::Handle;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,9 @@ use crate::sessions::Sessions;
 use crate::timers::{self, Timers};
 use crate::{agents, environments, housekeeping, recovery};
 
+/// The most calls that the server itself runs at once: each may hold a page in memory.
+const HOSTED_CALLS: usize = 64;
+
 /// What an engine is put together from.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -42,8 +45,10 @@ pub struct Parts {
     pub backend: Arc<dyn Backend>,
     /// The models.
     pub models: Arc<Models>,
-    /// The tools agents can have.
+    /// The tools agents can have in their sandbox.
     pub tools: &'static [&'static dyn Tool],
+    /// The tools agents can have that the server itself runs.
+    pub hosted_tools: Vec<Arc<dyn HostedTool>>,
     /// Time and randomness.
     pub clock: Clock,
 }
@@ -127,6 +132,9 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Arc<Models>,
     pub(crate) tools: &'static [&'static dyn Tool],
+    pub(crate) hosted_tools: Vec<Arc<dyn HostedTool>>,
+    /// Places for calls that the server itself runs.
+    pub(crate) hosted_places: Arc<Semaphore>,
     pub(crate) tool_specs: Vec<ToolSpec>,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
@@ -139,7 +147,7 @@ pub(crate) struct Shared {
     /// Held together from the moment an environment is looked up for a session until the session is stored, and alone
     /// while one is archived or deleted: so no session is made in an environment that is gone.
     pub(crate) choosing_environments: RwLock<()>,
-    /// The model requests in flight.
+    /// The model requests in flight, and the calls that the server itself runs.
     pub(crate) requests: TaskTracker,
     /// Set once the engine ends: what is asked for from then on is left to the next start.
     pub(crate) draining: CancellationToken,
@@ -163,13 +171,17 @@ impl Engine {
     /// Starts it: the default tenant's agent and environment are made if need be, and cut-off work is taken up in the
     /// background.
     pub async fn start(parts: Parts, config: Config) -> Result<Self, Error> {
-        let Parts { store, backend, models, tools, clock } = parts;
+        let Parts { store, backend, models, tools, hosted_tools, clock } = parts;
+        let hosted_specs = hosted_tools.iter().map(|tool| tool.spec());
+        let tool_specs = tools.iter().map(|tool| tool.spec()).chain(hosted_specs).collect();
         let root_keys = config.root_keys.clone();
         let shared = Arc::new_cyclic(|shared| Shared {
             store,
             models,
             tools,
-            tool_specs: tools.iter().map(|tool| tool.spec()).collect(),
+            hosted_tools,
+            hosted_places: Arc::new(Semaphore::new(HOSTED_CALLS)),
+            tool_specs,
             sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes, clock.clone(), Handle::current())),
             places: Arc::new(Places::new(config.max_model_requests)),
             clock,

@@ -28,9 +28,11 @@ use crate::traced;
 use crate::view::{Done, Keyed, SessionView};
 
 mod call;
+mod hosted;
 pub(crate) mod life;
 mod load;
 mod model;
+mod result;
 mod trouble;
 
 pub(crate) use load::FORMAT as STATE_FORMAT;
@@ -56,6 +58,8 @@ pub(crate) struct Owner<'m> {
     saved_seq: u64,
     attempts: HashMap<AttemptId, InFlight>,
     calls: HashMap<ItemId, call::Running>,
+    /// Calls that the server itself runs.
+    hosted: HashMap<ItemId, InFlight>,
     ending: Vec<tokio::task::JoinHandle<()>>,
     /// For traces.
     turn: traced::Turn,
@@ -68,7 +72,8 @@ enum Next {
     LetGo,
 }
 
-/// A model request in flight. It ends with its owner, who alone would take its outcome.
+/// A model request in flight, or a call that the server itself runs. It ends with its owner, who alone would take its
+/// outcome.
 #[derive(Debug)]
 struct InFlight(AbortHandle);
 
@@ -82,10 +87,10 @@ impl<'m> Owner<'m> {
     fn new(shared: Arc<Shared>, mut state: State, saved_seq: u64, mailbox: &'m mut mpsc::Receiver<Box<Mail>>) -> Self {
         state.definition = shared.definitions.share(state.definition);
         let channel = shared.channels.of(state.session);
-        let (attempts, calls) = (HashMap::new(), HashMap::new());
+        let (attempts, calls, hosted) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (ending, turn) = (Vec::new(), traced::Turn::none());
         let aside = VecDeque::new();
-        Self { shared, state, mailbox, aside, channel, saved_seq, attempts, calls, ending, turn }
+        Self { shared, state, mailbox, aside, channel, saved_seq, attempts, calls, hosted, ending, turn }
     }
 
     async fn run(&mut self) {
@@ -218,7 +223,8 @@ impl<'m> Owner<'m> {
             // Where it is known alive from may be older than what this server has started.
             let sandbox_alive = sandbox_alive || self.shared.sandboxes.handle(self.state.session).is_some();
             let in_flight = self.asking().filter(|attempt| self.attempts.contains_key(attempt));
-            match self.commit(Recover { sandbox_alive, ended_cleanly, in_flight }.into(), None).await {
+            let hosted = self.hosted.keys().copied().collect();
+            match self.commit(Recover { sandbox_alive, ended_cleanly, in_flight, hosted }.into(), None).await {
                 Ok(_) | Err(Error::Refused(_)) => break sandbox_alive,
                 Err(Error::NotFound { .. }) => return Next::LetGo,
                 Err(error) => {
@@ -363,6 +369,8 @@ impl<'m> Owner<'m> {
                 Effect::CancelModel { attempt } => self.cancel_model(attempt),
                 Effect::RunCall { call } => self.run_call(call, origin),
                 Effect::CancelCall { call } => self.cancel_call(call),
+                Effect::RunHostedCall { call } => self.run_hosted_call(call),
+                Effect::EndHostedCall { call } => self.end_hosted_call(call),
                 Effect::StartSandbox { sandbox } => self.start_sandbox(sandbox),
                 Effect::StopSandbox { sandbox, grace } => self.stop_sandbox(sandbox, grace),
                 Effect::RemoveFiles => self.remove_files(),
@@ -383,11 +391,14 @@ impl<'m> Owner<'m> {
             }
             keep
         });
+        let state = &self.state;
+        self.hosted.retain(|call, _| state.call(*call).is_some());
         self.forget_calls();
     }
 
     fn is_quiet(&self) -> bool {
-        self.aside.is_empty() && self.attempts.is_empty() && self.calls.is_empty() && self.state.fold() != Fold::Working
+        let nothing_runs = self.attempts.is_empty() && self.calls.is_empty() && self.hosted.is_empty();
+        self.aside.is_empty() && nothing_runs && self.state.fold() != Fold::Working
     }
 
     fn view(&self) -> SessionView {

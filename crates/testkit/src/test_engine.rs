@@ -22,6 +22,7 @@ use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tenure_store::{Append, Store};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::fake_hosted::FakeHosted;
 use crate::fake_sandbox::FakeBackend;
 
 /// An engine on a store in memory (or any other), a sandbox that runs nothing, and a clock that is moved by hand. It
@@ -32,6 +33,8 @@ pub struct TestEngine {
     pub engine: Engine,
     /// Its sandboxes.
     pub backend: FakeBackend,
+    /// The tool that it runs itself, as `web_fetch`.
+    pub hosted: FakeHosted,
     /// Its clock.
     pub clock: Clock,
     /// Its store.
@@ -81,9 +84,10 @@ impl TestEngine {
         };
         let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let backend = FakeBackend::default();
-        let (engine, runtime) = launch(&store, &backend, &models, &clock, &config).await;
+        let hosted = FakeHosted::default();
+        let (engine, runtime) = launch(&store, &backend, &hosted, &models, &clock, &config).await;
         let runtime = Some(runtime);
-        Self { engine, backend, clock, store, config, models, scripts, runtime, disk: None }
+        Self { engine, backend, hosted, clock, store, config, models, scripts, runtime, disk: None }
     }
 
     /// The engine dies with everything it was doing, and another one starts on its store and sandboxes.
@@ -109,7 +113,8 @@ impl TestEngine {
 
     /// An engine starts on what the last one left.
     pub async fn restart(&mut self) {
-        let (engine, runtime) = launch(&self.store, &self.backend, &self.models, &self.clock, &self.config).await;
+        let Self { store, backend, hosted, models, clock, config, .. } = self;
+        let (engine, runtime) = launch(store, backend, hosted, models, clock, config).await;
         (self.engine, self.runtime) = (engine, Some(runtime));
     }
 
@@ -248,6 +253,7 @@ pub fn script(steps: &[&str]) -> String {
 async fn launch(
     store: &Arc<dyn Store>,
     backend: &FakeBackend,
+    hosted: &FakeHosted,
     models: &Settings,
     clock: &Clock,
     config: &Config,
@@ -257,6 +263,7 @@ async fn launch(
         backend: Arc::new(backend.clone()),
         models: Arc::new(Models::new(models.clone()).expect("the settings are sound")),
         tools: tenure_tools::registry(),
+        hosted_tools: vec![Arc::new(hosted.clone())],
         clock: clock.clone(),
     };
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");

@@ -19,4 +19,4 @@ mod terminal;
 pub mod guest;
 
 pub use registry::{guest_ops, registry};
-pub use tool::{Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult};
+pub use tool::{HostedCtx, HostedTool, Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult};

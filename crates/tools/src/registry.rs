@@ -8,7 +8,7 @@ use tenure_sandbox::Op;
 use crate::builtin::{Bash, FILE_TOOLS};
 use crate::{Tool, guest};
 
-/// Every built-in tool, in the order of [`tenure_core::agent::BUILTIN_TOOLS`].
+/// Every built-in tool that runs in the sandbox, in the order of [`tenure_core::agent::BUILTIN_TOOLS`].
 pub fn registry() -> &'static [&'static dyn Tool] {
     static TOOLS: &[&dyn Tool] =
         &[&Bash, &FILE_TOOLS[0], &FILE_TOOLS[1], &FILE_TOOLS[2], &FILE_TOOLS[3], &FILE_TOOLS[4]];

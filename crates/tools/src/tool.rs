@@ -24,6 +24,24 @@ pub trait Tool: Send + Sync + fmt::Debug {
     fn run<'a>(&'a self, ctx: ToolCtx, input: Value) -> BoxFuture<'a, Result<ToolResult, ToolError>>;
 }
 
+/// Something a model can call that the server itself runs, outside of any sandbox.
+pub trait HostedTool: Send + Sync + fmt::Debug {
+    /// The tool as the model is told of it.
+    fn spec(&self) -> ToolSpec;
+
+    /// Runs one call. It ends when the future is dropped.
+    fn run(&self, ctx: HostedCtx, input: Value) -> BoxFuture<'_, Result<ToolResult, ToolError>>;
+}
+
+/// All that a call run by the server may see of the world.
+#[derive(Debug, Clone)]
+pub struct HostedCtx {
+    /// The call's name, the same each time it is run.
+    pub call: ItemId,
+    /// The call's limits.
+    pub limits: ToolLimits,
+}
+
 /// All that a call may see of the world.
 #[derive(Debug, Clone)]
 pub struct ToolCtx {

@@ -85,6 +85,7 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
         backend: Arc::new(Native::new(sandboxes)),
         models: Arc::new(Models::new(models).map_err(|failure| anyhow::anyhow!(failure.message))?),
         tools: tenure_tools::registry(),
+        hosted_tools: Vec::new(),
         clock: Clock::System,
     };
     let root_keys = [Some(dir.make_root_key()?), settings.api_key.clone()];

@@ -1,6 +1,6 @@
 //! A model replied.
 
-use crate::agent::{Permission, Resolved};
+use crate::agent::{Permission, Place, Resolved};
 use crate::content::Block;
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, Thinking};
@@ -75,25 +75,25 @@ fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, S
             None
         }
         ReplyPart::ToolUse { name, input } => {
-            let (gate, problem) = gate(draft, &name, input.as_ref().err());
+            let (gate, place, problem) = gate(draft, &name, input.as_ref().err());
             let input = input.unwrap_or_else(|malformed| serde_json::json!({ "malformed_input": malformed.raw }));
-            draft.push(Fact::CallRequested { item, thread, name, input, gate });
+            draft.push(Fact::CallRequested { item, thread, name, input, gate, place });
             problem.map(|problem| (item, problem))
         }
     }
 }
 
-fn gate(draft: &Draft, name: &str, malformed: Option<&crate::model::MalformedInput>) -> (Gate, Option<String>) {
+fn gate(draft: &Draft, name: &str, malformed: Option<&crate::model::MalformedInput>) -> (Gate, Place, Option<String>) {
+    let refused = |text| (Gate::Refused, Place::default(), Some(text));
     if let Some(malformed) = malformed {
-        let text = format!("{name}: expected a JSON object as input, got something else: {}", malformed.problem);
-        return (Gate::Refused, Some(text));
+        return refused(format!("{name}: expected a JSON object as input, got something else: {}", malformed.problem));
     }
     match draft.state.definition.agent.resolve(name) {
-        Resolved::Sandboxed(Permission::AlwaysAllow) => (Gate::Allowed, None),
-        Resolved::Sandboxed(Permission::AlwaysAsk) => (Gate::NeedsApproval, None),
-        Resolved::Client => (Gate::AtClient, None),
-        Resolved::Disabled => (Gate::Refused, Some(format!("the tool `{name}` is switched off for this agent"))),
-        Resolved::Unknown => (Gate::Refused, Some(format!("there is no tool named `{name}`"))),
+        Resolved::Builtin { permission: Permission::AlwaysAllow, place } => (Gate::Allowed, place, None),
+        Resolved::Builtin { permission: Permission::AlwaysAsk, place } => (Gate::NeedsApproval, place, None),
+        Resolved::Client => (Gate::AtClient, Place::default(), None),
+        Resolved::Disabled => refused(format!("the tool `{name}` is switched off for this agent")),
+        Resolved::Unknown => refused(format!("there is no tool named `{name}`")),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::fail_attempt::wait;
 use super::report_sandbox::room;
+use crate::agent::Place;
 use crate::content::Block;
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AfterError, AttemptEnding, CallEnding, Fact, Problem};
 use crate::id::{AttemptId, ItemId};
-use crate::session::{Absent, Activity, CallProgress, Sandbox};
+use crate::session::{Absent, Activity, CallProgress, OpenCall, Sandbox};
 use crate::state::State;
 
 /// From so many deaths in a row without progress on, work is taken up only after a while.
@@ -15,8 +16,9 @@ const WAITS_FROM: u32 = 3;
 /// After so many deaths in a row without progress, the turn is over.
 const GIVES_UP_AT: u32 = 10;
 
-/// Takes up a session whose work was cut off. A model request is closed and made anew, since its reply is lost for good;
-/// everything else goes on through the effects that are outstanding.
+/// Takes up a session whose work was cut off. A model request is closed and made anew, since its reply is lost for good. A
+/// call that the dead server was running is run again if that does no harm, else reported as interrupted. Everything else
+/// goes on through the effects that are outstanding.
 ///
 /// It may be the session itself that kills the server. So deaths of the server without progress in between are counted,
 /// and from some number on the session waits, longer each time, which gives all that was cut off beside it the time to
@@ -30,24 +32,31 @@ pub struct Recover {
     /// The model request that this very server has in flight for the session: it isn't lost, and the session has been
     /// taken up already.
     pub in_flight: Option<AttemptId>,
+    /// The calls that this very server runs itself: they aren't lost either.
+    pub hosted: Vec<ItemId>,
 }
 
 impl Recover {
     #[expect(clippy::unnecessary_wraps, reason = "every command decides with the same signature")]
     pub(super) fn decide(self, draft: &mut Draft) -> Result<(), Refusal> {
-        let Self { sandbox_alive, ended_cleanly, in_flight } = self;
-        let asks_here =
-            matches!(draft.state.thread.activity, Activity::Asking { attempt } if in_flight == Some(attempt.id));
-        if asks_here {
+        let Self { sandbox_alive, ended_cleanly, in_flight, hosted } = self;
+        let works_here = match draft.state.thread.activity {
+            Activity::Asking { attempt } => in_flight == Some(attempt.id),
+            Activity::Calling => hosted_call(&draft.state).is_some_and(|open| hosted.contains(&open.call)),
+            Activity::Idle { .. } | Activity::Waiting { .. } | Activity::Rescheduling { .. } => false,
+        };
+        if works_here {
             find_sandbox(draft, sandbox_alive);
             return Ok(());
         }
         if ended_cleanly || !is_under_way(&draft.state) {
+            lose_hosted_call(draft);
             take_up(draft, sandbox_alive);
             return Ok(());
         }
         let times = draft.state.fruitless_recoveries + 1;
         draft.push(Fact::SessionRecovered { fruitless: times });
+        lose_hosted_call(draft);
         match times {
             ..WAITS_FROM => take_up(draft, sandbox_alive),
             WAITS_FROM..GIVES_UP_AT => {
@@ -65,13 +74,33 @@ impl Recover {
 
 /// Whether something was being done for the session that the server may have died of.
 fn is_under_way(state: &State) -> bool {
-    let called = state.thread.calls.iter().any(|open| open.progress == CallProgress::Started);
+    let called =
+        state.thread.calls.iter().any(|open| open.place.is_sandbox() && open.progress == CallProgress::Started);
+    let hosted = hosted_call(state).is_some() && is_working(state);
     let in_sandbox = match state.sandbox {
         Sandbox::Starting { .. } => true,
         Sandbox::Running { .. } => !state.thread.ending.is_empty() || (called && is_working(state)),
         Sandbox::Absent { .. } | Sandbox::Stopping { .. } => false,
     };
-    in_sandbox || matches!(state.thread.activity, Activity::Asking { .. })
+    in_sandbox || hosted || matches!(state.thread.activity, Activity::Asking { .. })
+}
+
+/// The call that a server runs itself, or ran when it died.
+fn hosted_call(state: &State) -> Option<&OpenCall> {
+    state.thread.calls.iter().find(|open| !open.place.is_sandbox() && open.progress == CallProgress::Started)
+}
+
+/// A call that the dead server was running and that mustn't be run twice is reported, since nobody knows how far it got.
+fn lose_hosted_call(draft: &mut Draft) {
+    let Some(open) = hosted_call(&draft.state) else { return };
+    match open.place {
+        Place::Sandbox | Place::Server { idempotent: true } => {}
+        Place::Server { idempotent: false } => {
+            let text = "interrupted, outcome unknown: the server died while it ran this call. Check whether it took effect \
+                        before running it again.";
+            draft.end_call(open.call, CallEnding::Lost, vec![Block::text(text)], true);
+        }
+    }
 }
 
 fn is_working(state: &State) -> bool {
@@ -124,10 +153,12 @@ fn give_up(draft: &mut Draft, times: u32) {
         Activity::Calling => {}
         Activity::Idle { .. } | Activity::Waiting { .. } | Activity::Rescheduling { .. } => return,
     }
-    let open: Vec<(ItemId, CallProgress)> =
-        draft.state.thread.calls.iter().map(|open| (open.call, open.progress)).collect();
-    for (call, progress) in open {
-        let (ending, text) = match progress {
+    for open in draft.state.thread.calls.clone() {
+        let (ending, text) = match open.progress {
+            CallProgress::Started if !open.place.is_sandbox() => (
+                CallEnding::Lost,
+                format!("interrupted: the server died {times} times in a row while it ran this call"),
+            ),
             CallProgress::Started => (
                 CallEnding::Lost,
                 format!(
@@ -139,7 +170,7 @@ fn give_up(draft: &mut Draft, times: u32) {
                 (CallEnding::Skipped, format!("not run: the server died {times} times in a row before it could be"))
             }
         };
-        draft.end_call(call, ending, vec![Block::text(text)], true);
+        draft.end_call(open.call, ending, vec![Block::text(text)], true);
     }
     draft.give_up(Problem::ServerDied { times });
 }

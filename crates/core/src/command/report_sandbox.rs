@@ -4,7 +4,7 @@ use crate::content::Block;
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AfterError, CallEnding, Fact, Problem};
 use crate::id::{ItemId, SandboxId};
-use crate::session::{Absent, CallProgress, Lifecycle, Sandbox, StopCause};
+use crate::session::{Absent, CallProgress, Lifecycle, OpenCall, Sandbox, StopCause};
 
 /// The outcome of an effect on the sandbox, or its own end. A report on another sandbox than the present one changes
 /// nothing.
@@ -88,10 +88,12 @@ fn queued(draft: &mut Draft) {
     draft.push(Fact::SandboxAbsent { why, reason: None });
 }
 
-/// Without a sandbox no call can run, and asking the model again would only repeat it: the turn is over.
+/// Without a sandbox no call can run in it, and asking the model again would only repeat it: the turn is over. A call that
+/// the server is running comes to its end.
 fn failed(draft: &mut Draft, reason: String) {
     draft.push(Fact::SandboxAbsent { why: Absent::Lost, reason: Some(reason.clone()) });
-    let runnable = draft.state.thread.calls.iter().filter(|open| !open.is_blocked());
+    let here = |open: &&OpenCall| open.place.is_sandbox() || open.progress != CallProgress::Started;
+    let runnable = draft.state.thread.calls.iter().filter(|open| !open.is_blocked()).filter(here);
     let stuck: Vec<(ItemId, CallProgress)> = runnable.map(|open| (open.call, open.progress)).collect();
     if stuck.is_empty() {
         let (item, problem) = (draft.ids.item(), Problem::Sandbox { message: reason });

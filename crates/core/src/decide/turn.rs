@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Draft, MAX_ATTEMPTS_PER_TURN};
+use crate::agent::Place;
 use crate::content::Block;
 use crate::fact::{AfterError, CallEnding, Fact, Problem};
 use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Sandbox, StopReason};
@@ -134,16 +135,23 @@ impl Draft {
     /// Calls run one after another, in the order the model made them: a script is written before it is run.
     fn advance_calls(&mut self) {
         let calls = &self.state.thread.calls;
-        let started = calls.iter().any(|open| open.progress == CallProgress::Started);
-        let next = calls.iter().find(|open| open.progress == CallProgress::Ready).map(|open| open.call);
-        match (self.state.sandbox, started, next) {
-            (Sandbox::Absent { why: Absent::NotYet | Absent::Stopped | Absent::Lost }, _, _) => {
+        let started = calls.iter().find(|open| open.progress == CallProgress::Started);
+        let next = started.or_else(|| calls.iter().find(|open| open.progress == CallProgress::Ready));
+        let Some((call, place, progress)) = next.map(|open| (open.call, open.place, open.progress)) else { return };
+        match (place, self.state.sandbox, progress == CallProgress::Started) {
+            (Place::Server { .. }, _, false) => self.push(Fact::CallStarted { call }),
+            (Place::Server { .. }, _, true) => {}
+            (Place::Sandbox, Sandbox::Absent { why: Absent::NotYet | Absent::Stopped | Absent::Lost }, _) => {
                 let sandbox = self.ids.sandbox();
                 self.push(Fact::SandboxStarting { sandbox });
             }
-            (Sandbox::Running { .. }, false, Some(call)) => self.push(Fact::CallStarted { call }),
-            (Sandbox::Running { .. }, true, _) | (Sandbox::Running { .. }, false, None) => {}
-            (Sandbox::Absent { why: Absent::Queued } | Sandbox::Starting { .. } | Sandbox::Stopping { .. }, _, _) => {}
+            (Place::Sandbox, Sandbox::Running { .. }, false) => self.push(Fact::CallStarted { call }),
+            (Place::Sandbox, Sandbox::Running { .. }, true) => {}
+            (
+                Place::Sandbox,
+                Sandbox::Absent { why: Absent::Queued } | Sandbox::Starting { .. } | Sandbox::Stopping { .. },
+                _,
+            ) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! How work stops: interrupted, held, or closed for good.
 
 use super::Draft;
+use crate::agent::Place;
 use crate::content::Block;
 use crate::fact::{AttemptEnding, CallEnding, Fact};
 use crate::model::TokenUsage;
@@ -100,10 +101,18 @@ impl Draft {
 
     fn interrupt_call(&mut self, open: &OpenCall) {
         let (ending, text) = match open.progress {
-            CallProgress::Started => (
-                CallEnding::Cancelled,
-                "interrupted by the user while it ran; it is being ended, and what it had done until then remains",
-            ),
+            CallProgress::Started => match open.place {
+                Place::Sandbox => (
+                    CallEnding::Cancelled,
+                    "interrupted by the user while it ran; it is being ended, and what it had done until then remains",
+                ),
+                Place::Server { idempotent: true } => {
+                    (CallEnding::Interrupted, "interrupted by the user while it ran; it gave nothing")
+                }
+                Place::Server { idempotent: false } => {
+                    (CallEnding::Interrupted, "interrupted by the user while it ran; whether it took effect is unknown")
+                }
+            },
             CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient => {
                 (CallEnding::Skipped, "interrupted by the user before it ran; it had no effect")
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tenure_core::agent::{Agent, Environment, Limits, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+use tenure_core::agent::{Agent, Environment, Limits, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{
     CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
@@ -139,6 +139,19 @@ impl Scene {
         FinishAttempt { attempt: self.attempt(), reply: Reply { parts, stop, usage }, previewed: Vec::new() }.into()
     }
 
+    fn hosted(&self) -> Vec<ItemId> {
+        let calls = self.state.thread.calls.iter().filter(|open| !open.place.is_sandbox());
+        calls.filter(|open| open.progress == CallProgress::Started).map(|open| open.call).collect()
+    }
+
+    /// The calls that the server runs are not to be run twice.
+    fn only_once(mut self) -> Self {
+        for open in self.state.thread.calls.iter_mut().filter(|open| !open.place.is_sandbox()) {
+            open.place = Place::Server { idempotent: false };
+        }
+        self
+    }
+
     fn calls(&self, names: &[&str]) -> Command {
         let parts = names.iter().map(|name| ReplyPart::ToolUse { name: (*name).into(), input: Ok(json!({})) });
         self.reply(parts.collect(), ModelStop::ToolUse)
@@ -185,7 +198,7 @@ pub(crate) fn failure(kind: FailureKind) -> Failure {
 }
 
 fn crash(sandbox_alive: bool) -> Command {
-    Recover { sandbox_alive, ended_cleanly: false, in_flight: None }.into()
+    Recover { sandbox_alive, ended_cleanly: false, in_flight: None, hosted: Vec::new() }.into()
 }
 
 type Scenes = Vec<(&'static str, Scene)>;
@@ -201,6 +214,14 @@ pub(crate) fn scenes() -> Scenes {
     let calling = starting.clone().step(|scene| scene.report(SandboxReport::Started));
     let approving = asking.clone().step(|scene| scene.calls(&["write", "write"]));
     let at_client = asking.clone().step(|scene| scene.calls(&["weather"]));
+    let fetching = asking.clone().step(|scene| scene.calls(&["web_fetch", "bash"]));
+    let fetching_once = fetching.clone().only_once();
+    // The sandbox is on its way from an earlier turn.
+    let fetching_while_starting = starting
+        .clone()
+        .step(|_| send(Input::Interrupt { thread: None }))
+        .step(|_| send(message("look it up instead")))
+        .step(|scene| scene.calls(&["web_fetch", "bash"]));
     let rescheduling = queued
         .clone()
         .step(|scene| FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Overloaded) }.into());
@@ -227,6 +248,8 @@ pub(crate) fn scenes() -> Scenes {
     let asking_died_twice = asking.clone().died(2);
     let starting_died_twice = starting.clone().died(2);
     let calling_died_twice = calling.clone().died(2);
+    let fetching_died_often = fetching.clone().died(9);
+    let fetch_put_off = fetching.clone().died(2).step(|_| crash(false));
     let put_off = calling_died_twice.clone().step(|_| crash(true));
     let mut put_off_due = put_off.clone();
     put_off_due.at = put_off_due.at.after(Duration::from_secs(60));
@@ -258,6 +281,9 @@ pub(crate) fn scenes() -> Scenes {
         ("asking_steered", asking_steered),
         ("calling_steered", calling_steered),
         ("approved_steered", approved_steered),
+        ("fetching", fetching),
+        ("fetching_once", fetching_once),
+        ("fetching_while_starting", fetching_while_starting),
         ("rescheduling", rescheduling),
         ("rescheduling_due", rescheduling_due),
         ("steered_due", steered_due),
@@ -277,6 +303,8 @@ pub(crate) fn scenes() -> Scenes {
         ("calling_died_twice", calling_died_twice),
         ("put_off", put_off),
         ("put_off_due", put_off_due),
+        ("fetch_put_off", fetch_put_off),
+        ("fetching_died_often", fetching_died_often),
         ("asking_died_often", asking_died_often),
         ("calling_died_often", calling_died_often),
         ("cancelled_died_often", cancelled_died_often),
@@ -328,6 +356,7 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         scene.reply(parts, ModelStop::EndTurn)
     });
     add("finish_attempt", "calls", |scene| scene.calls(&["bash", "weather"]));
+    add("finish_attempt", "calls_of_the_servers", |scene| scene.calls(&["web_fetch", "bash", "web_fetch"]));
     add("finish_attempt", "calls_that_cannot_run", |scene| scene.calls(&["grep", "nonsense"]));
     add("finish_attempt", "refusal", |scene| {
         scene.reply(Vec::new(), ModelStop::Refusal { category: Some("cyber".into()), explanation: None })
@@ -366,10 +395,11 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("recover", "sandbox_alive", |_| crash(true));
     add("recover", "sandbox_gone", |_| crash(false));
     add("recover", "after_a_clean_end", |_| {
-        Recover { sandbox_alive: true, ended_cleanly: true, in_flight: None }.into()
+        Recover { sandbox_alive: true, ended_cleanly: true, in_flight: None, hosted: Vec::new() }.into()
     });
     add("recover", "in_flight_here", |scene| {
-        Recover { sandbox_alive: false, ended_cleanly: false, in_flight: Some(scene.attempt()) }.into()
+        Recover { sandbox_alive: false, ended_cleanly: false, in_flight: Some(scene.attempt()), hosted: scene.hosted() }
+            .into()
     });
     all
 }

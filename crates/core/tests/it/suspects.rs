@@ -26,7 +26,8 @@ fn innocent_is_ended(calling: &Scene, trial: u64) -> bool {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             scene.next_id = u128::from(random >> 20);
             scene.at = now;
-            let _ = scene.play(Recover { sandbox_alive: true, ended_cleanly: false, in_flight: None });
+            let _ =
+                scene.play(Recover { sandbox_alive: true, ended_cleanly: false, in_flight: None, hosted: Vec::new() });
         }
         if culprit.state.fold() == Fold::Idle {
             let exhausted =

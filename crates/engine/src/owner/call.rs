@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use tenure_core::agent::Limits;
 use tenure_core::command::{CallResult, FinishCall, SandboxReport};
-use tenure_core::content::{Block, Source};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
 use tenure_core::session::{OpenCall, Sandbox as SandboxState};
 use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
-use tenure_tools::{ToolContent, ToolCtx, ToolError, ToolResult};
+use tenure_tools::{ToolCtx, ToolError, ToolResult};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::result::{finished, stored};
 use super::{Origin, Owner};
 use crate::engine::Shared;
 use crate::sandboxes::Job;
@@ -188,7 +188,7 @@ impl Run {
             };
         }
         let result = match outcome {
-            Ok(Ok(result)) => self.store(result).await,
+            Ok(Ok(result)) => stored(shared, result).await,
             Ok(Err(ToolError::Model(text))) => finished(text, true),
             Ok(Err(ToolError::Operator { doing, source })) => {
                 tracing::error!(%session, call = %self.open.call, tool = self.open.name, error = &*source as &dyn std::error::Error, "{doing}");
@@ -229,27 +229,6 @@ impl Run {
             limits: self.place.shared.config.tool_limits,
         };
         tool.run(ctx, self.open.input.clone()).await
-    }
-
-    /// Puts the result's pictures and documents where facts can name them.
-    async fn store(&self, result: ToolResult) -> CallResult {
-        let mut content = Vec::with_capacity(result.content.len());
-        for piece in result.content {
-            content.push(match piece {
-                ToolContent::Text(text) => Block::text(text),
-                ToolContent::Image { media_type, bytes } => match self.place.shared.store.put_blob(bytes).await {
-                    Ok(blob) => Block::Image { source: Source::Blob { media_type, blob } },
-                    Err(error) => return finished(format!("the picture can't be stored: {error}"), true),
-                },
-                ToolContent::Document { media_type, bytes } => match self.place.shared.store.put_blob(bytes).await {
-                    Ok(blob) => {
-                        Block::Document { source: Source::Blob { media_type, blob }, title: None, context: None }
-                    }
-                    Err(error) => return finished(format!("the document can't be stored: {error}"), true),
-                },
-            });
-        }
-        CallResult::Finished { content, is_error: result.is_error }
     }
 }
 
@@ -325,10 +304,6 @@ impl Place {
         }
         self.shared.directory.bring(self.session, FinishCall { call, result: CallResult::Cancelled });
     }
-}
-
-fn finished(text: String, is_error: bool) -> CallResult {
-    CallResult::Finished { content: vec![Block::text(text)], is_error }
 }
 
 fn asked_at(open: &OpenCall) -> SystemTime {

@@ -2,6 +2,7 @@
 
 mod check;
 mod crash;
+mod hosted;
 mod lifetimes;
 mod models;
 mod places;

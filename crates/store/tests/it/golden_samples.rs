@@ -1,7 +1,7 @@
 //! One sample or more of everything that is stored.
 
 use serde_json::json;
-use tenure_core::agent::{Environment, Limits, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+use tenure_core::agent::{Environment, Limits, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy};
 use tenure_core::content::{BlobId, Block, Source};
 use tenure_core::fact::{AfterError, AttemptEnding, CallEnding, Fact, Gate, Problem, Thinking};
 use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, ThreadId, TurnId};
@@ -200,9 +200,24 @@ fn work_facts() -> Vec<Fact> {
         name: "bash".to_owned(),
         input: json!({ "command": "ls", "count": 3, "nested": [null, 1.5] }),
         gate,
+        place: Place::Sandbox,
     }));
-    let endings =
-        [CallEnding::Finished, CallEnding::Cancelled, CallEnding::Skipped, CallEnding::Denied, CallEnding::Lost];
+    facts.push(Fact::CallRequested {
+        item: CALL,
+        thread: THREAD,
+        name: "web_fetch".to_owned(),
+        input: json!({ "url": "https://example.com/" }),
+        gate: Gate::Allowed,
+        place: Place::Server { idempotent: true },
+    });
+    let endings = [
+        CallEnding::Finished,
+        CallEnding::Cancelled,
+        CallEnding::Interrupted,
+        CallEnding::Skipped,
+        CallEnding::Denied,
+        CallEnding::Lost,
+    ];
     facts.extend(endings.map(|ending| Fact::CallEnded {
         item: ITEM,
         thread: THREAD,

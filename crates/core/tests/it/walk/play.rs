@@ -300,8 +300,9 @@ impl Play {
         };
         let in_flight =
             in_flight.filter(|attempt| self.world.pending.contains(&Effect::CallModel { attempt: *attempt }));
+        let hosted = self.world.hosted();
         let sandbox_alive = self.world.sandbox_alive;
-        let decision = self.decide(Recover { sandbox_alive, ended_cleanly: clean, in_flight }.into());
+        let decision = self.decide(Recover { sandbox_alive, ended_cleanly: clean, in_flight, hosted }.into());
         self.commit(decision, true);
         outstanding(self.state()).into_iter().for_each(|effect| self.world.order(effect, true));
         check::is_not_stuck(self.state(), &self.world);

@@ -49,7 +49,7 @@ impl World {
             Effect::StartSandbox { sandbox } => {
                 assert!(self.made.insert(*sandbox) || after_restart, "made twice: {sandbox:?}");
             }
-            Effect::RunCall { call } => {
+            Effect::RunCall { call } | Effect::RunHostedCall { call } => {
                 let anew = self.ordered.insert(*call);
                 let again = self.again.remove(call);
                 assert!(anew || again || after_restart, "ordered twice: {call:?}");
@@ -57,7 +57,7 @@ impl World {
             Effect::CancelModel { .. } => assert!(!known, "cancelled twice: {effect:?}"),
             // Doing these again does no more than doing them once.
             Effect::CancelCall { call } => drop(self.cancelled.insert(*call)),
-            Effect::StopSandbox { .. } | Effect::RemoveFiles => {}
+            Effect::EndHostedCall { .. } | Effect::StopSandbox { .. } | Effect::RemoveFiles => {}
         }
         if !known {
             self.pending.push(effect);
@@ -81,6 +81,15 @@ impl World {
 
     pub(super) fn running(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.journals.iter().filter(|(_, journal)| **journal == Journal::Running).map(|(call, _)| *call)
+    }
+
+    /// The calls that the present server runs itself.
+    pub(super) fn hosted(&self) -> Vec<ItemId> {
+        let run = |effect: &Effect| match effect {
+            Effect::RunHostedCall { call } => Some(*call),
+            _ => None,
+        };
+        self.pending.iter().filter_map(run).collect()
     }
 
     /// Carries on with one of the effects under way; gives what is told to the session, if anything is yet.
@@ -109,6 +118,19 @@ impl World {
                     self.journals.insert(call, Journal::Cancelled);
                 }
                 Some(FinishCall { call, result: CallResult::Cancelled }.into())
+            }
+            Effect::RunHostedCall { .. } if how.is_multiple_of(4) => None,
+            Effect::RunHostedCall { call } => {
+                self.pending.remove(which);
+                Some(FinishCall { call, result: ended(how) }.into())
+            }
+            Effect::EndHostedCall { call } => {
+                self.pending.remove(which);
+                // Or its result comes all the same.
+                if how.is_multiple_of(2) {
+                    self.pending.retain(|pending| *pending != Effect::RunHostedCall { call });
+                }
+                None
             }
             Effect::StartSandbox { sandbox } => {
                 self.pending.remove(which);
@@ -143,6 +165,7 @@ impl World {
             Effect::StartSandbox { .. } | Effect::StopSandbox { .. } | Effect::RemoveFiles => true,
             Effect::CallModel { .. } | Effect::CancelModel { .. } => false,
             Effect::RunCall { .. } | Effect::CancelCall { .. } => false,
+            Effect::RunHostedCall { .. } | Effect::EndHostedCall { .. } => false,
         };
         let first = self.pending.iter().position(is_job).unwrap_or(which);
         if is_job(&self.pending[which]) { first } else { which }
@@ -185,7 +208,8 @@ impl World {
         let thought = || ReplyPart::Thinking { text: "let me see".into(), signature: Some("proof".into()) };
         let call = |name: &str| ReplyPart::ToolUse { name: name.into(), input: Ok(json!({})) };
         let malformed = || MalformedInput { raw: "{".into(), problem: "it ends too soon".into() };
-        let names = ["bash", "write", "weather", "bash", "write", "weather", "grep", "nonsense"];
+        let names =
+            ["bash", "write", "weather", "web_fetch", "bash", "write", "weather", "web_fetch", "grep", "nonsense"];
         let named = |at: usize| call(names[(how / 32 + at * (1 + how / 256)) % names.len()]);
         let (parts, stop) = match how % 32 {
             0..10 => (vec![text("done")], ModelStop::EndTurn),

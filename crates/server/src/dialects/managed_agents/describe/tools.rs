@@ -19,7 +19,7 @@ pub(super) fn tools(schemas: &mut Schemas) -> Value {
 fn toolset(schemas: &mut Schemas) -> Value {
     let flag = || schema::nullable(json!({"type": "boolean"}));
     let policy = || schema::nullable(schema::object([("type", schema::one_of(&["always_allow", "always_ask"]))], []));
-    let named = BUILTIN_TOOLS.iter().map(|name| {
+    let named = BUILTIN_TOOLS.iter().filter(|name| !NOT_YET.contains(name)).map(|name| {
         let optional = [("type", json!({"enum": [name, null]})), ("enabled", flag()), ("permission_policy", policy())];
         schema::object([("name", json!({"const": name}))], optional)
     });
