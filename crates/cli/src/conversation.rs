@@ -5,6 +5,7 @@ mod follow;
 mod human;
 mod lines;
 mod machine;
+mod question;
 mod talk;
 mod tool_line;
 

@@ -38,6 +38,10 @@ impl Place {
     }
 }
 
+/// The built-in tool by which the model asks a person. It runs nowhere: what the person says is its result. Unlike the
+/// others it is off until a toolset names it and switches it on.
+pub const ASK: &str = "ask";
+
 /// An agent as it is at one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
@@ -121,6 +125,8 @@ pub enum Resolved {
         /// Where it runs.
         place: Place,
     },
+    /// Asks a person.
+    Question,
     /// Runs at the client.
     Client,
     /// Named in a toolset, switched off.
@@ -143,6 +149,13 @@ impl Agent {
                         return Resolved::Builtin { permission: policy.permission, place: place(name) };
                     }
                     found = Resolved::Disabled;
+                }
+                ToolConfig::Builtin { configs, .. } if name == ASK => {
+                    match configs.iter().find(|config| config.name == ASK) {
+                        Some(config) if config.policy.enabled => return Resolved::Question,
+                        Some(_) => found = Resolved::Disabled,
+                        None => {}
+                    }
                 }
                 ToolConfig::Custom { .. } | ToolConfig::Builtin { .. } => {}
             }

@@ -54,7 +54,7 @@ fn messages(state: &State) -> Vec<Arc<Message>> {
 
 fn tools(configs: &[ToolConfig], builtin: &[ToolSpec], resolve: impl Fn(&str) -> Resolved) -> Vec<ToolSpec> {
     let enabled = builtin.iter().filter(|spec| match resolve(&spec.name) {
-        Resolved::Builtin { .. } => true,
+        Resolved::Builtin { .. } | Resolved::Question => true,
         Resolved::Client | Resolved::Disabled | Resolved::Unknown => false,
     });
     let custom = configs.iter().filter_map(|config| match config {

@@ -103,6 +103,7 @@ impl State {
                     Gate::Allowed | Gate::Refused => CallProgress::Ready,
                     Gate::NeedsApproval => CallProgress::NeedsApproval,
                     Gate::AtClient => CallProgress::AtClient,
+                    Gate::Question => CallProgress::Question,
                 };
                 let (name, input) = (name.clone(), input.clone());
                 self.thread.calls.push(OpenCall {
@@ -171,14 +172,12 @@ impl State {
         self.last_active_at = at;
         match input {
             Input::Message { content, .. } => {
-                self.messages += 1;
-                if self.first_line.is_none() {
-                    self.first_line = first_line(content);
-                }
+                self.count_message(content);
                 for block in content {
                     self.thread.transcript.push(Role::User, Part::Content { block: block.clone() });
                 }
             }
+            Input::Answer { content, .. } => self.count_message(content),
             Input::Interrupt { .. } => {}
             Input::Confirmation { call, answer } => match answer {
                 Answer::Allow => {
@@ -190,6 +189,13 @@ impl State {
                 Answer::Deny { .. } => {}
             },
             Input::ClientResult { call, content, is_error } => self.close_call(*call, content, *is_error),
+        }
+    }
+
+    fn count_message(&mut self, content: &[Block]) {
+        self.messages += 1;
+        if self.first_line.is_none() {
+            self.first_line = first_line(content);
         }
     }
 

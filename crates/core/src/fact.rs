@@ -338,6 +338,8 @@ pub enum Gate {
     NeedsApproval,
     /// The client runs it.
     AtClient,
+    /// A person answers it.
+    Question,
     /// It doesn't run: no such tool, a tool that is switched off, or input that is no JSON object.
     Refused,
 }
@@ -460,7 +462,9 @@ impl Fact {
             Self::InputQueued { input, .. }
             | Self::InputProcessed { input, .. }
             | Self::InputWithdrawn { input, .. } => match input {
-                Input::Message { content, .. } | Input::ClientResult { content, .. } => content,
+                Input::Message { content, .. }
+                | Input::Answer { content, .. }
+                | Input::ClientResult { content, .. } => content,
                 Input::Interrupt { .. } | Input::Confirmation { .. } => &[],
             },
             Self::CallEnded { content, .. } => content,

@@ -14,6 +14,7 @@ pub mod lifetime;
 pub mod model;
 pub mod phase;
 pub mod price;
+pub mod question;
 pub mod resource;
 pub mod session;
 pub mod state;

@@ -308,6 +308,8 @@ pub enum CallProgress {
     NeedsApproval,
     /// The client runs it.
     AtClient,
+    /// It is a question, and a person is to answer it.
+    Question,
     /// It may run when its turn comes.
     Ready,
     /// It has been handed to the sandbox, or the server runs it.
@@ -325,6 +327,13 @@ pub enum Input {
         /// When it is read, if the agent is at work.
         #[serde(default, skip_serializing_if = "Delivery::is_after_turn")]
         delivery: Delivery,
+    },
+    /// A message that is the answer to a question the model asked. The result of that call follows it.
+    Answer {
+        /// The question's call.
+        call: ItemId,
+        /// What it says.
+        content: Vec<Block>,
     },
     /// Stop what is going on.
     Interrupt {
@@ -355,7 +364,9 @@ impl Input {
     pub fn steers(&self) -> bool {
         match self {
             Self::Message { delivery, .. } => *delivery == Delivery::Steer,
-            Self::Interrupt { .. } | Self::Confirmation { .. } | Self::ClientResult { .. } => false,
+            Self::Answer { .. } | Self::Interrupt { .. } | Self::Confirmation { .. } | Self::ClientResult { .. } => {
+                false
+            }
         }
     }
 }

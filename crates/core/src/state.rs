@@ -225,7 +225,7 @@ impl OpenCall {
     /// Whether it waits for somebody outside.
     pub fn is_blocked(&self) -> bool {
         match self.progress {
-            CallProgress::NeedsApproval | CallProgress::AtClient => true,
+            CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question => true,
             CallProgress::Ready | CallProgress::Started => false,
         }
     }

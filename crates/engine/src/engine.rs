@@ -173,7 +173,8 @@ impl Engine {
     pub async fn start(parts: Parts, config: Config) -> Result<Self, Error> {
         let Parts { store, backend, models, tools, hosted_tools, clock } = parts;
         let hosted_specs = hosted_tools.iter().map(|tool| tool.spec());
-        let tool_specs = tools.iter().map(|tool| tool.spec()).chain(hosted_specs).collect();
+        let tool_specs =
+            tools.iter().map(|tool| tool.spec()).chain(hosted_specs).chain([tenure_tools::ask()]).collect();
         let root_keys = config.root_keys.clone();
         let shared = Arc::new_cyclic(|shared| Shared {
             store,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::lines::{Line, Lines};
+use super::question::Question;
 use super::tool_line::tool_line;
 use crate::client::{Client, Event};
 use crate::terminal::{plain, say};
@@ -24,6 +25,16 @@ pub(super) async fn ask(client: &Client, session: &str, waiting: &[String], line
     let mut answers = Vec::new();
     for call in calls(client, session, waiting).await? {
         let line = tool_line(&call);
+        if let Some(question) = Question::of(&call) {
+            match question.put(lines)? {
+                Ok(said) => answers.push(json!({
+                    "type": "user.custom_tool_result", "custom_tool_use_id": call.id(),
+                    "content": [{"type": "text", "text": said}],
+                })),
+                Err(line) => return Ok(Answer::Left(line)),
+            }
+            continue;
+        }
         if call.kind() == "agent.custom_tool_use" {
             return Ok(Answer::Elsewhere(line));
         }

@@ -1,11 +1,14 @@
 //! A model replied.
 
+use serde_json::Value;
+
 use crate::agent::{Permission, Place, Resolved};
 use crate::content::Block;
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, Thinking};
 use crate::id::{AttemptId, ItemId};
-use crate::model::{ModelStop, Reply, ReplyPart};
+use crate::model::{MalformedInput, ModelStop, Reply, ReplyPart};
+use crate::question;
 use crate::session::{Activity, StopReason};
 
 /// The whole reply to one request. A reply to a request that isn't in flight any more changes nothing.
@@ -75,7 +78,7 @@ fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, S
             None
         }
         ReplyPart::ToolUse { name, input } => {
-            let (gate, place, problem) = gate(draft, &name, input.as_ref().err());
+            let (gate, place, problem) = gate(draft, &name, input.as_ref());
             let input = input.unwrap_or_else(|malformed| serde_json::json!({ "malformed_input": malformed.raw }));
             draft.push(Fact::CallRequested { item, thread, name, input, gate, place });
             problem.map(|problem| (item, problem))
@@ -83,14 +86,22 @@ fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, S
     }
 }
 
-fn gate(draft: &Draft, name: &str, malformed: Option<&crate::model::MalformedInput>) -> (Gate, Place, Option<String>) {
+fn gate(draft: &Draft, name: &str, input: Result<&Value, &MalformedInput>) -> (Gate, Place, Option<String>) {
     let refused = |text| (Gate::Refused, Place::default(), Some(text));
-    if let Some(malformed) = malformed {
-        return refused(format!("{name}: expected a JSON object as input, got something else: {}", malformed.problem));
-    }
+    let input = match input {
+        Ok(input) => input,
+        Err(malformed) => {
+            let problem = &malformed.problem;
+            return refused(format!("{name}: expected a JSON object as input, got something else: {problem}"));
+        }
+    };
     match draft.state.definition.agent.resolve(name) {
         Resolved::Builtin { permission: Permission::AlwaysAllow, place } => (Gate::Allowed, place, None),
         Resolved::Builtin { permission: Permission::AlwaysAsk, place } => (Gate::NeedsApproval, place, None),
+        Resolved::Question => match question::problem(input) {
+            None => (Gate::Question, Place::default(), None),
+            Some(problem) => refused(problem),
+        },
         Resolved::Client => (Gate::AtClient, Place::default(), None),
         Resolved::Disabled => refused(format!("the tool `{name}` is switched off for this agent")),
         Resolved::Unknown => refused(format!("there is no tool named `{name}`")),

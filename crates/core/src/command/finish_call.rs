@@ -43,7 +43,10 @@ impl FinishCall {
         }
         match draft.state.call(self.call).map(|open| open.progress) {
             Some(CallProgress::Started) => {}
-            Some(CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Ready) | None => return Ok(()),
+            Some(
+                CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question | CallProgress::Ready,
+            )
+            | None => return Ok(()),
         }
         match self.result {
             CallResult::Finished { content, is_error } => {

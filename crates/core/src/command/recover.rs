@@ -166,7 +166,7 @@ fn give_up(draft: &mut Draft, times: u32) {
                      may still be running. Check whether it took effect before running it again."
                 ),
             ),
-            CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient => {
+            CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question => {
                 (CallEnding::Skipped, format!("not run: the server died {times} times in a row before it could be"))
             }
         };

@@ -105,7 +105,7 @@ fn failed(draft: &mut Draft, reason: String) {
                 CallEnding::Lost,
                 format!("interrupted, outcome unknown: the sandbox couldn't be started again: {reason}"),
             ),
-            CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient => {
+            CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question => {
                 (CallEnding::Skipped, format!("not run: the sandbox couldn't be started: {reason}"))
             }
         };

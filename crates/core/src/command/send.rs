@@ -9,7 +9,9 @@ use crate::session::{Activity, Answer, CallProgress, Input, Lifecycle};
 /// One or more inputs, in order. Either all are accepted or none.
 ///
 /// A message starts a turn if the session is idle, and otherwise waits until the turn is over or its blockers are
-/// answered; one that steers waits only until the call that runs, or the reply under way, is over. An interrupt takes effect at once, before anything that waits. An answer goes to its call at once.
+/// answered; one that steers waits only until the call that runs, or the reply under way, is over. While a question is
+/// open, it is its answer. An interrupt takes effect at once, before anything that waits. An answer goes to its call at
+/// once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Send {
     /// The inputs, each with the id it is shown under.
@@ -24,13 +26,17 @@ impl Send {
         for (item, input) in self.inputs {
             match input {
                 Input::Message { .. } => say(draft, item, input)?,
+                Input::Answer { call, content } => answer(draft, item, call, content)?,
                 Input::Interrupt { .. } => interrupt(draft, item, input),
                 Input::Confirmation { call, ref answer } => {
                     let answer = answer.clone();
                     confirm(draft, item, input, call, &answer)?;
                 }
                 Input::ClientResult { call, .. } => {
-                    expect(draft, call, CallProgress::AtClient)?;
+                    // Whoever shows a question may answer it by name, as a client answers for its own tools.
+                    if draft.state.call(call).is_none_or(|open| open.progress != CallProgress::Question) {
+                        expect(draft, call, CallProgress::AtClient)?;
+                    }
                     accept_answer(draft, item, input);
                 }
             }
@@ -39,7 +45,12 @@ impl Send {
     }
 }
 
+/// A message answers the oldest open question, if there is one: whoever is asked and says something answers.
 fn say(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
+    let question = draft.state.thread.calls.iter().find(|open| open.progress == CallProgress::Question);
+    if let (Some(open), Input::Message { content, .. }) = (question, &input) {
+        return answer(draft, item, open.call, content.clone());
+    }
     wake(draft);
     match draft.state.thread.activity {
         Activity::Idle { .. } => draft.fresh.push((item, input)),
@@ -50,6 +61,15 @@ fn say(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
             draft.push(Fact::InputQueued { item, thread: draft.state.thread.id, input });
         }
     }
+    Ok(())
+}
+
+/// What was said is shown as the message that it is, and as the result of the call that asked.
+fn answer(draft: &mut Draft, item: ItemId, call: ItemId, content: Vec<Block>) -> Result<(), Refusal> {
+    expect(draft, call, CallProgress::Question)?;
+    accept_answer(draft, item, Input::Answer { call, content: content.clone() });
+    let result = draft.ids.item();
+    accept_answer(draft, result, Input::ClientResult { call, content, is_error: false });
     Ok(())
 }
 
@@ -102,6 +122,7 @@ fn awaited(progress: CallProgress) -> &'static str {
     match progress {
         CallProgress::NeedsApproval => "a confirmation",
         CallProgress::AtClient => "a result from the client",
+        CallProgress::Question => "an answer",
         CallProgress::Ready | CallProgress::Started => "its own end",
     }
 }

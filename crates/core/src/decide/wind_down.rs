@@ -116,6 +116,7 @@ impl Draft {
             CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient => {
                 (CallEnding::Skipped, "interrupted by the user before it ran; it had no effect")
             }
+            CallProgress::Question => (CallEnding::Skipped, "interrupted by the user, who gave no answer"),
         };
         self.end_call(open.call, ending, vec![Block::text(text)], true);
     }

@@ -55,6 +55,10 @@ impl Scene {
                             name: "grep".into(),
                             policy: ToolPolicy { enabled: false, permission: Permission::AlwaysAllow },
                         },
+                        NamedPolicy {
+                            name: "ask".into(),
+                            policy: ToolPolicy { enabled: true, permission: Permission::AlwaysAllow },
+                        },
                     ],
                 },
                 ToolConfig::Custom {
@@ -157,6 +161,11 @@ impl Scene {
         self.reply(parts.collect(), ModelStop::ToolUse)
     }
 
+    fn questions(&self, questions: &[&str]) -> Command {
+        let ask = |question: &&str| ReplyPart::ToolUse { name: "ask".into(), input: Ok(json!({"question": question})) };
+        self.reply(questions.iter().map(ask).collect(), ModelStop::ToolUse)
+    }
+
     fn report(&self, report: SandboxReport) -> Command {
         ReportSandbox { sandbox: self.sandbox(), report }.into()
     }
@@ -213,6 +222,15 @@ pub(crate) fn scenes() -> Scenes {
     let room_queued = starting.clone().step(|scene| scene.report(SandboxReport::Queued));
     let calling = starting.clone().step(|scene| scene.report(SandboxReport::Started));
     let approving = asking.clone().step(|scene| scene.calls(&["write", "write"]));
+    let questioning = asking.clone().step(|scene| scene.questions(&["Which way?", "How far?"]));
+    let questioning_and_calling = asking
+        .clone()
+        .step(|scene| {
+            let question = ReplyPart::ToolUse { name: "ask".into(), input: Ok(json!({"question": "Which way?"})) };
+            let call = ReplyPart::ToolUse { name: "bash".into(), input: Ok(json!({})) };
+            scene.reply(vec![question, call], ModelStop::ToolUse)
+        })
+        .step(|scene| scene.report(SandboxReport::Started));
     let at_client = asking.clone().step(|scene| scene.calls(&["weather"]));
     let fetching = asking.clone().step(|scene| scene.calls(&["web_fetch", "bash"]));
     let fetching_once = fetching.clone().only_once();
@@ -277,6 +295,8 @@ pub(crate) fn scenes() -> Scenes {
         ("room_queued", room_queued),
         ("calling", calling),
         ("approving", approving),
+        ("questioning", questioning),
+        ("questioning_and_calling", questioning_and_calling),
         ("at_client", at_client),
         ("asking_steered", asking_steered),
         ("calling_steered", calling_steered),
@@ -336,6 +356,14 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         let call = scene.call(CallProgress::AtClient);
         send(Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false })
     });
+    add("send", "two_messages", |_| {
+        let items = [0xf00, 0xf02].map(ItemId::from_bits);
+        Send { inputs: items.into_iter().zip([message("left"), message("and quickly")]).collect() }.into()
+    });
+    add("send", "answer_by_name", |scene| {
+        let call = scene.call(CallProgress::Question);
+        send(Input::ClientResult { call, content: vec![Block::text("left")], is_error: false })
+    });
     add("withdraw", "queued", |_| Withdraw { item: ItemId::from_bits(0xf01) }.into());
     add("update", "labels", |_| {
         Update { title: Some(Some("a title".into())), metadata: vec![("k".into(), Some("v".into()))], tools: None }
@@ -358,6 +386,7 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("finish_attempt", "calls", |scene| scene.calls(&["bash", "weather"]));
     add("finish_attempt", "calls_of_the_servers", |scene| scene.calls(&["web_fetch", "bash", "web_fetch"]));
     add("finish_attempt", "calls_that_cannot_run", |scene| scene.calls(&["grep", "nonsense"]));
+    add("finish_attempt", "questions", |scene| scene.questions(&["Which way?", " "]));
     add("finish_attempt", "refusal", |scene| {
         scene.reply(Vec::new(), ModelStop::Refusal { category: Some("cyber".into()), explanation: None })
     });

@@ -13,6 +13,7 @@ mod idempotency;
 mod lifetimes;
 mod mutations;
 mod openapi;
+mod questions;
 mod routes;
 mod sessions;
 mod slow_readers;

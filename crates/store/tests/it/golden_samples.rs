@@ -149,6 +149,7 @@ fn input_facts() -> Vec<Fact> {
         Input::Confirmation { call: CALL, answer: Answer::Deny { message: Some("no".to_owned()) } },
         Input::ClientResult { call: CALL, content: vec![Block::text("42")], is_error: true },
         Input::Message { content: vec![Block::text("rather so")], delivery: Delivery::Steer },
+        Input::Answer { call: CALL, content: vec![Block::text("left")] },
     ];
     let queued = |input: &Input| Fact::InputQueued { item: ITEM, thread: THREAD, input: input.clone() };
     let processed = |input: &Input| Fact::InputProcessed { item: ITEM, thread: THREAD, input: input.clone() };
@@ -193,7 +194,7 @@ fn work_facts() -> Vec<Fact> {
         ending,
         usage: tokens(),
     }));
-    let gates = [Gate::Allowed, Gate::NeedsApproval, Gate::AtClient, Gate::Refused];
+    let gates = [Gate::Allowed, Gate::NeedsApproval, Gate::AtClient, Gate::Refused, Gate::Question];
     facts.extend(gates.map(|gate| Fact::CallRequested {
         item: CALL,
         thread: THREAD,

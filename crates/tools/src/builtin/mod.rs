@@ -1,5 +1,6 @@
 //! The built-in tools, one file each.
 
+mod ask;
 mod bash;
 mod edit;
 mod file_tool;
@@ -9,6 +10,7 @@ mod image;
 mod read;
 mod write;
 
+pub use ask::ask;
 pub(crate) use bash::Bash;
 pub(crate) use file_tool::FileTool;
 

@@ -6,7 +6,7 @@ use tenure_core::fact::Fact;
 use tenure_core::id::ItemId;
 use tenure_core::lifetime::next_due;
 use tenure_core::phase::{Fold, Phase};
-use tenure_core::session::{Absent, Lifecycle, Sandbox};
+use tenure_core::session::{Absent, CallProgress, Lifecycle, Sandbox};
 use tenure_core::state::State;
 
 use super::world::World;
@@ -68,6 +68,12 @@ pub(super) fn runs_rightly(state: &State, call: ItemId) {
     let steered = state.queue.iter().any(|queued| queued.input.steers());
     let approved = state.call(call).is_some_and(|open| open.approved);
     assert!(approved || !steered, "a call begins that nobody knows to be wanted still");
+}
+
+/// Whoever is asked and says something answers: nothing queues up behind a question.
+pub(super) fn nothing_is_asked(state: &State) {
+    let asked = state.thread.calls.iter().any(|open| open.progress == CallProgress::Question);
+    assert!(!asked, "a message waits for a question that it answers");
 }
 
 /// Whatever is under way has something that will bring it on: an effect in this server's hands, a deadline, or room.

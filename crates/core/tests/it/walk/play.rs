@@ -199,6 +199,7 @@ impl Play {
         self.steps += 1;
         self.scene.next_id += 1;
         check::order(self.state(), &decision);
+        let mut answering = None;
         for stored in &decision.facts {
             if self.aloud {
                 println!("    {} {}", stored.seq, stored.fact.kind());
@@ -219,7 +220,13 @@ impl Play {
                         self.given_up.insert(*call);
                     }
                 }
+                Fact::InputQueued { .. } => check::nothing_is_asked(&self.scene.state),
+                Fact::InputProcessed { input: Input::Answer { call, .. }, .. } => {
+                    assert!(self.state().call(*call).is_some(), "an answer to no question");
+                    answering = Some(*call);
+                }
                 Fact::InputProcessed { input: Input::ClientResult { call, .. }, .. } => {
+                    assert!(answering.take().is_none_or(|answered| answered == *call), "another call's result");
                     assert!(self.answered.insert(*call), "a second result");
                 }
                 _ => {}
@@ -230,6 +237,7 @@ impl Play {
                 }
             }
         }
+        assert_eq!(answering, None, "an answer is its call's result");
         if matches!(self.state().sandbox, Sandbox::Absent { .. } | Sandbox::Starting { .. }) {
             // Whoever waits for a call in the last sandbox gives up; the next one is asked anew.
             self.world.pending.retain(|effect| !matches!(effect, Effect::RunCall { .. }));

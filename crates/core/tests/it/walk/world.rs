@@ -206,10 +206,22 @@ impl World {
         }
         let text = |text: &str| ReplyPart::Text(text.into());
         let thought = || ReplyPart::Thinking { text: "let me see".into(), signature: Some("proof".into()) };
-        let call = |name: &str| ReplyPart::ToolUse { name: name.into(), input: Ok(json!({})) };
+        let call = |name: &str| ReplyPart::ToolUse { name: name.into(), input: Ok(json!({"question": "Which?"})) };
         let malformed = || MalformedInput { raw: "{".into(), problem: "it ends too soon".into() };
-        let names =
-            ["bash", "write", "weather", "web_fetch", "bash", "write", "weather", "web_fetch", "grep", "nonsense"];
+        let names = [
+            "bash",
+            "write",
+            "weather",
+            "web_fetch",
+            "ask",
+            "bash",
+            "write",
+            "weather",
+            "web_fetch",
+            "grep",
+            "ask",
+            "nonsense",
+        ];
         let named = |at: usize| call(names[(how / 32 + at * (1 + how / 256)) % names.len()]);
         let (parts, stop) = match how % 32 {
             0..10 => (vec![text("done")], ModelStop::EndTurn),

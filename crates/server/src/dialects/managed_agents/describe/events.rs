@@ -22,7 +22,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     (
         "agent.custom_tool_use",
         "CustomToolUse",
-        "The agent calls a tool of the client's, which answers with `user.custom_tool_result`.",
+        "The agent calls a tool of the client's, or asks a person; the answer is a `user.custom_tool_result`.",
     ),
     ("agent.tool_result", "ToolResult", "What came of a call."),
     ("session.status_running", "Empty", "The session works."),

@@ -1,7 +1,7 @@
 //! Tools in requests.
 
 use serde_json::{Value, json};
-use tenure_core::agent::BUILTIN_TOOLS;
+use tenure_core::agent::{ASK, BUILTIN_TOOLS};
 
 use super::super::ingest::tools::{DESCRIPTION, MOST, NAME, NOT_YET, WEB_SETTINGS};
 use crate::openapi::{Schemas, schema};
@@ -35,11 +35,18 @@ fn toolset(schemas: &mut Schemas) -> Value {
         }
         schema::said(config, "Not supported yet: it can only be switched off, here or by the default.")
     });
-    let configs: Vec<Value> = named.chain(later).collect();
+    let allowed = schema::nullable(schema::object([("type", schema::one_of(&["always_allow"]))], []));
+    let optional = [("type", json!({"enum": [ASK, null]})), ("enabled", flag()), ("permission_policy", allowed)];
+    let asks = schema::object([("name", json!({"const": ASK}))], optional);
+    let asks = schema::ours(asks, "Asks a person. Off unless it is switched on here; the default doesn't count.");
+    let configs: Vec<Value> = named.chain(later).chain([asks]).collect();
     let defaults = schema::object([], [("enabled", flag()), ("permission_policy", policy())]);
     let optional = [
         ("default_config", schema::nullable(defaults)),
-        ("configs", schema::nullable(schema::list(json!({"anyOf": configs}), 0, BUILTIN_TOOLS.len() + NOT_YET.len()))),
+        (
+            "configs",
+            schema::nullable(schema::list(json!({"anyOf": configs}), 0, BUILTIN_TOOLS.len() + NOT_YET.len() + 1)),
+        ),
     ];
     schemas.named("ToolsetParam", schema::tagged("agent_toolset_20260401", [], optional))
 }

@@ -1,7 +1,7 @@
 //! An agent's tools: the built-in toolset and tools of the client's.
 
 use serde_json::Value;
-use tenure_core::agent::{BUILTIN_TOOLS, NamedPolicy, Permission, ToolConfig, ToolPolicy};
+use tenure_core::agent::{ASK, BUILTIN_TOOLS, NamedPolicy, Permission, ToolConfig, ToolPolicy};
 
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
@@ -72,16 +72,27 @@ fn toolset(entry: &mut Fields<'_>) -> Result<ToolConfig, Problem> {
 fn named(given: &mut Fields<'_>, default: ToolPolicy) -> Result<NamedPolicy, Problem> {
     let name = given.required_string("name")?;
     let later = NOT_YET.contains(&name.as_str());
-    if !later && !BUILTIN_TOOLS.contains(&name.as_str()) {
+    if !later && name != ASK && !BUILTIN_TOOLS.contains(&name.as_str()) {
         let shown: String = name.chars().take(40).collect();
-        return Err(given.wrong("name", format!("expected one of {}, got `{shown}`", BUILTIN_TOOLS.join(", "))));
+        let names = BUILTIN_TOOLS.join(", ");
+        return Err(given.wrong("name", format!("expected one of {names}, {ASK}, got `{shown}`")));
     }
     if let Some(kind) = given.string("type")?.value()
         && kind != name
     {
         return Err(given.wrong("type", format!("expected `{name}`, the tool's name, got another")));
     }
-    let policy = policy(given, default)?;
+    let policy = match name == ASK {
+        false => policy(given, default)?,
+        true => {
+            let policy = policy(given, ToolPolicy { enabled: false, permission: Permission::AlwaysAllow })?;
+            if policy.permission != Permission::AlwaysAllow {
+                let message = format!("expected `always_allow` or nothing: `{ASK}` runs nothing that could be allowed");
+                return Err(given.wrong("permission_policy", message));
+            }
+            policy
+        }
+    };
     if later {
         if policy.enabled {
             return Err(Problem::unsupported(&given.at("enabled"), &format!("the tool `{name}` is")));
@@ -127,19 +138,36 @@ fn clashes(entry: &Fields<'_>, before: &[ToolConfig], tool: &ToolConfig) -> Resu
         ToolConfig::Builtin { .. } if before.iter().any(is_toolset) => {
             Err(entry.wrong("type", "expected the built-in toolset once, got it again; put its settings together"))
         }
+        ToolConfig::Builtin { .. } if asks(tool) && before.iter().any(|other| is_custom(other, ASK)) => {
+            Err(entry.wrong("configs", format!("`{ASK}` is the name of another tool; switch this one off")))
+        }
         ToolConfig::Builtin { .. } => Ok(()),
         ToolConfig::Custom { name, .. } => {
-            let taken = before.iter().any(|other| match other {
-                ToolConfig::Custom { name: other, .. } => other == name,
-                ToolConfig::Builtin { .. } => false,
-            });
-            let builtin = BUILTIN_TOOLS.contains(&name.as_str()) || NOT_YET.contains(&name.as_str());
+            let taken = before.iter().any(|other| is_custom(other, name));
+            let asks = name == ASK && before.iter().any(asks);
+            let builtin = asks || BUILTIN_TOOLS.contains(&name.as_str()) || NOT_YET.contains(&name.as_str());
             if taken || builtin {
                 let whose = if builtin { "a built-in tool" } else { "another tool" };
                 return Err(entry.wrong("name", format!("`{name}` is the name of {whose}; take another")));
             }
             Ok(())
         }
+    }
+}
+
+/// Whether it is a tool of the client's by this name.
+fn is_custom(tool: &ToolConfig, name: &str) -> bool {
+    match tool {
+        ToolConfig::Custom { name: other, .. } => other == name,
+        ToolConfig::Builtin { .. } => false,
+    }
+}
+
+/// Whether it has the built-in tool `ask` switched on.
+fn asks(tool: &ToolConfig) -> bool {
+    match tool {
+        ToolConfig::Builtin { configs, .. } => configs.iter().any(|config| config.name == ASK && config.policy.enabled),
+        ToolConfig::Custom { .. } => false,
     }
 }
 

@@ -160,8 +160,8 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         ),
         Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => said(input, attached),
         Fact::InputWithdrawn { input, .. } => match said(input, attached) {
-            (kind, Body::Message { content, delivery, .. }) => {
-                (kind, Body::Message { content, delivery, withdrawn: true })
+            (kind, Body::Message { content, delivery, answers, .. }) => {
+                (kind, Body::Message { content, delivery, answers, withdrawn: true })
             }
             other => other,
         },
@@ -252,7 +252,12 @@ fn said<'a>(input: &'a Input, attached: &'a Attached) -> (&'static str, Body<'a>
                 Delivery::AfterTurn => None,
                 Delivery::Steer => Some("steer"),
             };
-            ("user.message", Body::Message { content: blocks(content, attached), delivery, withdrawn: false })
+            let content = blocks(content, attached);
+            ("user.message", Body::Message { content, delivery, answers: None, withdrawn: false })
+        }
+        Input::Answer { call, content } => {
+            let (content, answers) = (blocks(content, attached), Some(Id(*call)));
+            ("user.message", Body::Message { content, delivery: None, answers, withdrawn: false })
         }
         Input::Interrupt { thread } => ("user.interrupt", Body::Interrupt { session_thread_id: thread.map(Id) }),
         Input::Confirmation { call, answer } => {
@@ -271,7 +276,8 @@ fn said<'a>(input: &'a Input, attached: &'a Attached) -> (&'static str, Body<'a>
 
 fn called<'a>(name: &'a str, input: &'a serde_json::Value, gate: Gate) -> (&'static str, Body<'a>) {
     let (evaluated_permission, evaluation) = match gate {
-        Gate::AtClient => return ("agent.custom_tool_use", Body::CustomToolUse { name, input }),
+        Gate::AtClient => return ("agent.custom_tool_use", Body::CustomToolUse { name, input, question: false }),
+        Gate::Question => return ("agent.custom_tool_use", Body::CustomToolUse { name, input, question: true }),
         Gate::Allowed => ("allow", Some(Tagged { kind: "always_allow" })),
         Gate::NeedsApproval => ("ask", Some(Tagged { kind: "always_ask" })),
         // Refused before any policy applied, which the peer shows by leaving the evaluation out.

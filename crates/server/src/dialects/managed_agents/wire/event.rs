@@ -34,6 +34,9 @@ pub(crate) enum Body<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(extend("enum" = ["steer"]))]
         delivery: Option<&'static str>,
+        /// Ours: the question that it answers. Its `user.custom_tool_result` follows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        answers: Option<Id<ItemId>>,
         /// Ours: whether it was taken back before its turn came, and never read.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         #[schemars(default)]
@@ -73,6 +76,10 @@ pub(crate) enum Body<'a> {
     CustomToolUse {
         name: &'a str,
         input: &'a Value,
+        /// Ours: whether it is a question of the built-in tool `ask`, which a person is to answer.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        #[schemars(default)]
+        question: bool,
     },
     ToolResult {
         tool_use_id: Id<ItemId>,
