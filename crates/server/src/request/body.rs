@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, BodyDataStream, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
@@ -10,6 +10,11 @@ use crate::problem::{Kind, Problem};
 
 /// How long a client may take from one piece of a body to the next.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much of a body that is too large is read and dropped before the answer, and for how long at most. Many clients
+/// send everything before they read: without this they meet a closed connection and never see the answer.
+const DROPPED_BYTES: usize = 64 << 20;
+const DROPPED_FOR: Duration = Duration::from_secs(10);
 
 /// How large the body of a route may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +41,12 @@ pub(crate) async fn read(body: Body, limit: BodyLimit) -> Result<Bytes, Problem>
         let mib = most >> 20;
         Problem::new(Kind::TooLarge, format!("expected a body of at most {mib} MiB ({most} bytes), got a larger one"))
     };
-    if body.size_hint().lower() > most as u64 {
+    let known_as_too_large = body.size_hint().lower() > most as u64;
+    let mut pieces = body.into_data_stream();
+    if known_as_too_large {
+        drop_rest(pieces).await;
         return Err(too_large());
     }
-    let mut pieces = body.into_data_stream();
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     loop {
@@ -53,6 +60,7 @@ pub(crate) async fn read(body: Body, limit: BodyLimit) -> Result<Bytes, Problem>
             Some(piece) => piece.map_err(|_| Problem::invalid("", "the body broke off before it was complete"))?,
         };
         if first.len() + whole.len() + piece.len() > most {
+            drop_rest(pieces).await;
             return Err(too_large());
         }
         // Most bodies come in one piece, which needs no copy.
@@ -63,4 +71,17 @@ pub(crate) async fn read(body: Body, limit: BodyLimit) -> Result<Bytes, Problem>
         whole.extend_from_slice(&std::mem::take(&mut first));
         whole.extend_from_slice(&piece);
     }
+}
+
+async fn drop_rest(mut pieces: BodyDataStream) {
+    let reading = async {
+        let mut dropped = 0;
+        while dropped < DROPPED_BYTES
+            && let Some(Ok(piece)) = pieces.next().await
+        {
+            dropped += piece.len();
+        }
+    };
+    // Who is slower than that is answered as it is.
+    let _ = tokio::time::timeout(DROPPED_FOR, reading).await;
 }

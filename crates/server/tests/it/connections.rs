@@ -96,3 +96,20 @@ async fn slow_and_endless_headers_are_cut_off() {
     let answer = read_until(&mut endless, "\r\n\r\n").await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
+
+#[tokio::test]
+async fn who_sends_too_much_hears_so_and_meets_no_closed_connection() {
+    let listening = Listening::start(ServerConfig::default()).await;
+    let mut stream = listening.connect().await;
+    let length = 3 << 20;
+    let address = listening.address;
+    let head = format!(
+        "POST /v1/agents HTTP/1.1\r\nhost: {address}\r\nx-api-key: {KEY}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // As most clients do: all of it first, then the answer.
+    stream.write_all(&vec![b' '; length]).await.unwrap();
+    let answer = read_until(&mut stream, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("request_too_large"), "{answer}");
+}
