@@ -134,3 +134,15 @@ async fn a_step_waits_its_delay() {
     reply(&collect(models.stream(hello("script/slow"))).await);
     assert!(before.elapsed() >= std::time::Duration::from_secs(30), "the paused clock was not moved by the delay");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_speaks_at_its_pace() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rules = "- steps: [{text: one word after another is told, pace_ms: 5000}]";
+    std::fs::write(dir.path().join("paced.yaml"), rules).expect("write");
+    let models =
+        Models::new(Settings { scripts_dir: Some(dir.path().to_owned()), ..Settings::default() }).expect("settings");
+    let before = tokio::time::Instant::now();
+    reply(&collect(models.stream(hello("script/paced"))).await);
+    assert!(before.elapsed() >= std::time::Duration::from_secs(10), "it is told in two pieces at least");
+}

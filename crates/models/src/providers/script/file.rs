@@ -9,6 +9,7 @@
 //!         - name: bash
 //!           input: {command: ls}
 //!       delay_ms: 100          # waited before the reply
+//!       pace_ms: 20            # waited before each piece of its text
 //!     - text: "You have: {{last_tool_result}}"
 //! ```
 //!
@@ -43,12 +44,18 @@ pub(super) struct Step {
     #[serde(default)]
     pub(super) tools: Vec<ToolStep>,
     delay_ms: Option<u64>,
+    pace_ms: Option<u64>,
 }
 
 impl Step {
     /// How long the reply waits.
     pub(super) fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms.unwrap_or(0))
+    }
+
+    /// How long each piece of its text and thinking waits.
+    pub(super) fn pace(&self) -> Duration {
+        Duration::from_millis(self.pace_ms.unwrap_or(0))
     }
 }
 
@@ -72,7 +79,7 @@ pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let files: Vec<RuleFile> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         let plain = error.without_snippet().to_string();
-        format!("{line}: expected a list of `{{when, steps: [{{thinking, text, tools, delay_ms}}]}}`: {plain}")
+        format!("{line}: expected a list of `{{when, steps: [{{thinking, text, tools, delay_ms, pace_ms}}]}}`: {plain}")
     })?;
     files.into_iter().map(rule).collect()
 }

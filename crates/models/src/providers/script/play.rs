@@ -17,6 +17,7 @@ const PIECE_BYTES: usize = 12;
 /// A reply and the time it takes.
 pub(super) struct Scene {
     delay: Duration,
+    pace: Duration,
     reply: Reply,
 }
 
@@ -37,16 +38,20 @@ pub(super) fn scene(name: &str, rules: &[Rule], request: &Request) -> Scene {
         ));
     };
     match rule.steps.get(replies) {
-        Some(step) => Scene { delay: step.delay(), reply: reply(step, &Values { last_user_text: &text, request }) },
+        Some(step) => Scene {
+            delay: step.delay(),
+            pace: step.pace(),
+            reply: reply(step, &Values { last_user_text: &text, request }),
+        },
         None => say(format!("That is all script/{name} has to say to this.")),
     }
 }
 
 /// The events of a reply.
 pub(super) fn perform(scene: Result<Scene, Failure>) -> impl Stream<Item = Result<Event, Failure>> + Send {
-    let (delay, events) = match scene {
-        Ok(Scene { delay, reply }) => (delay, events(reply)),
-        Err(failure) => (Duration::ZERO, vec![Err(failure)]),
+    let (delay, pace, events) = match scene {
+        Ok(Scene { delay, pace, reply }) => (delay, pace, events(reply)),
+        Err(failure) => (Duration::ZERO, Duration::ZERO, vec![Err(failure)]),
     };
     let waited = async move {
         if !delay.is_zero() {
@@ -56,7 +61,13 @@ pub(super) fn perform(scene: Result<Scene, Failure>) -> impl Stream<Item = Resul
     // Started at once: a slow script is a model that thinks, not one that hasn't answered.
     let mut events = events.into_iter();
     let first = stream::iter(events.next());
-    first.chain(stream::once(waited).filter_map(|()| future::ready(None))).chain(stream::iter(events))
+    let rest = stream::iter(events).then(move |event| async move {
+        if !pace.is_zero() && matches!(event, Ok(Event::TextDelta { .. } | Event::ThinkingDelta { .. })) {
+            tokio::time::sleep(pace).await;
+        }
+        event
+    });
+    first.chain(stream::once(waited).filter_map(|()| future::ready(None))).chain(rest)
 }
 
 fn events(reply: Reply) -> Vec<Result<Event, Failure>> {
@@ -89,7 +100,7 @@ fn pieces(text: &str) -> Vec<String> {
 
 fn say(text: String) -> Scene {
     let reply = Reply { parts: vec![ReplyPart::Text(text)], stop: ModelStop::EndTurn, usage: TokenUsage::default() };
-    Scene { delay: Duration::ZERO, reply }
+    Scene { delay: Duration::ZERO, pace: Duration::ZERO, reply }
 }
 
 /// A step as a reply. A script takes no tokens, so it counts none.
