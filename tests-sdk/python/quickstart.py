@@ -1,6 +1,6 @@
 """The quickstart: an agent, an environment, a session, a message, and the events while real tools run."""
 
-from testing import TOOLSET, message, only, run, text, types, unique, until_idle
+from testing import TOOLSET, message, only, text, types, unique, until_idle
 
 TASK = "write a Fibonacci script to fib.py, run it, tell me the 20th number"
 
@@ -41,7 +41,3 @@ def test_quickstart(client):
     assert client.beta.sessions.retrieve(session.id).status == "idle"
     listed = list(client.beta.sessions.events.list(session.id))
     assert [event.id for event in listed] == list(dict.fromkeys(event.id for event in seen)), types(listed)
-
-
-if __name__ == "__main__":
-    run(dict(globals()))

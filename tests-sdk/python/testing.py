@@ -1,6 +1,8 @@
 """A runner of a few lines, so that nothing but the SDK need be installed; and what the tests share."""
 
+import concurrent.futures
 import contextlib
+import faulthandler
 import os
 import sys
 import time
@@ -10,13 +12,29 @@ import uuid
 import anthropic
 
 TOOLSET = {"type": "agent_toolset_20260401"}
+ASK_FIRST = {**TOOLSET, "default_config": {"permission_policy": {"type": "always_ask"}}}
+WEATHER = {
+    "type": "custom",
+    "name": "weather",
+    "description": "tells the weather",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+# Tests that run at once: most of a test is waiting.
+AT_ONCE = 6
 
 
 def connect(**options):
     """The SDK as anybody would make it."""
-    return anthropic.Anthropic(
-        base_url=os.environ["TENURE_URL"], api_key=os.environ["TENURE_API_KEY"], timeout=60, **options
-    )
+    return anthropic.Anthropic(**where(), **options)
+
+
+def connect_async():
+    return anthropic.AsyncAnthropic(**where())
+
+
+def where():
+    return {"base_url": os.environ["TENURE_URL"], "api_key": os.environ["TENURE_API_KEY"], "timeout": 60}
 
 
 def unique(name):
@@ -70,11 +88,11 @@ def text(event):
     return "".join(block.text for block in event.content or [] if block.type == "text")
 
 
-def counting():
+def counting(**options):
     """A client, and the list of requests it has sent, its own repeats included."""
     sent = []
     http = anthropic.DefaultHttpxClient(event_hooks={"request": [sent.append]})
-    return connect(http_client=http), sent
+    return anthropic.Anthropic(**{**where(), **options}, http_client=http), sent
 
 
 def code(caught):
@@ -104,15 +122,26 @@ def raises(kind, *words):
 
 
 def run(tests):
-    """Runs every `test_…` of a module; the last line counts them."""
-    failed, names = [], [name for name in tests if name.startswith("test_")]
-    for name in names:
+    """Runs every `test_…`, or those whose names hold a word of the command line; the last line counts them."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    chosen = lambda name: name.startswith("test_") and (not words or any(word in name for word in words))
+    named = {name: test for name, test in tests.items() if chosen(name)}
+    failed = []
+
+    def one(name):
         began = time.monotonic()
         try:
-            tests[name](connect())
+            named[name](connect())
         except Exception:
             failed.append(name)
-            print(f"--- {name} failed after {time.monotonic() - began:.1f} s", file=sys.stderr)
-            traceback.print_exc()
-    print(f"anthropic {anthropic.__version__}: {len(names) - len(failed)} passed, {len(failed)} failed")
+            print(f"--- {name} failed after {time.monotonic() - began:.1f} s\n{traceback.format_exc()}", file=sys.stderr)
+        return time.monotonic() - began
+
+    faulthandler.dump_traceback_later(180, exit=True)  # what hangs has a name
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        took = dict(zip(named, pool.map(one, named)))
+    if "--times" in sys.argv:
+        for name in sorted(took, key=took.get):
+            print(f"{took[name]:6.2f} s  {name}")
+    print(f"anthropic {anthropic.__version__}: {len(named) - len(failed)} passed, {len(failed)} failed")
     sys.exit(1 if failed else 0)

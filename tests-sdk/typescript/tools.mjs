@@ -1,0 +1,143 @@
+// Tools: approvals, tools of the client's own, and the SDK's runner for them.
+
+import assert from "node:assert/strict";
+
+import Anthropic from "@anthropic-ai/sdk";
+import { betaTool } from "@anthropic-ai/sdk/helpers/beta/json-schema";
+import {
+  ASK_FIRST, INTERRUPT, TOOLSET, WEATHER, all, ids, message, newSession, only, refused, send, text, turn, types,
+} from "./testing.mjs";
+
+const confirmation = (call, result, more = {}) => ({
+  type: "user.tool_confirmation",
+  tool_use_id: call.id,
+  result,
+  ...more,
+});
+
+const resultOf = (call, words, more = {}) => ({
+  type: "user.custom_tool_result",
+  custom_tool_use_id: call.id,
+  content: [{ type: "text", text: words }],
+  ...more,
+});
+
+const asking = (client) => newSession(client, { model: "script/caller", tools: [ASK_FIRST] });
+const ofTheClient = (client) => newSession(client, { model: "script/caller", tools: [WEATHER] });
+
+export async function aCallWaitsForApproval(client) {
+  const session = await asking(client);
+  let seen = await turn(client, session, message("run it"));
+  let [call] = only(seen, "agent.tool_use");
+  assert.equal(call.evaluated_permission, "ask");
+  assert.deepEqual(seen.at(-1).stop_reason, { type: "requires_action", event_ids: [call.id] });
+  seen = await turn(client, session, confirmation(call, "allow"));
+  assert.equal(text(only(seen, "agent.message")[0]), "The shell: it ran");
+
+  [call] = only(await turn(client, session, message("run it again")), "agent.tool_use");
+  const no = confirmation(call, "deny", { deny_message: "not today" });
+  const [result] = only(await turn(client, session, no), "agent.tool_result");
+  assert.ok(result.is_error && result.tool_use_id === call.id && text(result).includes("not today"));
+  await refused(Anthropic.BadRequestError, send(client, session, no));
+}
+
+export async function someCallsAreAllowedAndOthersDenied(client) {
+  const session = await asking(client);
+  let seen = await turn(client, session, message("run both"));
+  const [first, second] = only(seen, "agent.tool_use");
+  assert.deepEqual(seen.at(-1).stop_reason.event_ids, [first.id, second.id]);
+  seen = await turn(client, session, confirmation(first, "allow"));
+  assert.deepEqual(seen.at(-1).stop_reason, { type: "requires_action", event_ids: [second.id] });
+  assert.ok(!types(seen).includes("agent.message"), "the model isn't asked before all is answered");
+  seen = await turn(client, session, confirmation(second, "deny", { deny_message: "once is enough" }));
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+  const results = await all(client.beta.sessions.events.list(session.id, { types: ["agent.tool_result"] }));
+  const of = (call) => results.find((result) => result.tool_use_id === call.id);
+  assert.deepEqual([of(first).is_error, text(of(first)).trim()], [false, "one"]);
+  assert.ok(of(second).is_error && text(of(second)).includes("once is enough"));
+}
+
+export async function severalCallsAreAnsweredInOneRequest(client) {
+  const session = await asking(client);
+  const [first, second] = only(await turn(client, session, message("run both")), "agent.tool_use");
+  const seen = await turn(client, session, [confirmation(second, "deny"), confirmation(first, "allow")]);
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+  assert.equal(only(seen, "agent.tool_result").length, 2);
+}
+
+export async function aMessageWaitsBehindAnApproval(client) {
+  const session = await asking(client);
+  const [call] = only(await turn(client, session, message("run it")), "agent.tool_use");
+  const [queued] = (await send(client, session, message("run both"))).data;
+  assert.equal(queued.processed_at, null);
+  assert.equal((await client.beta.sessions.retrieve(session.id)).status, "idle");
+  const seen = await turn(client, session, confirmation(call, "allow"));
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+  assert.equal(text(only(seen, "agent.message")[0]), "The shell: it ran");
+}
+
+export async function anInterruptEndsTheWaitForAnApproval(client) {
+  const session = await asking(client);
+  const [call] = only(await turn(client, session, message("run it")), "agent.tool_use");
+  const seen = await turn(client, session, INTERRUPT);
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+  await refused(Anthropic.BadRequestError, send(client, session, confirmation(call, "allow")));
+}
+
+export async function aToolOfTheClient(client) {
+  const session = await ofTheClient(client);
+  let seen = await turn(client, session, message("the weather?"));
+  const [call] = only(seen, "agent.custom_tool_use");
+  assert.deepEqual([call.name, call.input], ["weather", { city: "Zurich" }]);
+  assert.deepEqual(seen.at(-1).stop_reason.event_ids, [call.id]);
+  seen = await turn(client, session, resultOf(call, "sunny"));
+  assert.equal(text(only(seen, "agent.message")[0]), "The weather: sunny");
+}
+
+export async function toolsOfTheClientAreAnsweredOneByOne(client) {
+  const session = await ofTheClient(client);
+  let seen = await turn(client, session, message("the weather in both cities?"));
+  const [zurich, oslo] = only(seen, "agent.custom_tool_use");
+  assert.deepEqual([zurich.input, oslo.input], [{ city: "Zurich" }, { city: "Oslo" }]);
+  seen = await turn(client, session, resultOf(oslo, "snow"));
+  assert.deepEqual(seen.at(-1).stop_reason, { type: "requires_action", event_ids: [zurich.id] });
+  seen = await turn(client, session, resultOf(zurich, "no signal", { is_error: true }));
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+  const answers = await all(client.beta.sessions.events.list(session.id, { types: ["user.custom_tool_result"] }));
+  const told = answers.map((answer) => [answer.custom_tool_use_id, answer.is_error]);
+  assert.deepEqual(told, [[oslo.id, false], [zurich.id, true]]);
+  await refused(Anthropic.BadRequestError, send(client, session, resultOf(zurich, "sunny after all")));
+}
+
+export async function theToolRunnerOfTheSdkAnswersForTheClient(client) {
+  const session = await ofTheClient(client);
+  const asked = [];
+  const weather = betaTool({
+    name: "weather",
+    description: "Tells the weather.",
+    inputSchema: WEATHER.input_schema,
+    run: ({ city }) => {
+      asked.push(city);
+      return `sunny in ${city}`;
+    },
+  });
+  await send(client, session, message("the weather in both cities?"));
+  const calls = await all(client.beta.sessions.events.toolRunner(session.id, { tools: [weather], maxIdleMs: 500 }));
+  assert.deepEqual(calls.map((call) => [call.name, call.posted, call.isError]), [
+    ["weather", true, false],
+    ["weather", true, false],
+  ]);
+  assert.deepEqual(asked, ["Zurich", "Oslo"]);
+  const said = await all(client.beta.sessions.events.list(session.id, { types: ["agent.message"] }));
+  assert.equal(text(said.at(-1)), "The weather: sunny in Oslo");
+}
+
+export async function aToolThatIsSwitchedOffIsNotRun(client) {
+  const off = { ...TOOLSET, configs: [{ name: "bash", enabled: false }] };
+  const session = await newSession(client, { model: "script/caller", tools: [off] });
+  assert.equal(session.agent.tools[0].configs[0].enabled, false);
+  const seen = await turn(client, session, message("run it"));
+  assert.equal(only(seen, "agent.tool_use")[0].evaluated_permission, "deny");
+  assert.ok(only(seen, "agent.tool_result")[0].is_error);
+  assert.equal(seen.at(-1).stop_reason.type, "end_turn");
+}
