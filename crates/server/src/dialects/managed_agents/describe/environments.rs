@@ -1,9 +1,10 @@
 //! Environments.
 
 use serde_json::{Value, json};
+use tenure_core::id::EnvironmentId;
 
 use super::super::ingest::environment::{CPU_MILLIS, DESCRIPTION, MANAGERS, MEMORY_BYTES, NAME, PIDS};
-use super::super::wire::{Deleted, Environment, Page};
+use super::super::wire::{Environment, Page, printed_id};
 use super::agents::resource_query;
 use super::metadata;
 use crate::openapi::{Operation, Schemas, schema};
@@ -48,7 +49,9 @@ pub(crate) fn archive(schemas: &mut Schemas) -> Operation {
 }
 
 pub(crate) fn delete(schemas: &mut Schemas) -> Operation {
-    Operation::new("delete_environment", schemas.of::<Deleted>())
+    let fields = [("id", printed_id(EnvironmentId::PREFIX).to_value())];
+    let gone = schemas.named("EnvironmentDeleted", schema::tagged("environment_deleted", fields, []));
+    Operation::new("delete_environment", gone)
 }
 
 /// How sandboxes are made. Of a new environment its type has to be said.

@@ -6,7 +6,7 @@ use tenure_core::id::{ItemId, ThreadId};
 use super::super::error::Envelope;
 use super::super::ingest::event::{DELIVERIES, DENY_MESSAGE, MOST};
 use super::super::project::TYPES;
-use super::super::wire::{Body, Preview, printed_id};
+use super::super::wire::{Block, Body, Preview, printed_id};
 use super::content;
 use crate::openapi::{Operation, Parameter, Schemas, schema};
 
@@ -54,13 +54,27 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("tenure.session_closing", "Closing", "Ours: the session is about to end."),
 ];
 
+/// The blocks that there are in events which don't have all of them.
+const CONTENT: &[(&str, &[&str])] = &[("user.message", &["text", "image", "document"]), ("agent.message", &["text"])];
+
+/// Blocks of these types alone.
+fn only(blocks: &Value, types: &[&str]) -> Value {
+    let all = blocks["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+    let wanted = |block: &&Value| types.iter().any(|kind| block["properties"]["type"]["const"] == *kind);
+    json!({"oneOf": all.iter().filter(wanted).collect::<Vec<_>>()})
+}
+
 /// The events that are listed and, beside previews and errors, streamed.
 fn event(schemas: &mut Schemas) -> Value {
-    let bodies = schemas.apart::<Body<'_>>();
+    let (bodies, blocks) = (schemas.apart::<Body<'_>>(), schemas.apart::<Block<'_>>());
     let mut events = Vec::new();
     let mut mapping = Map::new();
     for (kind, variant, doc) in CATALOGUE {
-        let reference = schemas.named(&name(kind), one(&bodies, kind, variant, doc));
+        let mut event = one(&bodies, kind, variant, doc);
+        if let Some((_, types)) = CONTENT.iter().find(|(of, _)| of == kind) {
+            event["properties"]["content"]["items"] = only(&blocks, types);
+        }
+        let reference = schemas.named(&name(kind), event);
         mapping.insert((*kind).to_owned(), reference["$ref"].clone());
         events.push(reference);
     }
@@ -71,14 +85,12 @@ fn event(schemas: &mut Schemas) -> Value {
 fn one(bodies: &Value, kind: &str, variant: &str, doc: &str) -> Value {
     let body = variant_of(bodies, variant);
     let mut event = body.clone();
-    let fields = [
-        ("id", printed_id(ItemId::PREFIX).to_value()),
-        ("type", json!({"const": kind})),
-        (
-            "processed_at",
-            json!({"type": ["string", "null"], "format": "date-time", "description": "Null while it is queued."}),
-        ),
-    ];
+    let time = match sent(kind) {
+        true => json!({"type": ["string", "null"], "format": "date-time", "description": "Null while it is queued."}),
+        false => json!({"type": "string", "format": "date-time"}),
+    };
+    let fields =
+        [("id", printed_id(ItemId::PREFIX).to_value()), ("type", json!({"const": kind})), ("processed_at", time)];
     let mut required: Vec<Value> = fields.iter().map(|(name, _)| (*name).into()).collect();
     required.extend(body["required"].as_array().into_iter().flatten().cloned());
     if !event["properties"].is_object() {
@@ -91,6 +103,11 @@ fn one(bodies: &Value, kind: &str, variant: &str, doc: &str) -> Value {
     event["title"] = name(kind).into();
     event["description"] = doc.into();
     event
+}
+
+/// Whether clients send events of this type.
+fn sent(kind: &str) -> bool {
+    kind.starts_with("user.") || kind.starts_with("system.")
 }
 
 fn variant_of<'b>(bodies: &'b Value, variant: &str) -> &'b Value {
@@ -152,8 +169,11 @@ pub(crate) fn send(schemas: &mut Schemas) -> Operation {
     let body = schema::object([("events", schema::list(json!({"anyOf": events}), 1, MOST))], []);
     let body = schemas.named("EventsSend", body);
     let example = json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": "Hello"}]}]});
-    let sent = json!({"type": "array", "items": event(schemas)});
-    let sent = schemas.named("EventsSent", schema::object([("data", sent)], []));
+    event(schemas);
+    let kinds = CATALOGUE.iter().filter(|(kind, ..)| sent(kind));
+    let kinds = kinds.map(|(kind, ..)| json!({"$ref": format!("#/components/schemas/{}", name(kind))}));
+    let rows = json!({"type": "array", "items": {"oneOf": kinds.collect::<Vec<_>>()}});
+    let sent = schemas.named("EventsSent", schema::object([("data", rows)], []));
     Operation::new("send_events", sent).takes(body, example)
 }
 

@@ -1,13 +1,13 @@
 //! Sessions.
 
 use serde_json::{Value, json};
-use tenure_core::id::AgentId;
+use tenure_core::id::{AgentId, SessionId};
 
 use super::super::ingest::agent::SYSTEM;
 use super::super::ingest::event::MOST_INITIAL;
 use super::super::ingest::session::{FIXED, TITLE};
 use super::super::status::Status;
-use super::super::wire::{BiPage, Deleted, Session};
+use super::super::wire::{BiPage, Session, printed_id};
 use super::{events, lifetimes, metadata, model, tools};
 use crate::openapi::{Operation, Parameter, Schemas, schema};
 
@@ -83,7 +83,9 @@ pub(crate) fn archive(schemas: &mut Schemas) -> Operation {
 }
 
 pub(crate) fn delete(schemas: &mut Schemas) -> Operation {
-    Operation::new("delete_session", schemas.of::<Deleted>())
+    let fields = [("id", printed_id(SessionId::PREFIX).to_value())];
+    let gone = schemas.named("SessionDeleted", schema::tagged("session_deleted", fields, []));
+    Operation::new("delete_session", gone)
 }
 
 pub(crate) fn list(schemas: &mut Schemas) -> Operation {

@@ -4,7 +4,7 @@ use tenure_core::agent::{Agent, Permission, ToolConfig, ToolPolicy};
 use tenure_core::model::{Effort, ModelConfig, Speed};
 use tenure_core::resource::AgentRecord;
 
-use super::super::wire::{self, Id, Nothing, Tagged, Time};
+use super::super::wire::{self, EmptyList, Id, Null, Tagged, Time};
 
 /// A whole agent.
 pub(crate) fn agent(record: &AgentRecord) -> wire::Agent<'_> {
@@ -29,9 +29,9 @@ pub(crate) fn agent_core<'a>(agent: &'a Agent, tools: &'a [ToolConfig]) -> wire:
         model: model(&agent.model),
         system: agent.system.as_deref(),
         tools: tools.iter().map(tool).collect(),
-        mcp_servers: Nothing::List,
-        skills: Nothing::List,
-        multiagent: Nothing::Null,
+        mcp_servers: EmptyList,
+        skills: EmptyList,
+        multiagent: Null,
         execution_identity: Tagged { kind: "service_account" },
     }
 }

@@ -3,7 +3,7 @@
 use tenure_core::agent::Limits;
 use tenure_core::resource::EnvironmentRecord;
 
-use super::super::wire::{self, Id, Nothing, Tagged, Time};
+use super::super::wire::{self, EmptyList, Id, Tagged, Time};
 
 /// An environment.
 pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
@@ -19,12 +19,12 @@ pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
             networking: Tagged { kind: "unrestricted" },
             packages: wire::Packages {
                 kind: "packages",
-                apt: Nothing::List,
-                cargo: Nothing::List,
-                gem: Nothing::List,
-                go: Nothing::List,
-                npm: Nothing::List,
-                pip: Nothing::List,
+                apt: EmptyList,
+                cargo: EmptyList,
+                gem: EmptyList,
+                go: EmptyList,
+                npm: EmptyList,
+                pip: EmptyList,
             },
             limits,
         },

@@ -10,7 +10,7 @@ use tenure_core::session::{Answer, Delivery, Input, Keep, Outcome, StopCause, St
 use tenure_engine::{Preview, PreviewPart};
 
 use super::super::ingest::Attached;
-use super::super::wire::{self, Body, Id, Nothing, Tagged, Time};
+use super::super::wire::{self, Body, Id, Null, Tagged, Time};
 use super::content::blocks;
 use super::session::{absent, usage};
 use super::{agent_core, json};
@@ -184,7 +184,7 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         }
         Fact::SessionRescheduled { .. } => ("session.status_rescheduled", Body::Empty {}),
         Fact::UsageRecorded { tokens, active_ms, .. } => {
-            ("session.usage", Body::Usage { usage: usage(*tokens, *active_ms), budget: Nothing::Null })
+            ("session.usage", Body::Usage { usage: usage(*tokens, *active_ms), budget: Null })
         }
         Fact::AttemptStarted { .. } => ("span.model_request_start", Body::Empty {}),
         Fact::AttemptEnded { start, ending, usage, .. } => {
@@ -294,7 +294,10 @@ fn stopped(stop: &StopReason) -> (wire::StopReason<'_>, Option<wire::Refusal<'_>
         }
         StopReason::RetriesExhausted => (wire::StopReason::RetriesExhausted, None),
         StopReason::Refusal { category, explanation } => {
-            let (category, explanation) = (category.as_deref(), explanation.as_deref());
+            // SDKs that validate take the peer's categories alone; another provider's is still worth a word.
+            let known = |category: &&str| wire::REFUSALS.contains(category);
+            let explanation = explanation.as_deref().or(category.as_deref().filter(|category| !known(category)));
+            let category = category.as_deref().filter(known);
             (wire::StopReason::Refusal, Some(wire::Refusal { kind: "refusal", category, explanation }))
         }
     }
@@ -381,5 +384,27 @@ pub(in super::super) fn preview(preview: &Preview, wanted: &[&str]) -> Option<(&
             let delta = wire::PreviewDelta { index: 0, content: wire::PreviewText { text } };
             Some(("event_delta", json(&wire::Preview::Delta { event_id: Id(*item), delta })))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_core::session::StopReason;
+
+    use super::stopped;
+
+    #[test]
+    fn only_the_peers_categories_of_refusals_are_told_as_such() {
+        let told = |category: &str, explanation: Option<&str>| {
+            let explanation = explanation.map(str::to_owned);
+            let stop = StopReason::Refusal { category: Some(category.to_owned()), explanation };
+            let refusal = stopped(&stop).1.unwrap();
+            (refusal.category.map(str::to_owned), refusal.explanation.map(str::to_owned))
+        };
+        let owned = |text: &str| Some(text.to_owned());
+        assert_eq!(told("cyber", None), (owned("cyber"), None));
+        assert_eq!(told("cyber", Some("no")), (owned("cyber"), owned("no")));
+        assert_eq!(told("content_filter", None), (None, owned("content_filter")));
+        assert_eq!(told("content_filter", Some("no")), (None, owned("no")));
     }
 }

@@ -5,7 +5,7 @@ use tenure_core::session::{Absent, IdleThen, Lifecycle, Lifetimes, Sandbox};
 use tenure_engine::SessionView;
 
 use super::super::status::Status;
-use super::super::wire::{self, Id, Nothing, Time, seconds};
+use super::super::wire::{self, EmptyList, Id, Null, Time, seconds};
 use super::agent_core;
 use crate::fronts;
 
@@ -22,14 +22,14 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
         title: summary.title.as_deref(),
         agent: agent_core(agent, &agent.tools),
         environment_id: Id(summary.environment),
-        resources: Nothing::List,
-        vault_ids: Nothing::List,
+        resources: EmptyList,
+        vault_ids: EmptyList,
         metadata: &summary.metadata,
-        budget: Nothing::Null,
-        deployment_id: Nothing::Null,
+        budget: Null,
+        deployment_id: Null,
         usage: usage(summary.tokens, active_ms),
         stats,
-        outcome_evaluations: Nothing::List,
+        outcome_evaluations: EmptyList,
         created_at: Time(summary.created_at),
         updated_at: Time(summary.updated_at),
         archived_at: summary.archived_at().map(Time),

@@ -3,7 +3,7 @@
 use tenure_engine::SessionView;
 
 use super::super::status::Status;
-use super::super::wire::{self, Id, Nothing, Time};
+use super::super::wire::{self, Id, Null, Time};
 use super::agent_core;
 use super::session::{spans, usage};
 
@@ -17,10 +17,10 @@ pub(crate) fn thread(view: &SessionView) -> wire::Thread<'_> {
         id: Id(summary.thread),
         kind: "session_thread",
         session_id: Id(summary.session),
-        parent_thread_id: Nothing::Null,
+        parent_thread_id: Null,
         agent: agent_core(agent, &agent.tools),
         status: Status::of(view.phase()),
-        workflow_run_id: Nothing::Null,
+        workflow_run_id: Null,
         stats: begun.then_some(stats),
         usage: begun.then(|| usage(summary.tokens, active_ms)),
         created_at: Time(summary.created_at),

@@ -3,10 +3,12 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::Value;
+use tenure_core::agent::BUILTIN_TOOLS;
 use tenure_core::id::AgentId;
 use tenure_core::session::Metadata;
 
-use super::{Id, Nothing, Time};
+use super::super::ingest::tools::NOT_YET;
+use super::{EmptyList, Id, Null, Time};
 
 /// A whole agent.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -35,9 +37,9 @@ pub(crate) struct AgentCore<'a> {
     pub(crate) model: Model<'a>,
     pub(crate) system: Option<&'a str>,
     pub(crate) tools: Vec<Tool<'a>>,
-    pub(crate) mcp_servers: Nothing,
-    pub(crate) skills: Nothing,
-    pub(crate) multiagent: Nothing,
+    pub(crate) mcp_servers: EmptyList,
+    pub(crate) skills: EmptyList,
+    pub(crate) multiagent: Null,
     #[schemars(schema_with = "identity")]
     pub(crate) execution_identity: Identity,
 }
@@ -87,6 +89,22 @@ fn policy(_: &mut SchemaGenerator) -> Schema {
     Tagged::schema(&["always_allow", "always_ask"])
 }
 
+/// What a client's own tool takes: always an object.
+fn input_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {"type": {"const": "object"}},
+        "required": ["type"],
+        "additionalProperties": true,
+        "description": "A JSON Schema.",
+    })
+}
+
+/// The names of tools of the toolset, those included that can only be switched off.
+fn builtin_tools() -> Vec<&'static str> {
+    BUILTIN_TOOLS.iter().chain(NOT_YET).copied().collect()
+}
+
 /// How hard a model may be told to think.
 pub(crate) const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 
@@ -103,7 +121,12 @@ pub(crate) enum Tool<'a> {
     #[serde(rename = "agent_toolset_20260401")]
     Toolset { default_config: ToolDefaults, configs: Vec<ToolConfig<'a>> },
     #[serde(rename = "custom")]
-    Custom { name: &'a str, description: &'a str, input_schema: &'a Value },
+    Custom {
+        name: &'a str,
+        description: &'a str,
+        #[schemars(schema_with = "input_schema")]
+        input_schema: &'a Value,
+    },
 }
 
 /// What holds for the tools that aren't named.
@@ -117,9 +140,11 @@ pub(crate) struct ToolDefaults {
 /// What holds for one tool.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ToolConfig<'a> {
+    #[schemars(extend("enum" = builtin_tools()))]
     pub(crate) name: &'a str,
     /// The name again.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = builtin_tools()))]
     pub(crate) kind: &'a str,
     pub(crate) enabled: bool,
     #[schemars(schema_with = "policy")]

@@ -1,7 +1,8 @@
 //! Content blocks.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use serde_json::Value;
 
 /// One block.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -11,6 +12,7 @@ pub(crate) enum Block<'a> {
         text: &'a str,
     },
     Image {
+        #[schemars(schema_with = "image_source")]
         source: Source<'a>,
     },
     Document {
@@ -44,6 +46,15 @@ pub(crate) enum Source<'a> {
         media_type: &'static str,
         data: &'a str,
     },
+}
+
+/// An image is never a text.
+fn image_source(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = Source::json_schema(generator);
+    if let Some(Value::Array(kinds)) = schema.get_mut("oneOf") {
+        kinds.retain(|kind| kind["properties"]["type"]["const"] != "text");
+    }
+    schema
 }
 
 /// A text block where only texts may be.

@@ -6,7 +6,7 @@ use tenure_core::id::EnvironmentId;
 use tenure_core::session::Metadata;
 
 use super::agent::Tagged;
-use super::{Id, Nothing, Time};
+use super::{EmptyList, Id, Time};
 
 /// An environment.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -51,12 +51,12 @@ pub(crate) struct Packages {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "packages"))]
     pub(crate) kind: &'static str,
-    pub(crate) apt: Nothing,
-    pub(crate) cargo: Nothing,
-    pub(crate) gem: Nothing,
-    pub(crate) go: Nothing,
-    pub(crate) npm: Nothing,
-    pub(crate) pip: Nothing,
+    pub(crate) apt: EmptyList,
+    pub(crate) cargo: EmptyList,
+    pub(crate) gem: EmptyList,
+    pub(crate) go: EmptyList,
+    pub(crate) npm: EmptyList,
+    pub(crate) pip: EmptyList,
 }
 
 /// Limits of a sandbox; those that are null are the operator's defaults.

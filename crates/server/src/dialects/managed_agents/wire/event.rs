@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenure_core::id::{ItemId, ThreadId};
 use tenure_core::session::Metadata;
 
-use super::{AgentCore, Block, Id, Nothing, Time};
+use super::{AgentCore, Block, Id, Null, Time, any_object};
 
 /// One event.
 #[derive(Debug, Serialize)]
@@ -66,6 +66,7 @@ pub(crate) enum Body<'a> {
     },
     ToolUse {
         name: &'a str,
+        #[schemars(schema_with = "any_object")]
         input: &'a Value,
         #[schemars(extend("enum" = ["allow", "ask", "deny"]))]
         evaluated_permission: &'static str,
@@ -75,6 +76,7 @@ pub(crate) enum Body<'a> {
     },
     CustomToolUse {
         name: &'a str,
+        #[schemars(schema_with = "any_object")]
         input: &'a Value,
         /// Ours: whether it is a question of the built-in tool `ask`, which a person is to answer.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -102,7 +104,7 @@ pub(crate) enum Body<'a> {
     },
     Usage {
         usage: Usage,
-        budget: Nothing,
+        budget: Null,
     },
     SpanEnd {
         model_request_start_id: Id<ItemId>,
@@ -185,8 +187,16 @@ pub(crate) struct Refusal<'a> {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "refusal"))]
     pub(crate) kind: &'static str,
+    #[schemars(extend("enum" = refusals()))]
     pub(crate) category: Option<&'a str>,
     pub(crate) explanation: Option<&'a str>,
+}
+
+/// The categories of refusals that the peer knows.
+pub(crate) const REFUSALS: [&str; 5] = ["cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms"];
+
+fn refusals() -> Vec<Value> {
+    REFUSALS.iter().map(|category| json!(category)).chain([Value::Null]).collect()
 }
 
 /// What a session has used.

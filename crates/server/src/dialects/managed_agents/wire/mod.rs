@@ -13,10 +13,10 @@ pub(crate) use agent::{Agent, AgentCore, EFFORTS, Model, Policy, Tagged, Tool, T
 pub(crate) use content::{Block, Citations, Source, Text};
 pub(crate) use environment::{Config, Environment, Limits, Packages};
 pub(crate) use event::{
-    Body, CacheCreation, Error, Event, Preview, PreviewDelta, PreviewText, PreviewedEvent, Refusal, SpanUsage,
-    StopReason, Usage,
+    Body, CacheCreation, Error, Event, Preview, PreviewDelta, PreviewText, PreviewedEvent, REFUSALS, Refusal,
+    SpanUsage, StopReason, Usage,
 };
 pub(crate) use page::{BiPage, Deleted, Page};
 pub(crate) use session::{Lifetimes, Session, Stats, TenureSession};
 pub(crate) use thread::Thread;
-pub(crate) use values::{Id, Nothing, Time, printed_id, seconds};
+pub(crate) use values::{EmptyList, Id, Null, Time, any_object, printed_id, seconds};

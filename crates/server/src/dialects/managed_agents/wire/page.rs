@@ -21,10 +21,9 @@ pub(crate) struct BiPage<T> {
 }
 
 /// Confirms that something is gone.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Deleted {
     pub(crate) id: String,
     #[serde(rename = "type")]
-    #[schemars(extend("pattern" = "^[a-z_]+_deleted$"))]
     pub(crate) kind: &'static str,
 }

@@ -10,7 +10,7 @@ use tenure_core::session::{Keep, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
-use super::{AgentCore, Id, Nothing, Time};
+use super::{AgentCore, EmptyList, Id, Null, Time};
 use crate::fronts;
 
 /// A session.
@@ -24,14 +24,14 @@ pub(crate) struct Session<'a> {
     pub(crate) title: Option<&'a str>,
     pub(crate) agent: AgentCore<'a>,
     pub(crate) environment_id: Id<EnvironmentId>,
-    pub(crate) resources: Nothing,
-    pub(crate) vault_ids: Nothing,
+    pub(crate) resources: EmptyList,
+    pub(crate) vault_ids: EmptyList,
     pub(crate) metadata: &'a Metadata,
-    pub(crate) budget: Nothing,
-    pub(crate) deployment_id: Nothing,
+    pub(crate) budget: Null,
+    pub(crate) deployment_id: Null,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
-    pub(crate) outcome_evaluations: Nothing,
+    pub(crate) outcome_evaluations: EmptyList,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
     pub(crate) archived_at: Option<Time>,

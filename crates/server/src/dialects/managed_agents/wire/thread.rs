@@ -7,7 +7,7 @@ use tenure_core::id::{SessionId, ThreadId};
 use super::super::status::Status;
 use super::event::Usage;
 use super::session::Stats;
-use super::{AgentCore, Id, Nothing, Time};
+use super::{AgentCore, Id, Null, Time};
 
 /// A thread.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -19,10 +19,10 @@ pub(crate) struct Thread<'a> {
     pub(crate) kind: &'static str,
     pub(crate) session_id: Id<SessionId>,
     /// Null of the primary thread.
-    pub(crate) parent_thread_id: Nothing,
+    pub(crate) parent_thread_id: Null,
     pub(crate) agent: AgentCore<'a>,
     pub(crate) status: Status,
-    pub(crate) workflow_run_id: Nothing,
+    pub(crate) workflow_run_id: Null,
     /// Null until its first turn.
     pub(crate) stats: Option<Stats>,
     /// Null until its first turn.

@@ -78,34 +78,57 @@ impl JsonSchema for Time {
     }
 }
 
-/// What the peer has and we don't yet: as a list or as null.
+/// A list of what the peer has and we don't yet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Nothing {
-    List,
-    Null,
-}
+pub(crate) struct EmptyList;
 
-impl Serialize for Nothing {
+impl Serialize for EmptyList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::List => serializer.serialize_seq(Some(0))?.end(),
-            Self::Null => serializer.serialize_none(),
-        }
+        serializer.serialize_seq(Some(0))?.end()
     }
 }
 
-impl JsonSchema for Nothing {
+impl JsonSchema for EmptyList {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "Nothing".into()
+        "EmptyList".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": ["array", "null"], "maxItems": 0, "description": "Not there yet: always empty."})
+        json_schema!({"type": "array", "maxItems": 0, "description": "Not there yet: always empty."})
     }
+}
+
+/// Something the peer has and we don't yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Null;
+
+impl Serialize for Null {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_none()
+    }
+}
+
+impl JsonSchema for Null {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Null".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "null", "description": "Not there yet: always null."})
+    }
+}
+
+/// An object of any kind.
+pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "additionalProperties": true})
 }
 
 /// Milliseconds as the peer's fractional seconds.
