@@ -36,7 +36,7 @@ impl State {
                 }
             }
             Fact::InputQueued { item, input, .. } => {
-                self.queue.push_back(Queued { item: *item, seq: stored.seq, input: input.clone() });
+                self.queue.push_back(Arc::new(Queued { item: *item, seq: stored.seq, input: input.clone() }));
                 self.last_active_at = at;
             }
             Fact::InputProcessed { item, input, .. } => {

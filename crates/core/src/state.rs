@@ -37,8 +37,8 @@ pub struct State {
     pub held: bool,
     /// Its conversation.
     pub thread: Thread,
-    /// Input that waits for its turn, oldest first.
-    pub queue: VecDeque<Queued>,
+    /// Input that waits for its turn, oldest first. Shared, since deciding copies the state.
+    pub queue: VecDeque<Arc<Queued>>,
     /// How many times in a row the server died while the session worked, without progress in between.
     #[serde(default)]
     pub fruitless_recoveries: u32,
