@@ -13,6 +13,7 @@ mod idempotency;
 mod lifetimes;
 mod mutations;
 mod openapi;
+mod order;
 mod questions;
 mod routes;
 mod sessions;
