@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::fact::{Fact, StoredFact};
 use crate::id::{Ids, ItemId};
 use crate::lifetime;
-use crate::session::{Input, Outcome};
+use crate::session::{Input, MAX_METADATA, Outcome};
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -76,6 +76,14 @@ pub enum Refusal {
     NotQueued {
         /// The item.
         item: ItemId,
+    },
+    /// Remove some, or send less.
+    #[error(
+        "metadata: expected at most {MAX_METADATA} pairs after the change, got {pairs}; remove some by sending null"
+    )]
+    TooMuchMetadata {
+        /// How many there would be.
+        pairs: usize,
     },
     /// Try again later.
     #[error("{MAX_QUEUED} inputs already wait in this session; try again when it has taken some up")]

@@ -23,12 +23,15 @@ impl State {
         self.at = at;
         match &*stored.fact {
             Fact::SessionCreated { .. } => {}
-            Fact::SessionUpdated { title, metadata, tools, .. } => {
+            Fact::SessionUpdated { title, metadata, labels, tools, .. } => {
                 if let Some(title) = title {
                     self.title.clone_from(title);
                 }
                 if let Some(metadata) = metadata {
                     self.metadata.clone_from(metadata);
+                }
+                if let Some(labels) = labels {
+                    self.labels.clone_from(labels);
                 }
                 if let Some(tools) = tools {
                     let definition = Arc::make_mut(&mut self.definition);

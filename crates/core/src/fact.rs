@@ -14,7 +14,7 @@ use crate::agent::{Place, ToolConfig};
 use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
-use crate::session::{Absent, Definition, Input, Keep, Metadata, Outcome, StopCause, StopReason};
+use crate::session::{Absent, Definition, Input, Keep, Labels, Metadata, Outcome, StopCause, StopReason};
 use crate::time::Timestamp;
 
 /// A fact in its place in a session's log.
@@ -46,8 +46,11 @@ pub enum Fact {
         /// Names and values of the client's.
         #[serde(default)]
         metadata: Metadata,
+        /// Short words to find it again by.
+        #[serde(default, skip_serializing_if = "Labels::is_empty")]
+        labels: Labels,
     },
-    /// Its labels or its agent's tools changed; only what changed is named.
+    /// Its title, metadata or labels, or its agent's tools changed; only what changed is named.
     SessionUpdated {
         /// Shown under this id.
         item: ItemId,
@@ -57,6 +60,9 @@ pub enum Fact {
         /// The whole new metadata.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Metadata>,
+        /// The whole new labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<Labels>,
         /// The agent's whole new tools.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tools: Option<Vec<ToolConfig>>,

@@ -1,6 +1,6 @@
 //! The parts a session's state is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -405,3 +405,9 @@ pub enum Answer {
 
 /// Names and values a client attaches to a session.
 pub type Metadata = BTreeMap<String, String>;
+
+/// The most pairs anything has.
+pub const MAX_METADATA: usize = 16;
+
+/// Short words a client attaches to a session to find it again.
+pub type Labels = BTreeSet<String>;

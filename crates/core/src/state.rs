@@ -10,7 +10,7 @@ use crate::id::{ItemId, SessionId, ThreadId, TurnId};
 use crate::model::TokenUsage;
 use crate::phase::{Fold, Phase};
 use crate::session::{
-    Absent, Activity, CallProgress, Definition, Input, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,
+    Absent, Activity, CallProgress, Definition, Input, Labels, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,
 };
 use crate::summary::Summary;
 use crate::time::Timestamp;
@@ -29,6 +29,9 @@ pub struct State {
     pub first_line: Option<String>,
     /// Names and values of the client's.
     pub metadata: Metadata,
+    /// Short words a client attached to it.
+    #[serde(default)]
+    pub labels: Labels,
     /// Open, closing or over.
     pub lifecycle: Lifecycle,
     /// Its sandbox.
@@ -94,13 +97,14 @@ pub struct Queued {
 impl State {
     /// The state after a log's first fact; `None` if that fact doesn't create a session.
     pub fn open(first: &StoredFact) -> Option<Self> {
-        let Fact::SessionCreated { definition, thread, title, metadata } = &*first.fact else { return None };
+        let Fact::SessionCreated { definition, thread, title, metadata, labels } = &*first.fact else { return None };
         Some(Self {
             session: first.session,
             definition: definition.clone(),
             title: title.clone(),
             first_line: None,
             metadata: metadata.clone(),
+            labels: labels.clone(),
             lifecycle: Lifecycle::Open,
             sandbox: Sandbox::Absent { why: Absent::NotYet },
             held: false,
@@ -202,6 +206,7 @@ impl State {
             title: self.title.clone(),
             first_line: self.first_line.clone(),
             metadata: self.metadata.clone(),
+            labels: self.labels.clone(),
             lifecycle: self.lifecycle.clone(),
             sandbox: self.sandbox,
             fold: self.fold(),

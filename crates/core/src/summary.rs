@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AgentId, EnvironmentId, SessionId, TenantId, ThreadId};
 use crate::model::TokenUsage;
 use crate::phase::{Fold, Phase};
-use crate::session::{Lifecycle, Metadata, Sandbox, StopReason};
+use crate::session::{Labels, Lifecycle, Metadata, Sandbox, StopReason};
 use crate::time::Timestamp;
 
 /// A session's row.
@@ -34,6 +34,9 @@ pub struct Summary {
     /// Names and values of the client's.
     #[serde(default)]
     pub metadata: Metadata,
+    /// Short words a client attached to it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Open, closing or over.
     pub lifecycle: Lifecycle,
     /// The state of its sandbox.

@@ -1,11 +1,8 @@
 //! Names and values of the client's, as they change.
 
-use tenure_core::session::Metadata;
+use tenure_core::session::{MAX_METADATA, Metadata};
 
 use crate::error::Error;
-
-/// The most pairs anything has.
-const PAIRS: usize = 16;
 
 /// Metadata after changes by name, of which `None` removes one.
 pub fn merged(current: &Metadata, changes: Vec<(String, Option<String>)>) -> Result<Metadata, Error> {
@@ -17,10 +14,12 @@ pub fn merged(current: &Metadata, changes: Vec<(String, Option<String>)>) -> Res
         }
     }
     // What was stored before there was such a limit may still be changed.
-    if merged.len() <= PAIRS.max(current.len()) {
+    if merged.len() <= MAX_METADATA.max(current.len()) {
         return Ok(merged);
     }
-    let message =
-        format!("expected at most {PAIRS} pairs after the change, got {}; remove some by sending null", merged.len());
+    let message = format!(
+        "expected at most {MAX_METADATA} pairs after the change, got {}; remove some by sending null",
+        merged.len()
+    );
     Err(Error::invalid("metadata", message))
 }

@@ -11,7 +11,7 @@ use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Phase;
-use tenure_core::session::{Definition, Input, Keep, Lifetimes, Metadata, Outcome};
+use tenure_core::session::{Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
@@ -52,6 +52,8 @@ pub struct NewSession {
     pub title: Option<String>,
     /// Names and values of the client's.
     pub metadata: Metadata,
+    /// Short words to find it again by.
+    pub labels: Labels,
     /// When it stops or ends by itself; `None` is the operator's choice.
     pub lifetimes: Option<Lifetimes>,
     /// What is said to it at once.
@@ -87,6 +89,8 @@ pub struct SessionFilter {
     pub agent: Option<AgentId>,
     /// Only with this version of the agent.
     pub agent_version: Option<u32>,
+    /// Only with all of these labels.
+    pub labels: Vec<String>,
     /// Only in one of these phases.
     pub phases: Option<Vec<Phase>>,
     /// Only those created then.
@@ -122,7 +126,7 @@ impl Sessions {
         let mut moment = self.shared.clock.moment();
         let now = moment.at;
         let session = SessionId::from_bits(moment.ids.bits());
-        let command = Create { session, definition, title: new.title, metadata: new.metadata };
+        let command = Create { session, definition, title: new.title, metadata: new.metadata, labels: new.labels };
         let first = create(command, moment);
         let mut state = State::open(&first).ok_or_else(Error::busy)?;
         let mut facts = vec![first];
@@ -169,13 +173,15 @@ impl Sessions {
 
     /// A page of sessions.
     pub async fn list(&self, tenant: TenantId, filter: SessionFilter) -> Result<Page<SessionView>, Error> {
-        let SessionFilter { agent, agent_version, phases, created, include_archived, order, start, limit } = filter;
+        let SessionFilter { agent, agent_version, labels, phases, created, include_archived, order, start, limit } =
+            filter;
         let environment = None;
         let query = SessionQuery {
             tenant,
             agent,
             agent_version,
             environment,
+            labels,
             phases,
             created,
             include_archived,

@@ -179,9 +179,11 @@ impl From<Error> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
-            Refusal::Ended { .. } | Refusal::Busy | Refusal::NoSuchCall { .. } | Refusal::WrongAnswer { .. } => {
-                Kind::Invalid
-            }
+            Refusal::Ended { .. }
+            | Refusal::Busy
+            | Refusal::NoSuchCall { .. }
+            | Refusal::WrongAnswer { .. }
+            | Refusal::TooMuchMetadata { .. } => Kind::Invalid,
             Refusal::Stopping => Kind::InTheWay,
             Refusal::NotQueued { .. } => Kind::NotFound,
             Refusal::QueueFull => Kind::Busy { retry_after: Duration::from_secs(5) },

@@ -77,6 +77,8 @@ pub struct SessionQuery {
     pub agent_version: Option<u32>,
     /// Only in this environment.
     pub environment: Option<EnvironmentId>,
+    /// Only with all of these labels.
+    pub labels: Vec<String>,
     /// Only in one of these phases.
     pub phases: Option<Vec<Phase>>,
     /// Only those created then.
@@ -99,6 +101,7 @@ impl SessionQuery {
             agent: None,
             agent_version: None,
             environment: None,
+            labels: Vec::new(),
             phases: None,
             created: TimeRange::default(),
             include_archived: false,
@@ -114,6 +117,7 @@ impl SessionQuery {
             && self.agent.is_none_or(|agent| row.agent == agent)
             && self.agent_version.is_none_or(|version| row.agent_version == version)
             && self.environment.is_none_or(|environment| row.environment == environment)
+            && self.labels.iter().all(|label| row.labels.contains(label))
             && self.phases.as_ref().is_none_or(|phases| phases.contains(&row.phase()))
             && self.created.contains(row.created_at)
             && (self.include_archived || row.archived_at().is_none())

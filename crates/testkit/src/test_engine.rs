@@ -10,7 +10,7 @@ use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::SessionId;
 use tenure_core::model::ModelConfig;
 use tenure_core::resource::{AgentRecord, DEFAULT_TENANT};
-use tenure_core::session::{Delivery, Input, Lifetimes, Metadata};
+use tenure_core::session::{Delivery, Input, Labels, Lifetimes, Metadata};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 use tenure_engine::{
@@ -161,6 +161,7 @@ impl TestEngine {
             environment: environment.id,
             title: None,
             metadata: Metadata::new(),
+            labels: Labels::new(),
             lifetimes,
             inputs: Vec::new(),
         };

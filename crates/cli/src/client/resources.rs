@@ -42,6 +42,9 @@ pub(crate) struct Ours {
     pub(crate) cli_status: CliStatus,
     pub(crate) phase: String,
     pub(crate) sandbox: String,
+    /// Servers before there were labels send none.
+    #[serde(default)]
+    pub(crate) labels: Vec<String>,
     pub(crate) messages: u64,
     pub(crate) first_line: Option<String>,
     pub(crate) last_active_at: Timestamp,

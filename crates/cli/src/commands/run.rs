@@ -32,6 +32,9 @@ pub(crate) struct Run {
     /// A title for the session; without it, lists show the first line of the first message
     #[arg(long)]
     title: Option<String>,
+    /// A label to find the session by; may be given several times
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
 }
 
 impl Run {
@@ -48,6 +51,9 @@ impl Run {
                 json!({"agent": agent, "environment_id": self.environment, "lifetimes": idle_for_29_minutes()});
             if let Some(title) = self.title {
                 request["title"] = json!(title);
+            }
+            if !self.labels.is_empty() {
+                request["labels"] = json!(self.labels);
             }
             converse(client, Talk::New(request), self.prompt, manner).await
         })

@@ -32,6 +32,30 @@ fn sessions_are_listed_and_shown() {
 }
 
 #[test]
+fn sessions_are_found_by_their_labels() {
+    let home = Home::new();
+    for labels in [&["web", "nightly"][..], &["web"]] {
+        let mut words = vec!["run", "assistant", "hello", "--single"];
+        words.extend(labels.iter().flat_map(|label| ["--label", label]));
+        home.ok(&words);
+    }
+    let found = |labels: &[&str]| {
+        let mut words = vec!["sessions", "list"];
+        words.extend(labels.iter().flat_map(|label| ["--label", label]));
+        home.json(&words)["sessions"].as_array().cloned().unwrap_or_default()
+    };
+    assert_eq!(found(&["web"]).len(), 2);
+    assert_eq!(found(&["nope"]).len(), 0);
+    let both = found(&["nightly", "web"]);
+    assert_eq!(both.len(), 1, "{both:#?}");
+    assert_eq!(both[0]["tenure"]["labels"], serde_json::json!(["nightly", "web"]));
+    let shown = home.ok(&["sessions", "get", both[0]["id"].as_str().expect("an id")]);
+    assert!(shown.lines().any(|line| line.starts_with("Labels:") && line.ends_with("nightly, web")), "{shown}");
+    let refused = home.run(&["run", "assistant", "hello", "--single", "--label", "a b"]);
+    assert!(refused.code == 1 && refused.stderr.contains("labels.0: "), "{refused:#?}");
+}
+
+#[test]
 fn a_beginning_that_fits_none_or_several_is_an_error() {
     let home = Home::new();
     home.session("hello");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::decide::Moment;
 use crate::fact::{Fact, StoredFact};
 use crate::id::{SessionId, ThreadId};
-use crate::session::{Definition, Metadata};
+use crate::session::{Definition, Labels, Metadata};
 
 /// What a new session is.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +18,14 @@ pub struct Create {
     pub title: Option<String>,
     /// Names and values of the client's.
     pub metadata: Metadata,
+    /// Short words to find it again by.
+    pub labels: Labels,
 }
 
 /// The first fact of a session. Input that comes with it is sent afterwards, in the same append.
 pub fn create(command: Create, mut moment: Moment) -> StoredFact {
-    let Create { session, definition, title, metadata } = command;
+    let Create { session, definition, title, metadata, labels } = command;
     let thread = ThreadId::from_bits(moment.ids.bits());
-    let fact = Fact::SessionCreated { definition, thread, title, metadata };
+    let fact = Fact::SessionCreated { definition, thread, title, metadata, labels };
     StoredFact { session, seq: 1, at: moment.at, fact: Arc::new(fact) }
 }

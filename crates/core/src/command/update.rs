@@ -1,10 +1,10 @@
-//! Somebody changes a session's labels or its agent's tools.
+//! Somebody changes a session's title, metadata or labels, or its agent's tools.
 
 use crate::agent::ToolConfig;
 use crate::decide::{Draft, Refusal};
 use crate::fact::Fact;
 use crate::phase::Fold;
-use crate::session::{Lifecycle, Metadata};
+use crate::session::{Labels, Lifecycle, MAX_METADATA, Metadata};
 
 /// What is to change; `None` leaves a part as it is. Tools change only while no turn is under way.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -13,6 +13,8 @@ pub struct Update {
     pub title: Option<Option<String>>,
     /// Metadata by key; `None` removes the key.
     pub metadata: Vec<(String, Option<String>)>,
+    /// The whole new labels.
+    pub labels: Option<Labels>,
     /// The agent's whole new tools.
     pub tools: Option<Vec<ToolConfig>>,
 }
@@ -33,12 +35,18 @@ impl Update {
                 None => drop(metadata.remove(&key)),
             }
         }
+        // What was stored before there was such a limit may still be changed.
+        let pairs = metadata.len();
+        if pairs > MAX_METADATA.max(state.metadata.len()) {
+            return Err(Refusal::TooMuchMetadata { pairs });
+        }
         let title = self.title.filter(|title| *title != state.title);
         let metadata = Some(metadata).filter(|metadata| *metadata != state.metadata);
+        let labels = self.labels.filter(|labels| *labels != state.labels);
         let tools = self.tools.filter(|tools| *tools != state.definition.agent.tools);
-        if title.is_some() || metadata.is_some() || tools.is_some() {
+        if title.is_some() || metadata.is_some() || labels.is_some() || tools.is_some() {
             let item = draft.ids.item();
-            draft.push(Fact::SessionUpdated { item, title, metadata, tools });
+            draft.push(Fact::SessionUpdated { item, title, metadata, labels, tools });
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, Re
 use tenure_core::phase::Fold;
 use tenure_core::price::ModelFacts;
 use tenure_core::session::{
-    Activity, Answer, CallProgress, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Lifetimes, Metadata,
+    Activity, Answer, CallProgress, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifetimes, Metadata,
     Outcome, RetryPolicy, Sandbox,
 };
 use tenure_core::state::State;
@@ -82,6 +82,7 @@ impl Scene {
             definition: Arc::new(definition),
             title: None,
             metadata: Metadata::new(),
+            labels: Labels::new(),
         };
         let first = create(command, Moment { at, ids: Ids::Counting(0x100) });
         let state = State::open(&first).expect("the first fact creates the session");
@@ -96,6 +97,7 @@ impl Scene {
             definition: Arc::new(definition),
             title: None,
             metadata: Metadata::new(),
+            labels: Labels::new(),
         };
         let first = create(command, Moment { at: self.at, ids: Ids::Counting(0x100) });
         self.state = State::open(&first).expect("the first fact creates the session");
@@ -365,9 +367,20 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         send(Input::ClientResult { call, content: vec![Block::text("left")], is_error: false })
     });
     add("withdraw", "queued", |_| Withdraw { item: ItemId::from_bits(0xf01) }.into());
+    add("update", "names", |_| {
+        Update {
+            title: Some(Some("a title".into())),
+            metadata: vec![("k".into(), Some("v".into()))],
+            ..Update::default()
+        }
+        .into()
+    });
     add("update", "labels", |_| {
-        Update { title: Some(Some("a title".into())), metadata: vec![("k".into(), Some("v".into()))], tools: None }
-            .into()
+        Update { labels: Some(["web", "nightly"].map(Into::into).into()), ..Update::default() }.into()
+    });
+    add("update", "too_much", |_| {
+        let pairs = (0..17).map(|at| (format!("k{at}"), Some("v".into()))).collect();
+        Update { metadata: pairs, ..Update::default() }.into()
     });
     add("update", "tools", |_| Update { tools: Some(Vec::new()), ..Update::default() }.into());
     add("hold", "hold", |_| Hold {}.into());

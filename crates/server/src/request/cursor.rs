@@ -39,6 +39,8 @@ pub(crate) trait Cursor: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListCursor {
     pub(crate) order: Order,
+    /// Tells what else the list was filtered by, if its pages hang together only with the same filter; else 0.
+    pub(crate) bound_to: u32,
     pub(crate) start: Start,
 }
 
@@ -63,7 +65,8 @@ impl Cursor for ListCursor {
             Start::After(position) => ("after", position),
             Start::Before(position) => ("before", position),
         };
-        format!("list {} {way} {} {id:x}", word(self.order), created_at.as_micros())
+        let bound_to = if self.bound_to == 0 { String::new() } else { format!(" {:x}", self.bound_to) };
+        format!("list {} {way} {} {id:x}{bound_to}", word(self.order), created_at.as_micros())
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -72,12 +75,13 @@ impl Cursor for ListCursor {
         let way = words.next()?;
         let created_at = Timestamp::from_micros(words.next()?.parse().ok()?);
         let position = Position { created_at, id: u128::from_str_radix(words.next()?, 16).ok()? };
+        let bound_to = words.next().map_or(Ok(0), |word| u32::from_str_radix(word, 16)).ok()?;
         let start = match way {
             "after" => Start::After(position),
             "before" => Start::Before(position),
             _ => return None,
         };
-        (text.starts_with("list ") && words.next().is_none()).then_some(Self { order, start })
+        (text.starts_with("list ") && words.next().is_none()).then_some(Self { order, bound_to, start })
     }
 }
 
@@ -140,7 +144,11 @@ mod tests {
     fn cursors_read_back_in_their_order_only() {
         let position = Position { created_at: Timestamp::from_micros(-7), id: u128::MAX };
         for start in [Start::After(position), Start::Before(position)] {
-            let cursor = ListCursor { order: Order::NewestFirst, start };
+            for bound_to in [0, 7, u32::MAX] {
+                let cursor = ListCursor { order: Order::NewestFirst, bound_to, start };
+                assert_eq!(ListCursor::parse(&cursor.print(), Order::NewestFirst), Ok(cursor));
+            }
+            let cursor = ListCursor { order: Order::NewestFirst, bound_to: 0, start };
             assert_eq!(ListCursor::parse(&cursor.print(), Order::NewestFirst), Ok(cursor));
             assert!(ListCursor::parse(&cursor.print(), Order::OldestFirst).is_err());
             assert!(EventCursor::parse(&cursor.print(), Order::NewestFirst).is_err());

@@ -190,7 +190,7 @@ async fn cursors_belong_to_their_order_and_range() {
 }
 
 #[tokio::test]
-async fn labels_and_tools_change() {
+async fn names_and_tools_change() {
     let server = TestServer::start().await;
     let agent = server.agent("greeter", &["text: hello"]).await;
     let session = server.session(&agent).await;

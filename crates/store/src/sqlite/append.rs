@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::checksum::Sealed;
 use super::writer::{Ran, Write};
-use super::{During as _, facts};
+use super::{During as _, facts, labels};
 use crate::append::{Append, AppendError, LogEnd};
 use crate::error::Error;
 use crate::feed::FeedKind;
@@ -87,6 +87,7 @@ impl PreparedAppend {
         let (phase, archived) = (row_now.phase().name(), row_now.archived_at().is_some());
         let (unsettled, wake_at) = (is_unsettled(row_now), row_now.wake_at.map(Timestamp::as_micros));
         let at = self.append.facts.last().map_or(row_now.updated_at, |last| last.at).as_micros();
+        let labels_before = row.as_ref().map_or_else(String::new, |row| row.labels.clone());
         let key = match row {
             Some(row) => {
                 // Columns with an index are named only when they change: SQLite would rewrite the index's entries.
@@ -131,6 +132,9 @@ impl PreparedAppend {
                 db.last_insert_rowid()
             }
         };
+        if labels_before != labels::joined(row_now) {
+            labels::write(db, key, row_now)?;
+        }
         if let Some(definition) = &self.definition {
             db.prepare_cached("INSERT OR REPLACE INTO definitions (session, format, body) VALUES (?1, ?2, ?3)")?
                 .execute(params![key, Definition::FORMAT, definition])?;
@@ -253,13 +257,21 @@ struct Row {
     phase: String,
     unsettled: bool,
     wake_at: Option<i64>,
+    labels: String,
 }
 
 fn find(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Row>> {
-    db.prepare_cached("SELECT key, seq, last_at, phase, unsettled, wake_at FROM sessions WHERE id = ?1")?
+    db.prepare_cached("SELECT key, seq, last_at, phase, unsettled, wake_at, labels FROM sessions WHERE id = ?1")?
         .query_row([blob(session.bits())], |row| {
             let end = LogEnd { seq: row.get(1)?, at: Timestamp::from_micros(row.get(2)?) };
-            Ok(Row { key: row.get(0)?, end, phase: row.get(3)?, unsettled: row.get(4)?, wake_at: row.get(5)? })
+            Ok(Row {
+                key: row.get(0)?,
+                end,
+                phase: row.get(3)?,
+                unsettled: row.get(4)?,
+                wake_at: row.get(5)?,
+                labels: row.get(6)?,
+            })
         })
         .optional()
 }

@@ -10,6 +10,7 @@ mod check;
 mod checksum;
 mod database;
 mod facts;
+mod labels;
 mod list;
 mod mark;
 mod readers;

@@ -14,7 +14,7 @@ use tenure_core::time::Timestamp;
 use super::append::blob;
 use super::facts::{integer, key_of};
 use super::list::{self, List};
-use super::{During as _, SqliteStore, database};
+use super::{During as _, SqliteStore, database, labels};
 use crate::error::Error;
 use crate::feed::FeedEntry;
 use crate::page::Page;
@@ -38,7 +38,8 @@ impl SessionRows for SqliteStore {
 
     fn sessions(&self, query: SessionQuery) -> BoxFuture<'_, Result<Page<SessionRow>, Error>> {
         Box::pin(self.read(move |db| {
-            list::page(&lists_of(&query), db, query.order, query.start, query.limit, |row| {
+            let leading = labels::leading(db, query.tenant, &query.labels)?;
+            list::page(&lists_of(&query, leading), db, query.order, query.start, query.limit, |row| {
                 let row = read_row(row)?;
                 Ok((position(&row.summary), row))
             })
@@ -143,8 +144,11 @@ impl SessionRows for SqliteStore {
     }
 }
 
-/// One list for each phase asked for, or one for all.
-fn lists_of(query: &SessionQuery) -> Vec<List> {
+/// One list for each phase asked for, or one for all. With labels it is the list of the leading one.
+fn lists_of(query: &SessionQuery, leading: usize) -> Vec<List> {
+    if let Some(label) = query.labels.get(leading) {
+        return vec![labelled(query, label)];
+    }
     match &query.phases {
         None => vec![list_of(query, None)],
         Some(phases) => {
@@ -155,7 +159,7 @@ fn lists_of(query: &SessionQuery) -> Vec<List> {
 }
 
 fn list_of(query: &SessionQuery, phase: Option<Phase>) -> List {
-    let SessionQuery { tenant, agent, agent_version, environment, created, include_archived, .. } = query;
+    let SessionQuery { tenant, agent, created, include_archived, .. } = query;
     // SQLite knows too little of the data to choose: each of these is in the list's order.
     let index = match (phase, agent) {
         (Some(_), _) => "sessions_by_phase",
@@ -170,6 +174,38 @@ fn list_of(query: &SessionQuery, phase: Option<Phase>) -> List {
         conditions.push_str(" AND s.phase = ?");
         values.push(Value::Text(phase.name().to_owned()));
     }
+    further(query, &mut conditions, &mut values);
+    List { select, table: "s.", created: *created, conditions, values }
+}
+
+/// The sessions that have a label, and all the others that are asked for.
+fn labelled(query: &SessionQuery, label: &str) -> List {
+    // The order of the tables is the order in which they are read.
+    let select = format!(
+        "{COLUMNS} FROM labels l CROSS JOIN sessions s ON s.key = l.session CROSS JOIN definitions d ON d.session = s.key"
+    );
+    let tenant = Value::Blob(blob(query.tenant.bits()).to_vec());
+    let mut conditions = String::from("l.tenant = ? AND l.label = ?");
+    let mut values = vec![tenant, Value::Text(label.to_owned())];
+    for other in query.labels.iter().filter(|other| *other != label) {
+        conditions.push_str(
+            " AND EXISTS (SELECT 1 FROM labels o WHERE o.tenant = l.tenant AND o.label = ? AND o.created_at = l.created_at
+             AND o.id = l.id)",
+        );
+        values.push(Value::Text(other.clone()));
+    }
+    if let Some(phases) = &query.phases {
+        let marks = vec!["?"; phases.len()].join(", ");
+        conditions.push_str(&format!(" AND s.phase IN ({marks})"));
+        values.extend(phases.iter().map(|phase| Value::Text(phase.name().to_owned())));
+    }
+    further(query, &mut conditions, &mut values);
+    List { select, table: "l.", created: query.created, conditions, values }
+}
+
+/// The conditions that need no index of their own.
+fn further(query: &SessionQuery, conditions: &mut String, values: &mut Vec<Value>) {
+    let SessionQuery { agent, agent_version, environment, include_archived, .. } = query;
     if let Some(agent) = agent {
         conditions.push_str(" AND s.agent = ?");
         values.push(Value::Blob(blob(agent.bits()).to_vec()));
@@ -185,7 +221,6 @@ fn list_of(query: &SessionQuery, phase: Option<Phase>) -> List {
     if !include_archived {
         conditions.push_str(" AND s.archived = 0");
     }
-    List { select, table: "s.", created: *created, conditions, values }
 }
 
 fn read_row(row: &Row<'_>) -> Result<SessionRow, Error> {
@@ -218,6 +253,7 @@ fn delete(db: &Connection, session: SessionId, key: i64) -> rusqlite::Result<()>
         "DELETE FROM named_blobs WHERE session = ?1",
         "DELETE FROM answers WHERE session = ?1",
         "DELETE FROM feed WHERE session = ?1",
+        "DELETE FROM labels WHERE session = ?1",
         "DELETE FROM sessions WHERE key = ?1",
     ] {
         db.prepare_cached(sql)?.execute([key])?;

@@ -126,6 +126,13 @@ async fn each_damage_to_the_database_is_named() {
         ("DELETE FROM facts WHERE session = ? AND seq > 9", Part::Log, Some(9), "the row says that the log ends at 11"),
         ("UPDATE sessions SET phase = 'working' WHERE key = ?", Part::Row, None, "columns"),
         ("UPDATE sessions SET wake_at = 5 WHERE key = ?", Part::Row, None, "columns"),
+        ("UPDATE sessions SET labels = 'x' WHERE key = ?", Part::Row, None, "columns"),
+        (
+            "INSERT INTO labels SELECT tenant, 'x', created_at, id, key FROM sessions WHERE key = ?",
+            Part::Row,
+            None,
+            "columns",
+        ),
         ("UPDATE sessions SET summary = CAST('nothing' AS BLOB) WHERE key = ?", Part::Row, None, "session row"),
         ("DELETE FROM definitions WHERE session = ?", Part::Definition, None, "definition"),
         ("DELETE FROM named_blobs WHERE session = ?", Part::BlobReference, None, "the list of named blobs doesn't"),

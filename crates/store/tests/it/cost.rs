@@ -90,6 +90,7 @@ async fn no_request_costs_more_when_more_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut log = Log::new(1);
+    log.row.labels = ["common".to_owned(), "rare".to_owned()].into();
     store.append(log.create()).await.unwrap();
     store.append(log.say(5)).await.unwrap();
     store.create_agent(agent_record(1, "one", 10), None).await.unwrap();
@@ -128,6 +129,7 @@ fn grow(dir: &Path, sessions: u64, facts: u64, log: &mut Log) {
          SELECT randomblob(16), tenant, created_at + n, agent, agent_version, environment, seq, last_at,
              CASE n % 50 WHEN 0 THEN 'working' ELSE phase END, n % 7 = 0, n % 50 = 0, CASE n % 3 WHEN 0 THEN n END, format, summary
              FROM sessions, n WHERE sessions.key = 1;
+         INSERT INTO labels SELECT tenant, 'common', created_at, id, key FROM sessions WHERE key NOT IN (SELECT session FROM labels);
          INSERT INTO definitions SELECT s.key, d.format, d.body FROM sessions s, definitions d
              WHERE d.session = 1 AND s.key NOT IN (SELECT session FROM definitions);
          {count} INSERT INTO feed (tenant, session, seq, at, format, kind)
@@ -162,7 +164,10 @@ async fn every_request(store: &SqliteStore, log: &mut Log, new: u128) {
     let big = log.message(&"x".repeat(50_000));
     store.append(log.append([big])).await.unwrap();
     let mut created = Log::new(new);
+    created.row.labels = [format!("label {new}")].into();
     store.append(created.create()).await.unwrap();
+    created.row.labels = [format!("other {new}")].into();
+    store.append(created.say(1)).await.unwrap();
 
     assert_eq!(store.read_facts(id, end - 20, 20).await.unwrap().len(), 20);
     assert_eq!(store.read_facts(id, 5, 20).await.unwrap().len(), 20);
@@ -196,6 +201,11 @@ async fn every_request(store: &SqliteStore, log: &mut Log, new: u128) {
                 let agent = Some(AgentId::from_bits(1));
                 let of_agent = SessionQuery { agent, agent_version: Some(1), ..page.clone() };
                 assert_eq!(store.sessions(of_agent).await.unwrap().rows.len(), 20);
+                for (labels, most) in [(&["common"][..], 20), (&["rare"], 1), (&["common", "rare"], 1)] {
+                    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+                    let found = store.sessions(SessionQuery { labels, ..page.clone() }).await.unwrap().rows.len();
+                    assert!(found <= most && (found == 20 || most == 1), "{found} of {most}");
+                }
                 let created = TimeRange { gte: Some(Timestamp::from_micros(1_001)), ..TimeRange::default() };
                 store.sessions(SessionQuery { created, ..page.clone() }).await.unwrap();
                 let phases = Some(vec![Phase::Waiting, Phase::Failed]);

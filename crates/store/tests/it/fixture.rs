@@ -9,7 +9,9 @@ use tenure_core::model::{ModelConfig, TokenUsage};
 use tenure_core::phase::Fold;
 use tenure_core::price::ModelFacts;
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
-use tenure_core::session::{Absent, Definition, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason};
+use tenure_core::session::{
+    Absent, Definition, Labels, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason,
+};
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
 use tenure_store::{Append, IdempotencyRecord};
@@ -45,6 +47,7 @@ impl Log {
             thread: THREAD,
             title: None,
             metadata: Metadata::default(),
+            labels: Labels::default(),
         };
         let mut append = self.append([fact]);
         append.definition = Some(definition());
@@ -95,6 +98,7 @@ pub(crate) fn summary(session: u128, micros: i64) -> Summary {
         title: None,
         first_line: None,
         metadata: Metadata::default(),
+        labels: Labels::default(),
         lifecycle: Lifecycle::Open,
         sandbox: Sandbox::Absent { why: Absent::NotYet },
         fold: Fold::Idle,

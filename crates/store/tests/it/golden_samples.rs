@@ -10,8 +10,8 @@ use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
-    Absent, Answer, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Lifecycle, Lifetimes, Metadata, Outcome,
-    Sandbox, StopCause, StopReason,
+    Absent, Answer, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifecycle, Lifetimes, Metadata,
+    Outcome, Sandbox, StopCause, StopReason,
 };
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
@@ -113,16 +113,30 @@ fn session_facts() -> Vec<Fact> {
             thread: THREAD,
             title: None,
             metadata: Metadata::default(),
+            labels: Labels::default(),
         },
         Fact::SessionCreated {
             definition: full.into(),
             thread: THREAD,
             title: Some("A title".to_owned()),
             metadata: metadata(),
+            labels: labels(),
         },
-        Fact::SessionUpdated { item: ITEM, title: None, metadata: None, tools: None },
-        Fact::SessionUpdated { item: ITEM, title: Some(None), metadata: Some(metadata()), tools: Some(tools()) },
-        Fact::SessionUpdated { item: ITEM, title: Some(Some("B".to_owned())), metadata: None, tools: Some(Vec::new()) },
+        Fact::SessionUpdated { item: ITEM, title: None, metadata: None, labels: None, tools: None },
+        Fact::SessionUpdated {
+            item: ITEM,
+            title: Some(None),
+            metadata: Some(metadata()),
+            labels: Some(labels()),
+            tools: Some(tools()),
+        },
+        Fact::SessionUpdated {
+            item: ITEM,
+            title: Some(Some("B".to_owned())),
+            metadata: None,
+            labels: Some(Labels::default()),
+            tools: Some(Vec::new()),
+        },
         Fact::SessionRunning { item: ITEM },
         Fact::SessionIdle { item: ITEM, stop: StopReason::EndTurn },
         Fact::SessionRescheduled { item: ITEM },
@@ -258,6 +272,7 @@ pub(super) fn summaries() -> Vec<Summary> {
         title: Some("A title".to_owned()),
         first_line: Some("Hello there".to_owned()),
         metadata: metadata(),
+        labels: labels(),
         lifecycle: Lifecycle::Closing { outcome: Outcome::Archived, keep: Keep::Log, at: AT },
         sandbox: Sandbox::Running { sandbox: SANDBOX, since: AT },
         fold: Fold::Waiting,
@@ -356,6 +371,10 @@ pub(super) fn keys() -> Vec<KeyRecord> {
     let plain = fixture::key_record(1, &"0f".repeat(32));
     let revoked = KeyRecord { revoked_at: Some(AT), ..plain.clone() };
     vec![plain, revoked]
+}
+
+fn labels() -> Labels {
+    ["nightly", "web"].map(str::to_owned).into()
 }
 
 fn metadata() -> Metadata {

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use tenure_core::time::Timestamp;
 use tenure_store::sqlite::{SqliteOptions, SqliteStore, begin_generation};
 use tenure_store::{
-    Blobs as _, Error, FactStore as _, MasterKey, Resources as _, SessionRows as _, Settings as _, Tail,
+    Blobs as _, Error, FactStore as _, MasterKey, Resources as _, SessionQuery, SessionRows as _, Settings as _, Tail,
 };
 
 use crate::fixture::{Log, TENANT, agent_record};
@@ -73,6 +73,23 @@ fn a_newer_directory_is_refused() {
     drop(db);
     let refusal = refusal(dir.path(), None);
     assert!(refusal.contains("newer version of Tenure") && refusal.contains("schema 99"), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_older_directory_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    drop(store);
+    let db = rusqlite::Connection::open(dir.path().join("tenure.db")).unwrap();
+    db.execute_batch("DROP TABLE labels; ALTER TABLE sessions DROP COLUMN labels; PRAGMA user_version = 4").unwrap();
+    drop(db);
+    let store = open(dir.path());
+    log.row.labels = ["web".to_owned()].into();
+    store.append(log.say(1)).await.unwrap();
+    let query = SessionQuery { labels: vec!["web".to_owned()], ..SessionQuery::newest(TENANT, 10) };
+    assert_eq!(store.sessions(query).await.unwrap().rows.len(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tenure_core::agent::Environment;
 use tenure_core::command::create::{Create, create};
 use tenure_core::price::ModelFacts;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_core::session::{Definition, Lifetimes, Metadata, RetryPolicy};
+use tenure_core::session::{Definition, Labels, Lifetimes, Metadata, RetryPolicy};
 use tenure_core::state::State;
 use tenure_engine::{Clock, Config};
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
@@ -65,7 +65,13 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
         writes.spawn(async move {
             let mut moment = Clock::System.moment();
             let session = tenure_core::id::SessionId::from_bits(moment.ids.bits());
-            let command = Create { session, definition: definition.clone(), title: None, metadata: Metadata::new() };
+            let command = Create {
+                session,
+                definition: definition.clone(),
+                title: None,
+                metadata: Metadata::new(),
+                labels: Labels::new(),
+            };
             let first = create(command, moment);
             let summary = State::open(&first).expect("it creates the session").summary();
             let append = Append {

@@ -34,6 +34,7 @@ impl Get {
             ("Messages", ours.messages.to_string()),
             ("Created", stamp(session.created_at)),
             ("Title", session.label().to_owned()),
+            ("Labels", ours.labels.join(", ")),
             ("Last Active", active),
         ] {
             out::line(plain(&format!("{:<14}{value}", format!("{name}:"))).trim_end());

@@ -15,6 +15,9 @@ pub(crate) struct List {
     /// Only in this state
     #[arg(long)]
     status: Option<CliStatus>,
+    /// Only with this label; given several times, with all of them
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
     /// The most to show
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -34,6 +37,7 @@ impl List {
         let page = if self.status.is_some() { 1_000 } else { limit.min(1_000) }.to_string();
         let mut query = vec![("limit", page.as_str()), ("include_archived", "true")];
         query.extend(agent.as_deref().map(|agent| ("agent_id", agent)));
+        query.extend(self.labels.iter().map(|label| ("labels[]", label.as_str())));
         if let Some(status) = self.status {
             query.extend(v1_statuses(status).iter().map(|status| ("statuses[]", *status)));
         }

@@ -110,7 +110,8 @@ impl Play {
             Op::Update(how) => {
                 let title = (how % 2 == 0).then(|| Some(format!("title {how}")));
                 let tools = (how % 3 == 0).then(|| self.state().definition.agent.tools.clone());
-                self.request(Update { title, tools, ..Update::default() });
+                let labels = (how % 5 < 2).then(|| (0..how % 5).map(|at| format!("label{at}")).collect());
+                self.request(Update { title, labels, tools, ..Update::default() });
             }
             Op::Hold => self.request(Hold {}),
             Op::Resume => self.request(Resume {}),

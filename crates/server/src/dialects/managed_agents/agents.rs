@@ -104,7 +104,8 @@ pub(super) fn resource_query(asked: &mut Asked, most: u64) -> Result<ResourceQue
 
 /// The cursor of the page after this one.
 pub(super) fn next_page<T>(page: &Page<T>) -> Option<String> {
-    let cursor = |position: Position| ListCursor { order: Order::NewestFirst, start: Start::After(position) };
+    let cursor =
+        |position: Position| ListCursor { order: Order::NewestFirst, bound_to: 0, start: Start::After(position) };
     page.next.map(|position| cursor(position).print())
 }
 

@@ -2,8 +2,9 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use sha2::{Digest as _, Sha256};
 use tenure_core::id::AgentId;
-use tenure_core::session::{Keep, Outcome};
+use tenure_core::session::{Keep, Labels, Outcome};
 use tenure_engine::{AgentChoice, Done, NewSession, Order, Overrides, Position, SessionFilter, Start};
 
 use super::ingest::{self, AgentGiven, SessionGiven, session_id};
@@ -14,14 +15,15 @@ use crate::problem::Problem;
 use crate::request::{Asked, Cursor as _, ListCursor, answer, idempotency};
 
 pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    let SessionGiven { agent, environment, title, metadata, lifetimes, said } = ingest::new_session(asked.object()?)?;
+    let SessionGiven { agent, environment, title, metadata, labels, lifetimes, said } =
+        ingest::new_session(asked.object()?)?;
     let tenant = asked.tenant;
     let environment = environments::find(&app, tenant, &environment).await?;
     let agent = choose(&app, &asked, agent).await?;
     ingest::store(&app.engine, &said.attached).await?;
     let sessions = app.engine.sessions().clone();
     let lifetimes = Some(lifetimes.over(sessions.default_lifetimes()));
-    let new = NewSession { agent, environment, title, metadata, lifetimes, inputs: said.inputs };
+    let new = NewSession { agent, environment, title, metadata, labels, lifetimes, inputs: said.inputs };
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.create(tenant, new, keyed).await.map(Done::Session)
     })
@@ -46,9 +48,9 @@ pub(crate) async fn retrieve(
 
 pub(crate) async fn list(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
     let filter = filter(&mut asked)?;
-    let order = filter.order;
+    let (order, bound_to) = (filter.order, binding(&filter.labels));
     let page = app.engine.sessions().list(asked.tenant, filter).await?;
-    let print = |start: Option<Start>| start.map(|start| ListCursor { order, start }.print());
+    let print = |start: Option<Start>| start.map(|start| ListCursor { order, bound_to, start }.print());
     let (prev, next): (Option<Position>, Option<Position>) = (page.prev, page.next);
     let body = wire::BiPage {
         data: page.rows.iter().map(project::session).collect(),
@@ -74,6 +76,7 @@ fn filter(asked: &mut Asked) -> Result<SessionFilter, Problem> {
     let created = query.times("created_at")?;
     let include_archived = query.flag("include_archived")?;
     let phases = statuses(query.many("statuses"))?;
+    let labels = labels(query.many("labels"))?;
     let order = match query.one("order")?.as_deref() {
         None | Some("desc") => Order::NewestFirst,
         Some("asc") => Order::OldestFirst,
@@ -82,9 +85,36 @@ fn filter(asked: &mut Asked) -> Result<SessionFilter, Problem> {
     let limit = query.integer("limit", 1, 1_000)?.unwrap_or(20) as usize;
     let start = match query.one("page")? {
         None => None,
-        Some(page) => Some(ListCursor::parse(&page, order)?.within(&created, "created_at")?.start),
+        Some(page) => {
+            let cursor = ListCursor::parse(&page, order)?.within(&created, "created_at")?;
+            if cursor.bound_to != binding(&labels) {
+                let message = "this cursor is of a list with other `labels`; send them as before, or begin without one";
+                return Err(Problem::invalid("page", message));
+            }
+            Some(cursor.start)
+        }
     };
-    Ok(SessionFilter { agent, agent_version, phases, created, include_archived, order, start, limit })
+    Ok(SessionFilter { agent, agent_version, labels, phases, created, include_archived, order, start, limit })
+}
+
+/// The labels that are looked for, each once and sorted.
+fn labels(given: Vec<String>) -> Result<Vec<String>, Problem> {
+    if given.len() > ingest::labels::MOST {
+        let message = format!("expected at most {} labels, got {}", ingest::labels::MOST, given.len());
+        return Err(Problem::invalid("labels", message));
+    }
+    let labels: Result<Labels, Problem> =
+        given.into_iter().map(|label| ingest::labels::label("labels", label)).collect();
+    Ok(labels?.into_iter().collect())
+}
+
+/// What a cursor carries of the labels that are looked for: 0 for none.
+fn binding(labels: &[String]) -> u32 {
+    if labels.is_empty() {
+        return 0;
+    }
+    let hash = Sha256::digest(labels.join(" "));
+    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]).max(1)
 }
 
 pub(super) fn statuses(names: Vec<String>) -> Result<Option<Vec<tenure_core::phase::Phase>>, Problem> {
@@ -111,10 +141,6 @@ pub(crate) async fn update(
     let session = session_id(&session)?;
     let update = ingest::session_update(asked.object()?)?;
     let (sessions, tenant) = (app.engine.sessions().clone(), asked.tenant);
-    if !update.metadata.is_empty() {
-        let view = sessions.get(tenant, session).await?;
-        tenure_engine::merged(&view.summary.metadata, update.metadata.clone())?;
-    }
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.update(tenant, session, update, keyed).await.map(Done::Session)
     })

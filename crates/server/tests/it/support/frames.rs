@@ -5,7 +5,6 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::described::{LARGE, check_frame};
-use super::order::Order;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,14 +30,11 @@ impl Frame {
 pub(crate) struct Frames {
     body: BodyDataStream,
     read: String,
-    order: Option<Order>,
 }
 
 impl Frames {
-    /// A stream; one that tells of its session from the beginning is checked for its order.
-    pub(crate) fn new(body: Body, from_the_beginning: bool) -> Self {
-        let order = from_the_beginning.then(Order::default);
-        Self { body: body.into_data_stream(), read: String::new(), order }
+    pub(crate) fn new(body: Body) -> Self {
+        Self { body: body.into_data_stream(), read: String::new() }
     }
 
     /// The next frame, comments included; `None` at the stream's end.
@@ -62,12 +58,7 @@ impl Frames {
         loop {
             match self.raw().await? {
                 frame if frame.event.is_empty() => {}
-                frame => {
-                    if let Some(order) = &mut self.order {
-                        order.check(&frame);
-                    }
-                    return Some(frame);
-                }
+                frame => return Some(frame),
             }
         }
     }

@@ -12,13 +12,14 @@ use crate::feed::FeedKind;
 const OPERATION: &str = "checking what refers to sessions";
 
 /// The tables with rows of sessions, by their session's key, each with what its rows are.
-const TABLES: [(&str, Part, &str); 6] = [
+const TABLES: [(&str, Part, &str); 7] = [
     ("facts", Part::Log, "facts"),
     ("definitions", Part::Definition, "a definition"),
     ("states", Part::State, "a kept state"),
     ("named_blobs", Part::BlobReference, "named blobs"),
     ("feed", Part::Feed, "entries of the feed"),
     ("answers", Part::Row, "kept answers"),
+    ("labels", Part::Row, "labels"),
 ];
 
 pub(super) fn check(checking: &mut Checking<'_>) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use tenure_core::time::Timestamp;
 
 use super::super::append::blob;
 use super::super::blobs::BlobFiles;
-use super::super::{During as _, database, schema};
+use super::super::{During as _, database, labels, schema};
 use super::sessions;
 use super::whole::Checking;
 use crate::check::{Checked, Replay};
@@ -95,6 +95,7 @@ fn write(
         "INSERT OR REPLACE INTO definitions (session, format, body) VALUES (?1, ?2, ?3)",
         params![key, Definition::FORMAT, encode(&**definition)],
     )?;
+    labels::write(db, key, summary)?;
     db.execute("DELETE FROM states WHERE session = ?1", [key])?;
     db.execute("DELETE FROM named_blobs WHERE session = ?1", [key])?;
     for blob in blobs {

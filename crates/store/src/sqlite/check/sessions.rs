@@ -9,7 +9,7 @@ use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
 
 use super::super::append::blob;
-use super::super::{During as _, database, facts};
+use super::super::{During as _, database, facts, labels};
 use super::whole::{Checking, REPAIR, RESTORE};
 use crate::check::{Finding, Part, Replay};
 use crate::error::Error;
@@ -114,7 +114,12 @@ struct Columns {
     archived: bool,
     unsettled: bool,
     wake_at: Option<i64>,
+    labels: String,
+    listed_under: Vec<Listed>,
 }
+
+/// A row of the table of labels.
+type Listed = (String, [u8; 16], i64, [u8; 16]);
 
 impl Columns {
     fn of(summary: &Summary) -> Self {
@@ -130,8 +135,15 @@ impl Columns {
             archived: summary.archived_at().is_some(),
             unsettled: is_unsettled(summary),
             wake_at: summary.wake_at.map(Timestamp::as_micros),
+            labels: labels::joined(summary),
+            listed_under: summary.labels.iter().map(|label| listed(label, summary)).collect(),
         }
     }
+}
+
+fn listed(label: &str, summary: &Summary) -> Listed {
+    let (tenant, id) = (blob(summary.tenant.bits()), blob(summary.session.bits()));
+    (label.to_owned(), tenant, summary.created_at.as_micros(), id)
 }
 
 struct StoredRow {
@@ -145,11 +157,17 @@ fn stored_row(db: &Connection, key: i64) -> Result<StoredRow, Error> {
     let mut select = db
         .prepare_cached(
             "SELECT id, tenant, created_at, agent, agent_version, environment, seq, phase, archived, unsettled, wake_at,
-             format, summary FROM sessions WHERE key = ?1",
+             format, summary, labels FROM sessions WHERE key = ?1",
         )
         .during(operation)?;
     let mut rows = select.query([key]).during(operation)?;
     let row = rows.next().during(operation)?.ok_or_else(|| Error::internal(operation, "it is gone"))?;
+    let listed_under = db
+        .prepare_cached("SELECT label, tenant, created_at, id FROM labels WHERE session = ?1 ORDER BY label")
+        .and_then(|mut select| {
+            select.query_map([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+        })
+        .during(operation)?;
     let columns = (|| {
         Ok(Columns {
             session: SessionId::from_bits(u128::from_be_bytes(row.get(0)?)),
@@ -163,6 +181,8 @@ fn stored_row(db: &Connection, key: i64) -> Result<StoredRow, Error> {
             archived: row.get(8)?,
             unsettled: row.get(9)?,
             wake_at: row.get(10)?,
+            labels: row.get(13)?,
+            listed_under,
         })
     })();
     let columns = columns.map_err(|error: rusqlite::Error| Error::internal(operation, error))?;

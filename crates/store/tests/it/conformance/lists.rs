@@ -91,6 +91,67 @@ pub(super) async fn filters(store: Arc<dyn Store>) {
     assert!(store.session(None, id).await.unwrap().is_some());
 }
 
+pub(super) async fn labels(store: Arc<dyn Store>) {
+    let mut logs: Vec<Log> = (1..=8).map(|id| Log::created_at(id, 10 * (id as i64 / 2))).collect();
+    for log in &mut logs {
+        let id = log.row.session.bits();
+        let wanted = [("even", id % 2 == 0), ("third", id % 3 == 0), ("all", true), ("Even", id == 1)];
+        log.row.labels = wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(label, _)| label.to_owned()).collect();
+    }
+    logs[3].row.fold = Fold::Working;
+    logs[5].row.agent = AgentId::from_bits(11);
+    logs[6].row.tenant = OTHER_TENANT;
+    for log in &mut logs {
+        store.append(log.create()).await.unwrap();
+    }
+    let (mut eighth, mut sixth) = (logs.remove(7), logs.remove(5));
+    let all = |labels: &[&str]| {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        SessionQuery { order: Order::OldestFirst, labels, ..SessionQuery::newest(TENANT, 100) }
+    };
+    for (labels, expected) in [
+        (&["even"][..], &[2, 4, 6, 8][..]),
+        (&["Even"], &[1]),
+        (&["third"], &[3, 6]),
+        (&["even", "third"], &[6]),
+        (&["third", "all", "even"], &[6]),
+        (&["all"], &[1, 2, 3, 4, 5, 6, 8]),
+        (&["eve"], &[]),
+        (&["even", "odd"], &[]),
+    ] {
+        assert_eq!(listed(&store, all(labels)).await, expected, "{labels:?}");
+    }
+    assert_eq!(listed(&store, SessionQuery { phases: Some(vec![Phase::Working]), ..all(&["even"]) }).await, [4]);
+    assert_eq!(listed(&store, SessionQuery { phases: Some(vec![]), ..all(&["even"]) }).await, [0u128; 0]);
+    assert_eq!(listed(&store, SessionQuery { agent: Some(AgentId::from_bits(11)), ..all(&["all"]) }).await, [6]);
+    let created = TimeRange { gt: Some(Timestamp::from_micros(10)), ..TimeRange::default() };
+    assert_eq!(listed(&store, SessionQuery { created, ..all(&["even"]) }).await, [4, 6, 8]);
+
+    // Page by page, there and back.
+    let page = |start| SessionQuery { start, limit: 3, ..all(&["all"]) };
+    let first = store.sessions(page(None)).await.unwrap();
+    let second = store.sessions(page(first.next.map(Start::After))).await.unwrap();
+    let ids = |rows: &[tenure_store::SessionRow]| -> Vec<u128> {
+        rows.iter().map(|row| row.summary.session.bits()).collect()
+    };
+    assert_eq!((ids(&first.rows), ids(&second.rows)), (vec![1, 2, 3], vec![4, 5, 6]));
+    let back = store.sessions(page(second.prev.map(Start::Before))).await.unwrap();
+    assert_eq!((ids(&back.rows), back.prev), (vec![1, 2, 3], None));
+
+    // They follow the row, and go with it.
+    sixth.row.labels = ["even".to_owned(), "new".to_owned()].into();
+    store.append(sixth.say(1)).await.unwrap();
+    assert_eq!(listed(&store, all(&["new"])).await, [6]);
+    assert_eq!(listed(&store, all(&["third"])).await, [3]);
+    assert!(store.session(None, sixth.id()).await.unwrap().unwrap().summary.labels.contains("new"));
+    eighth.row.labels.clear();
+    store.append(eighth.say(1)).await.unwrap();
+    assert_eq!(listed(&store, all(&["even"])).await, [2, 4, 6]);
+    assert!(store.delete_session(sixth.id()).await.unwrap());
+    assert_eq!(listed(&store, all(&["even"])).await, [2, 4]);
+    assert_eq!(listed(&store, all(&["new"])).await, [0u128; 0]);
+}
+
 pub(super) async fn an_archived_session_is_listed_on_request(store: Arc<dyn Store>) {
     let mut log = Log::new(1);
     store.append(log.create()).await.unwrap();

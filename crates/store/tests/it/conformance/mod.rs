@@ -58,6 +58,7 @@ suite! {
         pages_both_ways_through_equal_times,
         pages_within_a_span_of_time,
         filters,
+        labels,
         an_archived_session_is_listed_on_request,
         prefixes;
     recovery:

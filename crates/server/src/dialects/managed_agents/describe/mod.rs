@@ -8,6 +8,7 @@ pub(crate) mod sessions;
 pub(crate) mod threads;
 
 mod content;
+mod labels;
 mod lifetimes;
 mod metadata;
 mod model;

@@ -8,7 +8,7 @@ use super::super::ingest::event::MOST_INITIAL;
 use super::super::ingest::session::{FIXED, TITLE};
 use super::super::status::Status;
 use super::super::wire::{BiPage, Session, printed_id};
-use super::{events, lifetimes, metadata, model, tools};
+use super::{events, labels, lifetimes, metadata, model, tools};
 use crate::openapi::{Operation, Parameter, Schemas, schema};
 
 /// A session as it is answered.
@@ -25,6 +25,7 @@ pub(crate) fn create(schemas: &mut Schemas) -> Operation {
     let optional = [
         ("title", schema::nullable(schema::text(0, TITLE))),
         ("metadata", metadata::whole()),
+        ("labels", labels::labels("Short words to find it again by.")),
         ("lifetimes", lifetimes::lifetimes()),
         ("initial_events", schema::nullable(initial)),
         ("resources", schema::not_yet("Resources are")),
@@ -66,6 +67,7 @@ pub(crate) fn update(schemas: &mut Schemas) -> Operation {
     let optional = [
         ("title", schema::nullable(schema::text(0, TITLE))),
         ("metadata", metadata::changes()),
+        ("labels", labels::labels("All its labels from now on; null or empty is none.")),
         ("agent", schema::nullable(agent)),
         ("vault_ids", schema::not_yet("Changing vaults is")),
         ("budget", schema::not_yet("Budgets are")),
@@ -97,6 +99,7 @@ pub(crate) fn list(schemas: &mut Schemas) -> Operation {
             "With `agent_id`: only those of this version.",
         ),
         Parameter::words("statuses", &Status::ALL.map(Status::name), "Only those in one of these states."),
+        labels::filter(),
         Parameter::flag("include_archived", "Archived ones too."),
         Parameter::not_yet("deployment_id", "Deployments are"),
         Parameter::not_yet("memory_store_id", "Memory stores are"),

@@ -5,6 +5,7 @@ pub(super) mod content;
 pub(super) mod environment;
 pub(super) mod event;
 mod ids;
+pub(super) mod labels;
 pub(super) mod lifetimes;
 pub(super) mod metadata;
 pub(super) mod model;

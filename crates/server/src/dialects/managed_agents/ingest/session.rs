@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use tenure_core::command::Update;
-use tenure_core::session::Metadata;
+use tenure_core::session::{Labels, Metadata};
 
 use super::event::{Said, initial};
+use super::labels::labels;
 use super::lifetimes::{LifetimesGiven, lifetimes};
 use super::model::model;
 use super::{metadata, tools};
@@ -18,6 +19,7 @@ pub(in super::super) struct SessionGiven {
     pub(in super::super) environment: String,
     pub(in super::super) title: Option<String>,
     pub(in super::super) metadata: Metadata,
+    pub(in super::super) labels: Labels,
     pub(in super::super) lifetimes: LifetimesGiven,
     pub(in super::super) said: Said,
 }
@@ -42,18 +44,20 @@ pub(in super::super) fn new_session(mut fields: Fields<'_>) -> Result<SessionGiv
     let environment = fields.required_text("environment_id", 1, 256)?;
     let title = fields.text("title", TITLE)?.value();
     let metadata = metadata::whole(&mut fields)?;
+    let labels = labels(&mut fields)?.unwrap_or_default();
     let said = initial(&mut fields)?;
     fields.unsupported("resources", "resources are")?;
     fields.unsupported("vault_ids", "vaults are")?;
     fields.unsupported("budget", "budgets are")?;
     let lifetimes = lifetimes(&mut fields)?;
-    Ok(SessionGiven { agent, environment, title, metadata, lifetimes, said })
+    Ok(SessionGiven { agent, environment, title, metadata, labels, lifetimes, said })
 }
 
 /// What is to change of a session.
 pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update, Problem> {
     let title = fields.text("title", TITLE)?.change();
     let metadata = metadata::changes(&mut fields)?;
+    let labels = labels(&mut fields)?;
     let tools = match fields.object("agent")? {
         Given::Absent | Given::Null => None,
         Given::Value(mut agent) => {
@@ -68,7 +72,7 @@ pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update,
     };
     fields.unsupported("vault_ids", "changing vaults is")?;
     fields.unsupported("budget", "budgets are")?;
-    Ok(Update { title, metadata, tools })
+    Ok(Update { title, metadata, labels, tools })
 }
 
 fn agent(fields: &mut Fields<'_>) -> Result<AgentGiven, Problem> {

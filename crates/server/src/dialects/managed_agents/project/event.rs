@@ -150,11 +150,12 @@ pub(in super::super) fn print(stored: &StoredFact, agent: Option<&Agent>, attach
 fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) -> Option<(&'static str, Body<'a>)> {
     Some(match fact {
         Fact::SessionCreated { .. } => return None,
-        Fact::SessionUpdated { item: _, title, metadata, tools } => (
+        Fact::SessionUpdated { item: _, title, metadata, labels, tools } => (
             "session.updated",
             Body::Updated {
                 title: title.as_ref().map(|title| title.as_deref()),
                 metadata: metadata.as_ref(),
+                labels: labels.as_ref(),
                 agent: agent.zip(tools.as_ref()).map(|(agent, tools)| Box::new(agent_core(agent, tools))),
             },
         ),

@@ -39,6 +39,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             console_status: fronts::console::status(phase),
             sandbox: sandbox(&summary.sandbox),
             lifetimes: lifetimes(&view.definition.lifetimes),
+            labels: &summary.labels,
             messages: summary.messages,
             first_line: summary.first_line.as_deref(),
             last_active_at: Time(summary.last_active_at),

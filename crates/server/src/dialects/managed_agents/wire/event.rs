@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tenure_core::id::{ItemId, ThreadId};
-use tenure_core::session::Metadata;
+use tenure_core::session::{Labels, Metadata};
 
 use super::{AgentCore, Block, Id, Null, Time, any_object};
 
@@ -119,6 +119,9 @@ pub(crate) enum Body<'a> {
         title: Option<Option<&'a str>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         metadata: Option<&'a Metadata>,
+        /// Ours: its labels.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        labels: Option<&'a Labels>,
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<Box<AgentCore<'a>>>,
     },

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use tenure_core::id::{EnvironmentId, SessionId};
 use tenure_core::phase::Phase;
-use tenure_core::session::{Keep, Metadata, Outcome};
+use tenure_core::session::{Keep, Labels, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
@@ -70,6 +70,8 @@ pub(crate) struct TenureSession<'a> {
     pub(crate) sandbox: &'static str,
     /// When it stops or ends by itself.
     pub(crate) lifetimes: Lifetimes,
+    /// Short words a client attached to it, sorted.
+    pub(crate) labels: &'a Labels,
     /// Messages of people and of the agent.
     pub(crate) messages: u64,
     /// The first line of the first message: what to show without a title.
