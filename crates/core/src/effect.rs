@@ -114,6 +114,7 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         | Fact::ThinkingSaid { .. }
         | Fact::MessageSaid { .. }
         | Fact::CallRequested { .. }
+        | Fact::ConversationCompacted { .. }
         | Fact::ErrorRaised { .. }
         | Fact::SessionRecovered { .. }
         | Fact::SessionHeld {}

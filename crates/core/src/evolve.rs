@@ -5,15 +5,21 @@ use std::sync::Arc;
 use crate::content::Block;
 use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, StoredFact, Thinking};
 use crate::id::ItemId;
-use crate::model::{Part, Role};
+use crate::model::{Part, Role, TokenUsage};
 use crate::session::{
-    Absent, Activity, Answer, Attempt, CallProgress, Input, Lifecycle, OpenCall, Sandbox, StopReason,
+    Absent, Activity, Answer, Attempt, CallProgress, Input, Lifecycle, OpenCall, Purpose, Sandbox, StopReason,
 };
-use crate::state::{Queued, State};
+use crate::state::{Measured, Queued, State};
 use crate::time::Timestamp;
 
 /// The longest first line a list shows, in characters.
 const FIRST_LINE_CHARS: usize = 120;
+
+/// No model takes less. A provider that finds less too long means something else than tokens.
+const LEAST_LIMIT: u64 = 1_000;
+
+/// The part of what is guessed, one in so many, below which a count isn't believed.
+const LEAST_COUNTED: u64 = 8;
 
 impl State {
     /// Takes in the next fact.
@@ -51,6 +57,8 @@ impl State {
                 if self.thread.turn != Some(*turn) {
                     self.thread.turn = Some(*turn);
                     self.thread.attempts = 0;
+                    self.thread.cuts = 0;
+                    self.begin_anew();
                 }
                 self.thread.activity = Activity::Calling;
             }
@@ -65,6 +73,7 @@ impl State {
             }
             Fact::ThreadRescheduled { failures, until, .. } => {
                 self.thread.activity = Activity::Rescheduling { failures: *failures, until: *until };
+                self.thread.summary_failed = false;
             }
             Fact::SessionRunning { .. } => self.working_since = self.working_since.or(Some(at)),
             Fact::SessionIdle { .. } | Fact::SessionRescheduled { .. } => {
@@ -72,18 +81,14 @@ impl State {
                 self.working_since = None;
             }
             Fact::UsageRecorded { .. } | Fact::ErrorRaised { .. } => {}
-            Fact::AttemptStarted { item, attempt, failures, .. } => {
+            Fact::AttemptStarted { item, attempt, failures, purpose, .. } => {
                 self.thread.attempts += 1;
-                let attempt = Attempt { id: *attempt, item: *item, failures: *failures };
+                let attempt = Attempt { id: *attempt, item: *item, failures: *failures, purpose: *purpose };
                 self.thread.activity = Activity::Asking { attempt };
             }
             Fact::AttemptEnded { usage, ending, .. } => {
                 self.tokens.add(*usage);
-                self.thread.activity = Activity::Calling;
-                match ending {
-                    AttemptEnding::Replied => self.fruitless_recoveries = 0,
-                    AttemptEnding::Failed | AttemptEnding::Interrupted | AttemptEnding::Lost => {}
-                }
+                self.end_attempt(*ending, *usage);
             }
             Fact::ThinkingSaid { thinking, .. } => {
                 let part = match thinking {
@@ -134,6 +139,11 @@ impl State {
                 }
             }
             Fact::CallSettled { call } => self.thread.ending.retain(|ending| ending != call),
+            Fact::ConversationCompacted { summary, left, emptied, .. } => {
+                self.thread.transcript.compact(summary.as_deref(), *left as usize, *emptied as usize);
+                self.thread.measured = None;
+                self.thread.compactions += 1;
+            }
             Fact::SandboxStarting { sandbox } => self.sandbox = Sandbox::Starting { sandbox: *sandbox },
             Fact::SandboxRunning { sandbox } => self.sandbox = Sandbox::Running { sandbox: *sandbox, since: at },
             Fact::SandboxStopping { sandbox, why } => self.sandbox = Sandbox::Stopping { sandbox: *sandbox, why: *why },
@@ -200,6 +210,53 @@ impl State {
         if self.first_line.is_none() {
             self.first_line = first_line(content);
         }
+    }
+
+    fn end_attempt(&mut self, ending: AttemptEnding, usage: TokenUsage) {
+        let purpose = match self.thread.activity {
+            Activity::Asking { attempt } => attempt.purpose,
+            Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+                Purpose::Reply
+            }
+        };
+        match (purpose, ending) {
+            (_, AttemptEnding::Interrupted | AttemptEnding::Lost) | (Purpose::Reply, AttemptEnding::Failed) => {}
+            (Purpose::Summary, AttemptEnding::Replied | AttemptEnding::Cut) => {
+                self.fruitless_recoveries = 0;
+                self.thread.summary_failed = true;
+            }
+            (Purpose::Summary, AttemptEnding::Failed | AttemptEnding::TooLong) => self.thread.summary_failed = true,
+            (Purpose::Reply, AttemptEnding::Replied | AttemptEnding::Cut) => {
+                self.fruitless_recoveries = 0;
+                self.thread.cuts = if ending == AttemptEnding::Cut { self.thread.cuts + 1 } else { 0 };
+                self.thread.transcript.end_reply();
+                self.begin_anew();
+                self.measure(usage.total());
+            }
+            (Purpose::Reply, AttemptEnding::TooLong) => {
+                let refused = crate::context::estimate_tokens(self);
+                let limit = crate::compaction::limit(self);
+                self.thread.learned_limit = Some(limit.min(refused - refused / 10).max(LEAST_LIMIT));
+                self.thread.too_long = true;
+            }
+        }
+        self.thread.activity = Activity::Calling;
+    }
+
+    /// Takes over what the provider counted, unless that can't be: some count nothing, or not what they kept from before.
+    fn measure(&mut self, counted: u64) {
+        let guessed = self.thread.transcript.tokens();
+        let is_likely = counted >= guessed / LEAST_COUNTED;
+        self.thread.measured = (is_likely && counted > 0).then_some(Measured { counted, guessed });
+        // More than was thought too much went through.
+        self.thread.learned_limit = self.thread.learned_limit.filter(|limit| counted < *limit);
+    }
+
+    /// Nothing has been tried yet to make the conversation shorter.
+    fn begin_anew(&mut self) {
+        self.thread.too_long = false;
+        self.thread.summary_failed = false;
+        self.thread.compactions = 0;
     }
 
     fn unqueue(&mut self, item: ItemId) {

@@ -14,7 +14,7 @@ use crate::agent::{Place, ToolConfig};
 use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
-use crate::session::{Absent, Definition, Input, Keep, Labels, Metadata, Outcome, StopCause, StopReason};
+use crate::session::{Absent, Definition, Input, Keep, Labels, Metadata, Outcome, Purpose, StopCause, StopReason};
 use crate::time::Timestamp;
 
 /// A fact in its place in a session's log.
@@ -167,6 +167,9 @@ pub enum Fact {
         attempt: AttemptId,
         /// How many requests of this turn have failed in a row before it.
         failures: u32,
+        /// What it is made for.
+        #[serde(default, skip_serializing_if = "Purpose::is_reply")]
+        purpose: Purpose,
     },
     /// A model request is over.
     AttemptEnded {
@@ -241,6 +244,22 @@ pub enum Fact {
         content: Vec<Block>,
         /// Whether it failed.
         is_error: bool,
+    },
+    /// The conversation became too long for the model, and from now on is sent without its older part. What was said stays
+    /// in the log.
+    ConversationCompacted {
+        /// Shown under this id.
+        item: ItemId,
+        /// On which thread.
+        thread: ThreadId,
+        /// What the model wrote to stand in place of what left; without it, nothing does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        summary: Option<String>,
+        /// So many of the oldest messages that were sent until now have left.
+        left: u32,
+        /// In so many of the oldest of those that stay, long output of calls gave way to a note.
+        #[serde(default)]
+        emptied: u32,
     },
     /// Something failed that people should know of.
     ErrorRaised {
@@ -326,8 +345,12 @@ pub enum Thinking {
 pub enum AttemptEnding {
     /// With a reply.
     Replied,
+    /// With a reply that was cut off at the most tokens one may have.
+    Cut,
     /// With a failure.
     Failed,
+    /// The provider found the conversation too long.
+    TooLong,
     /// Somebody interrupted it. Its tokens are estimated.
     Interrupted,
     /// The server died while it was in flight. Its tokens are estimated.
@@ -389,6 +412,11 @@ pub enum Problem {
         /// How many are allowed.
         limit: u32,
     },
+    /// The model's replies were cut off again and again at the most tokens one may have.
+    RepliesCut {
+        /// How many in a row.
+        times: u32,
+    },
     /// The server died again and again while the session worked, without progress in between.
     ServerDied {
         /// How many times in a row.
@@ -449,6 +477,7 @@ impl Fact {
             Self::CallStarted { .. } => "call_started",
             Self::CallSettled { .. } => "call_settled",
             Self::CallEnded { .. } => "call_ended",
+            Self::ConversationCompacted { .. } => "conversation_compacted",
             Self::ErrorRaised { .. } => "error_raised",
             Self::SandboxStarting { .. } => "sandbox_starting",
             Self::SandboxRunning { .. } => "sandbox_running",
@@ -490,6 +519,7 @@ impl Fact {
             | Self::CallRequested { .. }
             | Self::CallStarted { .. }
             | Self::CallSettled { .. }
+            | Self::ConversationCompacted { .. }
             | Self::ErrorRaised { .. }
             | Self::SandboxStarting { .. }
             | Self::SandboxRunning { .. }
@@ -528,6 +558,7 @@ impl Fact {
             | Self::MessageSaid { item, .. }
             | Self::CallRequested { item, .. }
             | Self::CallEnded { item, .. }
+            | Self::ConversationCompacted { item, .. }
             | Self::ErrorRaised { item, .. }
             | Self::SessionEnded { item, .. } => Some(*item),
             Self::SessionCreated { .. }

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod command;
+mod compaction;
 pub mod content;
 pub mod context;
 pub mod decide;
@@ -20,4 +21,5 @@ pub mod session;
 pub mod state;
 pub mod summary;
 pub mod time;
+mod tokens;
 pub mod transcript;

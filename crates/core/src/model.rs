@@ -243,6 +243,11 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
+    /// What it read and wrote, all together.
+    pub fn total(self) -> u64 {
+        self.input + self.output + self.cache_read + self.cache_write_5m + self.cache_write_1h
+    }
+
     /// Adds the tokens of another request.
     pub fn add(&mut self, other: Self) {
         self.input += other.input;
@@ -280,8 +285,10 @@ pub enum FailureKind {
     Authentication,
     /// The account can't pay (402): an operator must act.
     Billing,
-    /// The provider rejects the request (400, 404, 413, an unknown model): the same request will fail again.
+    /// The provider rejects the request (400, 404, an unknown model): the same request will fail again.
     Rejected,
+    /// The provider finds the conversation too long (a 400 of its own, 413): a shorter one may succeed.
+    TooLong,
 }
 
 impl FailureKind {
@@ -289,7 +296,7 @@ impl FailureKind {
     pub fn is_transient(self) -> bool {
         match self {
             Self::Overloaded | Self::RateLimited | Self::Unavailable => true,
-            Self::Authentication | Self::Billing | Self::Rejected => false,
+            Self::Authentication | Self::Billing | Self::Rejected | Self::TooLong => false,
         }
     }
 }

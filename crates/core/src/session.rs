@@ -28,6 +28,9 @@ pub struct Definition {
     /// What was known of its agent's model when it was created.
     #[serde(default, skip_serializing_if = "ModelFacts::is_empty")]
     pub model_facts: ModelFacts,
+    /// How long its conversation may become.
+    #[serde(default, skip_serializing_if = "ContextPolicy::is_default")]
+    pub context: ContextPolicy,
 }
 
 /// When a session stops or ends by itself. `None` is never.
@@ -115,6 +118,36 @@ impl Default for RetryPolicy {
     /// Five retries: 1, 2, 4, 8 and 16 s, at most 60 s.
     fn default() -> Self {
         Self { retries: 5, base: Duration::from_secs(1), cap: Duration::from_secs(60) }
+    }
+}
+
+/// How long a conversation may become until its older part is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextPolicy {
+    /// The tokens the model takes at once: what it is sent and what it replies.
+    pub window: u64,
+    /// The tokens of it that are kept free for a reply.
+    pub reply: u64,
+    /// The part of what is left, in hundredths, that a request may take.
+    pub share_percent: u64,
+}
+
+impl ContextPolicy {
+    /// The most tokens of a request. A reply may ask for no more than half of the window.
+    pub fn limit(&self) -> u64 {
+        let room = self.window - self.reply.min(self.window / 2);
+        room.saturating_mul(self.share_percent) / 100
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for ContextPolicy {
+    /// A window of 128,000 tokens, of which a request may take 80 hundredths.
+    fn default() -> Self {
+        Self { window: 128_000, reply: 0, share_percent: 80 }
     }
 }
 
@@ -253,6 +286,27 @@ pub struct Attempt {
     pub item: ItemId,
     /// How many requests of this turn have failed in a row before it.
     pub failures: u32,
+    /// What it is made for.
+    #[serde(default)]
+    pub purpose: Purpose,
+}
+
+/// What a model request is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The next reply in the conversation.
+    #[default]
+    Reply,
+    /// A summary that stands in place of the conversation's older part.
+    Summary,
+}
+
+impl Purpose {
+    /// Whether it is the usual one.
+    pub(crate) fn is_reply(&self) -> bool {
+        *self == Self::Reply
+    }
 }
 
 /// Why a turn stopped.

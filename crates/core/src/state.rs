@@ -81,6 +81,28 @@ pub struct Thread {
     pub ending: Vec<ItemId>,
     /// What its model is sent.
     pub transcript: Transcript,
+    /// The tokens of the conversation as its provider counted them last, if they were counted since it was last made
+    /// shorter.
+    pub measured: Option<Measured>,
+    /// The most tokens of a request that its provider is known to refuse, less a margin, if that is less than the policy's.
+    pub learned_limit: Option<u64>,
+    /// Whether its provider has found the conversation too long since the model last replied.
+    pub too_long: bool,
+    /// Whether a summary was tried in vain since then.
+    pub summary_failed: bool,
+    /// How many times the conversation was made shorter since then.
+    pub compactions: u32,
+    /// Replies in a row that were cut off.
+    pub cuts: u32,
+}
+
+/// The tokens of a conversation at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// As a provider counted them, with all that is sent besides.
+    pub counted: u64,
+    /// As they are guessed here.
+    pub guessed: u64,
 }
 
 /// Input that waits for its turn.
@@ -116,6 +138,12 @@ impl State {
                 calls: Vec::new(),
                 ending: Vec::new(),
                 transcript: Transcript::default(),
+                measured: None,
+                learned_limit: None,
+                too_long: false,
+                summary_failed: false,
+                compactions: 0,
+                cuts: 0,
             },
             queue: VecDeque::new(),
             fruitless_recoveries: 0,

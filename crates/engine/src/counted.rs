@@ -9,7 +9,9 @@ pub(crate) fn stored(facts: &[StoredFact]) {
             Fact::AttemptEnded { ending, .. } => {
                 let how = match ending {
                     AttemptEnding::Replied => "replied",
+                    AttemptEnding::Cut => "cut",
                     AttemptEnding::Failed => "failed",
+                    AttemptEnding::TooLong => "too_long",
                     AttemptEnding::Interrupted => "interrupted",
                     AttemptEnding::Lost => "lost",
                 };
@@ -25,6 +27,10 @@ pub(crate) fn stored(facts: &[StoredFact]) {
                     CallEnding::Lost => "lost",
                 };
                 metrics::counter!("tenure_calls_ended_total", "how" => how).increment(1);
+            }
+            Fact::ConversationCompacted { summary, .. } => {
+                let how = if summary.is_some() { "summary" } else { "left_out" };
+                metrics::counter!("tenure_compactions_total", "how" => how).increment(1);
             }
             Fact::SessionRescheduled { .. } => metrics::counter!("tenure_retries_total").increment(1),
             _ => {}

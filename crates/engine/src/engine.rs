@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure_core::content::BlobId;
 use tenure_core::model::ToolSpec;
-use tenure_core::session::{Lifetimes, RetryPolicy};
+use tenure_core::session::{ContextPolicy, Lifetimes, RetryPolicy};
 use tenure_core::time::Timestamp;
 use tenure_models::{ModelTable, Models};
 use tenure_sandbox::Backend;
@@ -60,6 +60,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// How a failing model is tried again.
     pub retry: RetryPolicy,
+    /// How long a conversation may become. Its window is for models of which nothing is known.
+    pub context: ContextPolicy,
     /// Limits of tool calls.
     pub tool_limits: ToolLimits,
     /// The most sandboxes alive at once; more wait for room. Default: 1,000.
@@ -82,6 +84,7 @@ impl Default for Config {
         Self {
             lifetimes: Lifetimes { sandbox_idle: Some(hour), ..Lifetimes::default() },
             retry: RetryPolicy::default(),
+            context: ContextPolicy::default(),
             tool_limits: ToolLimits::default(),
             max_sandboxes: 1_000,
             max_model_requests: 256,

@@ -9,7 +9,7 @@ use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AttemptId, ItemId, TenantId};
 use tenure_core::phase::Fold;
-use tenure_core::session::{Absent, Activity, Sandbox};
+use tenure_core::session::{Absent, Activity, Attempt, Purpose, Sandbox};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 use tenure_store::{Append, AppendError, FeedKind};
@@ -245,8 +245,17 @@ impl<'m> Owner<'m> {
 
     /// The model request that the state says is in flight.
     fn asking(&self) -> Option<AttemptId> {
+        self.in_flight().map(|attempt| attempt.id)
+    }
+
+    /// What the next request to the model is made for.
+    fn purpose(&self) -> Purpose {
+        self.in_flight().map(|attempt| attempt.purpose).unwrap_or_default()
+    }
+
+    fn in_flight(&self) -> Option<Attempt> {
         match self.state.thread.activity {
-            Activity::Asking { attempt } => Some(attempt.id),
+            Activity::Asking { attempt } => Some(attempt),
             Activity::Idle { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
                 None
             }

@@ -11,7 +11,7 @@ use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Phase;
-use tenure_core::session::{Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
+use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
@@ -382,6 +382,8 @@ impl Sessions {
         agent.system = system.unwrap_or(agent.system);
         agent.tools = tools.unwrap_or(agent.tools);
         let model_facts = self.shared.config.models.facts(&agent.model);
+        let window = model_facts.context_window.unwrap_or(self.shared.config.context.window);
+        let reply = tenure_models::reply_tokens(&agent.model);
         let found = self.shared.store.environment(tenant, environment).await?;
         let environment = found.ok_or_else(|| Error::not_found("environment", environment.prefixed()))?;
         if environment.archived_at.is_some() {
@@ -395,6 +397,7 @@ impl Sessions {
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
             model_facts,
+            context: ContextPolicy { window, reply, ..self.shared.config.context },
         })))
     }
 }

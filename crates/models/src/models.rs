@@ -127,6 +127,16 @@ pub fn check(config: &ModelConfig) -> Result<(), InvalidSetting> {
     }
 }
 
+/// The tokens of a window that a reply may ask for, as far as the request says.
+pub fn reply_tokens(config: &ModelConfig) -> u64 {
+    let unsaid = match Route::of(&config.id) {
+        Some(Route::Anthropic) => anthropic::default_max_tokens(&config.id),
+        // The server gives a reply what is left of the window.
+        Some(Route::OpenAi(_) | Route::Script(_)) | None => 0,
+    };
+    config.max_tokens.unwrap_or(unsaid).into()
+}
+
 impl Models {
     /// Providers with these settings. An error is an address or a key that can't be used.
     pub fn new(settings: Settings) -> Result<Self, Failure> {

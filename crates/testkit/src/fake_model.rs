@@ -26,6 +26,15 @@ pub enum Answer {
     Text(&'static str),
     /// A call of a tool with this input, properly streamed.
     Call(&'static str, Value),
+    /// A text, properly streamed, for a request of so many tokens, with its reason to stop.
+    Counted {
+        /// The text.
+        text: String,
+        /// The tokens of the request.
+        input_tokens: u64,
+        /// Why it stops: `end_turn`, `max_tokens` and so on.
+        stop: &'static str,
+    },
     /// Calls of several tools in one reply.
     Calls(Vec<(&'static str, Value)>),
     /// A status with headers and a body.
@@ -38,12 +47,25 @@ pub enum Answer {
     Hang,
 }
 
+/// What is answered to a request's body.
+type Answering = dyn Fn(&Value) -> Option<Answer> + Send + Sync;
+
 impl FakeModel {
     /// Starts it.
     pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let answers: Mutex<VecDeque<Answer>> = Mutex::new(answers.into_iter().collect());
+        Self::answering(move |_| {
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+        })
+        .await
+    }
+
+    /// Starts one whose answers depend on what it is asked.
+    pub async fn answering(answers: impl Fn(&Value) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
-        let answers: Arc<Mutex<VecDeque<Answer>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
+        let answers: Arc<Answering> = Arc::new(answers);
         let requests = Arc::new(Mutex::new(Vec::new()));
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let (counter, count) = watch::channel(0);
@@ -58,7 +80,7 @@ impl FakeModel {
                         let mut first = [0];
                         if stream.peek(&mut first).await.is_ok() {
                             arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
-                            serve(stream, &answers, &requests, &counter).await;
+                            serve(stream, &*answers, &requests, &counter).await;
                         }
                     });
                 }
@@ -91,16 +113,13 @@ impl Drop for FakeModel {
 
 async fn serve(
     mut stream: TcpStream,
-    answers: &Mutex<VecDeque<Answer>>,
+    answers: &Answering,
     requests: &Mutex<Vec<Value>>,
     counter: &watch::Sender<usize>,
 ) {
     let Some(body) = read_request(&mut stream).await else { return };
+    let answer = answers(&body);
     requests.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-    let answer = {
-        let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
-    };
     counter.send_modify(|count| *count += 1);
     let text = match answer {
         None => "HTTP/1.1 500 no answer left\r\ncontent-length: 0\r\n\r\n".to_owned(),
@@ -117,6 +136,11 @@ async fn serve(
         Some(Answer::Text(text)) => streamed(&text_events(text)),
         Some(Answer::Call(name, input)) => streamed(&call_events(&[(name, input)])),
         Some(Answer::Calls(calls)) => streamed(&call_events(&calls)),
+        Some(Answer::Counted { text, input_tokens, stop }) => {
+            let block = serde_json::json!({"type": "text", "text": ""});
+            let delta = serde_json::json!({"type": "text_delta", "text": text});
+            streamed(&reply_events(&[(block, delta)], stop, input_tokens))
+        }
     };
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.shutdown().await;
@@ -124,7 +148,7 @@ async fn serve(
 
 async fn read_request(stream: &mut TcpStream) -> Option<Value> {
     let mut read = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut chunk = vec![0; 1 << 16];
     loop {
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         read.extend_from_slice(&chunk[..count]);
@@ -153,20 +177,20 @@ fn streamed(events: &[Value]) -> String {
 fn text_events(text: &str) -> Vec<Value> {
     let block = serde_json::json!({"type": "text", "text": ""});
     let delta = serde_json::json!({"type": "text_delta", "text": text});
-    reply_events(&[(block, delta)], "end_turn")
+    reply_events(&[(block, delta)], "end_turn", 10)
 }
 
 fn call_events(calls: &[(&str, Value)]) -> Vec<Value> {
     let block = |at: usize, name: &str| serde_json::json!({"type": "tool_use", "id": format!("toolu_{at}"), "name": name, "input": {}});
     let delta = |input: &Value| serde_json::json!({"type": "input_json_delta", "partial_json": input.to_string()});
     let calls = calls.iter().enumerate().map(|(at, (name, input))| (block(at, name), delta(input)));
-    reply_events(&calls.collect::<Vec<_>>(), "tool_use")
+    reply_events(&calls.collect::<Vec<_>>(), "tool_use", 10)
 }
 
-fn reply_events(blocks: &[(Value, Value)], stop: &str) -> Vec<Value> {
+fn reply_events(blocks: &[(Value, Value)], stop: &str, input_tokens: u64) -> Vec<Value> {
     let message = serde_json::json!({
         "id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-test",
-        "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 10, "output_tokens": 1}
+        "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": input_tokens, "output_tokens": 1}
     });
     let mut events = vec![serde_json::json!({"type": "message_start", "message": message})];
     for (at, (block, delta)) in blocks.iter().enumerate() {

@@ -107,8 +107,8 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         kind: "attempt_started",
-        made_by: &["send", "finish_call", "finish_attempt", "tick", "recover"],
-        when: "the model is to be asked",
+        made_by: &["send", "finish_call", "finish_attempt", "fail_attempt", "tick", "recover"],
+        when: "the model is to be asked: for a reply, or for a summary if the conversation has become too long",
         effects: "`CallModel`, answered by `finish_attempt` or `fail_attempt`",
         fence: NOBODY,
         v2: "",
@@ -171,10 +171,18 @@ pub(super) const TABLE: &[Known] = &[
         v2: "",
     },
     Known {
+        kind: "conversation_compacted",
+        made_by: &["finish_attempt", "fail_attempt"],
+        when: "the model has written a summary; or it couldn't, or the provider finds the conversation too long after all",
+        effects: "",
+        fence: BY_ATTEMPT,
+        v2: "",
+    },
+    Known {
         kind: "error_raised",
-        made_by: &["fail_attempt", "report_sandbox", "recover"],
-        when: "a model request failed, the sandbox couldn't be made, a turn asked the model too often, or the server \
-               died again and again",
+        made_by: &["fail_attempt", "finish_attempt", "report_sandbox", "recover"],
+        when: "a model request failed, the sandbox couldn't be made, a turn asked the model too often, its replies were \
+               cut off again and again, or the server died again and again",
         effects: "",
         fence: BY_ATTEMPT,
         v2: "",

@@ -147,6 +147,11 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
             base: settings.retry_base,
             cap: settings.retry_cap,
         },
+        context: tenure_core::session::ContextPolicy {
+            window: settings.context_window as u64,
+            share_percent: settings.context_share.0,
+            ..defaults.context
+        },
         tool_limits: ToolLimits {
             default_timeout: settings.tool_timeout,
             max_timeout: settings.tool_timeout_max,

@@ -9,7 +9,7 @@ use tenure_store::MasterKey;
 
 use super::file::ConfigFile;
 use super::flags::Flags;
-use super::value::{Lasting, LogFormat, Never, Value};
+use super::value::{Lasting, LogFormat, Never, Percent, Value};
 use crate::failure::advised;
 
 /// One setting, as `--help` and the documentation show it.
@@ -102,6 +102,10 @@ settings! {
     model_stall: Duration = "2m", All "model-stall", ["TENURE_MODEL_STALL"], "models.stall";
     /// The most requests to models at once; sessions wait for a place, and tenants take turns.
     max_model_requests: usize = "256", All "max-model-requests", ["TENURE_MAX_MODEL_REQUESTS"], "models.max_requests";
+    /// The most tokens of a model of which nothing is known, what it is sent and what it replies together.
+    context_window: usize = "128000", All "context-window", ["TENURE_CONTEXT_WINDOW"], "models.context_window";
+    /// The part of a model's context window, less the room for a reply, that a conversation may fill until its older part is summed up: 10 to 100 percent.
+    context_share: Percent = "80%", All "context-share", ["TENURE_CONTEXT_SHARE"], "models.context_share";
     /// How many times a failing model is asked again.
     retry_count: u32 = "5", All "retry-count", ["TENURE_RETRY_COUNT"], "retry.count";
     /// The wait before the first retry; it doubles with each.

@@ -27,6 +27,10 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lasting(pub(crate) Duration);
 
+/// A part of something, in hundredths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u64);
+
 /// A time span, or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Never(pub(crate) Option<Duration>);
@@ -87,6 +91,17 @@ impl Value for usize {
         match text.parse() {
             Ok(number @ 1..) => Ok(number),
             Ok(0) | Err(_) => Err(wrong("a whole number from 1", text)),
+        }
+    }
+}
+
+impl Value for Percent {
+    const KIND: &'static str = "PERCENT";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim_end_matches('%').parse() {
+            Ok(percent @ 10..=100) => Ok(Self(percent)),
+            Ok(_) | Err(_) => Err(wrong("10% to 100%", text)),
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use crate::compaction::{self, SUMMARY_RETRIES};
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AfterError, AttemptEnding, Fact, Problem};
 use crate::id::AttemptId;
-use crate::model::Failure;
-use crate::session::{Activity, RetryPolicy};
+use crate::model::{Failure, FailureKind};
+use crate::session::{Activity, Purpose, RetryPolicy};
 
 /// A request that gave no reply. A transient failure is tried again after a while, until the session's retries are used
-/// up; any other ends the turn. A failure of a request that isn't in flight any more changes nothing.
+/// up; if the conversation is too long, it is made shorter, as far as it can be; any other ends the turn. When a summary
+/// can't be had, the conversation is made shorter without it. A failure of a request that isn't in flight any more changes
+/// nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FailAttempt {
     /// Which request.
@@ -24,11 +27,37 @@ impl FailAttempt {
         if attempt.id != self.attempt {
             return Ok(());
         }
-        draft.end_attempt(attempt, AttemptEnding::Failed);
         let Failure { kind, message, retry_after } = self.failure;
-        let policy = draft.state.definition.retry;
         let failures = attempt.failures + 1;
+        let policy = draft.state.definition.retry;
         let problem = Problem::Model { failure: kind, message };
+        let ending = match kind {
+            FailureKind::TooLong => AttemptEnding::TooLong,
+            FailureKind::Overloaded
+            | FailureKind::RateLimited
+            | FailureKind::Unavailable
+            | FailureKind::Authentication
+            | FailureKind::Billing
+            | FailureKind::Rejected => AttemptEnding::Failed,
+        };
+        draft.end_attempt(attempt, ending);
+        match attempt.purpose {
+            Purpose::Reply if ending == AttemptEnding::TooLong => {
+                if !compaction::wants_summary(&draft.state, failures) && !draft.shrink() {
+                    draft.give_up(problem);
+                }
+                return Ok(());
+            }
+            Purpose::Summary if is_about_the_summary(kind, failures, policy) => {
+                if ending == AttemptEnding::Failed {
+                    let item = draft.ids.item();
+                    draft.push(Fact::ErrorRaised { item, problem, next: AfterError::Retrying });
+                }
+                draft.do_without_summary(failures);
+                return Ok(());
+            }
+            Purpose::Reply | Purpose::Summary => {}
+        }
         if !kind.is_transient() || failures > policy.retries {
             draft.give_up(problem);
             return Ok(());
@@ -38,6 +67,17 @@ impl FailAttempt {
         let span = wait(policy, failures, retry_after, draft.ids.bits());
         draft.reschedule(failures, span);
         Ok(())
+    }
+}
+
+/// Whether a summary that failed so is given up, rather than tried again or taken for a failure of every request.
+fn is_about_the_summary(kind: FailureKind, failures: u32, policy: RetryPolicy) -> bool {
+    match kind {
+        FailureKind::Rejected | FailureKind::TooLong => true,
+        FailureKind::Authentication | FailureKind::Billing => false,
+        FailureKind::Overloaded | FailureKind::RateLimited | FailureKind::Unavailable => {
+            failures > SUMMARY_RETRIES.min(policy.retries)
+        }
     }
 }
 

@@ -3,13 +3,21 @@
 use serde_json::Value;
 
 use crate::agent::{Permission, Place, Resolved};
+use crate::compaction;
 use crate::content::Block;
 use crate::decide::{Draft, Refusal};
-use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, Thinking};
+use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, Problem, Thinking};
 use crate::id::{AttemptId, ItemId};
 use crate::model::{MalformedInput, ModelStop, Reply, ReplyPart};
 use crate::question;
-use crate::session::{Activity, StopReason};
+use crate::session::{Activity, Attempt, Purpose, StopReason};
+
+/// How many times in a row a reply that was cut off is gone on with.
+const MAX_CUTS: u32 = 3;
+
+/// What the model is told of a call in which its reply was cut off.
+const CUT_CALL: &str = "not run: the reply reached the most tokens that one reply may have in the middle of this call, so \
+                        its input may not be whole. Call it again; if its input is long, in several smaller steps";
 
 /// The whole reply to one request. A reply to a request that isn't in flight any more changes nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,17 +36,27 @@ impl FinishAttempt {
         if attempt.id != self.attempt {
             return Ok(());
         }
-        let refused = self.reply.stop.refusal();
-        let mut previewed = self.previewed.into_iter();
-        let mut failed = Vec::new();
-        for part in self.reply.parts {
-            let item = previewed.next().flatten().unwrap_or_else(|| draft.ids.item());
-            failed.extend(record(draft, item, part));
+        match attempt.purpose {
+            Purpose::Reply => self.take_in(draft, attempt),
+            Purpose::Summary => sum_up(draft, attempt, self.reply),
         }
-        let (item, thread) = (draft.ids.item(), draft.state.thread.id);
-        let usage = self.reply.usage;
-        let ending = AttemptEnding::Replied;
-        draft.push(Fact::AttemptEnded { item, thread, attempt: attempt.id, start: attempt.item, ending, usage });
+        Ok(())
+    }
+
+    fn take_in(self, draft: &mut Draft, attempt: Attempt) {
+        let Reply { parts, stop, usage } = self.reply;
+        let refused = stop.refusal();
+        let cut = stop == ModelStop::MaxTokens;
+        let (mut failed, mut called, mut said) = (Vec::new(), false, false);
+        let mut previewed = self.previewed.into_iter();
+        let last = parts.len().saturating_sub(1);
+        for (at, part) in parts.into_iter().enumerate() {
+            let item = previewed.next().flatten().unwrap_or_else(|| draft.ids.item());
+            called |= matches!(part, ReplyPart::ToolUse { .. });
+            said |= matches!(&part, ReplyPart::Text(text) if !text.trim().is_empty());
+            failed.extend(record(draft, item, part, cut && at == last));
+        }
+        draft.finish_attempt(attempt, if cut { AttemptEnding::Cut } else { AttemptEnding::Replied }, usage);
         if refused.is_some() {
             let open: Vec<ItemId> = draft.state.thread.calls.iter().map(|open| open.call).collect();
             failed = open.into_iter().map(|call| (call, "not run: the model refused to go on".to_owned())).collect();
@@ -46,21 +64,49 @@ impl FinishAttempt {
         for (call, text) in failed {
             draft.end_call(call, CallEnding::Skipped, vec![Block::text(text)], true);
         }
-        let called = draft.facts.iter().any(|stored| matches!(&*stored.fact, Fact::CallRequested { .. }));
-        match (refused, self.reply.stop) {
-            (Some(stop), _) => draft.rest(stop),
-            (None, ModelStop::Pause) => {}
-            (None, _) if called => {}
-            (None, ModelStop::EndTurn | ModelStop::ToolUse | ModelStop::MaxTokens | ModelStop::Refusal { .. }) => {
+        if let Some(stop) = refused {
+            return draft.rest(stop);
+        }
+        match stop {
+            ModelStop::MaxTokens if draft.state.thread.cuts > MAX_CUTS && draft.state.thread.calls.is_empty() => {
+                draft.give_up(Problem::RepliesCut { times: draft.state.thread.cuts });
+            }
+            // It goes on: with its calls, with what it was about to say, or where the provider made a pause.
+            ModelStop::MaxTokens => {}
+            _ if called => {}
+            // A pause in which nothing was said would lead to the same request again.
+            ModelStop::Pause if said => {}
+            ModelStop::EndTurn | ModelStop::ToolUse | ModelStop::Pause | ModelStop::Refusal { .. } => {
                 draft.rest(StopReason::EndTurn);
             }
         }
-        Ok(())
     }
 }
 
-/// Records one part. Gives the call and what its model is told, if it is a call that can't run.
-fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, String)> {
+/// Takes the reply for a summary of what went before, if it is one.
+fn sum_up(draft: &mut Draft, attempt: Attempt, reply: Reply) {
+    let is_whole = match reply.stop {
+        // That the model would like to go on with a call doesn't matter to what it has written.
+        ModelStop::EndTurn | ModelStop::ToolUse => true,
+        ModelStop::MaxTokens | ModelStop::Pause | ModelStop::Refusal { .. } => false,
+    };
+    let texts = reply.parts.iter().filter_map(|part| match part {
+        ReplyPart::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+        ReplyPart::Thinking { .. } | ReplyPart::RedactedThinking(_) | ReplyPart::ToolUse { .. } => None,
+    });
+    let summary = texts.collect::<Vec<_>>().join("\n\n");
+    let left = compaction::before_newest(&draft.state);
+    draft.finish_attempt(attempt, AttemptEnding::Replied, reply.usage);
+    if is_whole && !summary.is_empty() {
+        draft.compact(Some(summary), left, 0);
+    } else {
+        draft.do_without_summary(attempt.failures);
+    }
+}
+
+/// Records one part. Gives the call and what its model is told, if it is a call that can't run. Where a reply is cut off,
+/// its last call may not be whole, though it looks so.
+fn record(draft: &mut Draft, item: ItemId, part: ReplyPart, cut: bool) -> Option<(ItemId, String)> {
     let thread = draft.state.thread.id;
     match part {
         // Providers take no text back that is only white space.
@@ -78,7 +124,10 @@ fn record(draft: &mut Draft, item: ItemId, part: ReplyPart) -> Option<(ItemId, S
             None
         }
         ReplyPart::ToolUse { name, input } => {
-            let (gate, place, problem) = gate(draft, &name, input.as_ref());
+            let (gate, place, problem) = match cut {
+                true => (Gate::Refused, Place::default(), Some(CUT_CALL.to_owned())),
+                false => gate(draft, &name, input.as_ref()),
+            };
             let input = input.unwrap_or_else(|malformed| serde_json::json!({ "malformed_input": malformed.raw }));
             draft.push(Fact::CallRequested { item, thread, name, input, gate, place });
             problem.map(|problem| (item, problem))

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Draft, MAX_ATTEMPTS_PER_TURN};
 use crate::agent::Place;
+use crate::compaction;
 use crate::content::Block;
 use crate::fact::{AfterError, CallEnding, Fact, Problem};
-use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Sandbox, StopReason};
+use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Purpose, Sandbox, StopReason};
 
 impl Draft {
     /// Takes every step that follows by itself, until there is none.
@@ -98,8 +99,34 @@ impl Draft {
         for (item, input) in steering {
             self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
         }
+        let purpose = match compaction::wants_summary(&self.state, failures) {
+            true => Purpose::Summary,
+            false => Purpose::Reply,
+        };
         let (item, attempt) = (self.ids.item(), self.ids.attempt());
-        self.push(Fact::AttemptStarted { item, thread: self.state.thread.id, attempt, failures });
+        self.push(Fact::AttemptStarted { item, thread: self.state.thread.id, attempt, failures, purpose });
+    }
+
+    /// Makes the conversation shorter without a summary. Says whether anything could be left out.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let Some(compaction::Shrink { left, emptied }) = compaction::shrink(&self.state) else { return false };
+        self.compact(None, left, emptied);
+        true
+    }
+
+    /// Goes on after a summary couldn't be had. If nothing can be left out without one, the provider is to judge whether
+    /// the conversation is too long.
+    pub(crate) fn do_without_summary(&mut self, failures: u32) {
+        if !self.shrink() {
+            self.ask(failures);
+        }
+    }
+
+    pub(crate) fn compact(&mut self, summary: Option<String>, left: usize, emptied: usize) {
+        let (item, thread) = (self.ids.item(), self.state.thread.id);
+        let count = |messages| u32::try_from(messages).unwrap_or(u32::MAX);
+        let (left, emptied) = (count(left), count(emptied));
+        self.push(Fact::ConversationCompacted { item, thread, summary, left, emptied });
     }
 
     /// Between a reply and the next request: runs the next call, waits, or asks.

@@ -40,7 +40,25 @@ impl Draft {
 
     /// Closes the request in flight without a reply; what it took is estimated from what was sent.
     pub(crate) fn end_attempt(&mut self, attempt: crate::session::Attempt, ending: AttemptEnding) {
-        let usage = TokenUsage { input: crate::context::estimate_tokens(&self.state), ..TokenUsage::default() };
+        let input = match ending {
+            // It wasn't read.
+            AttemptEnding::TooLong => 0,
+            AttemptEnding::Replied
+            | AttemptEnding::Cut
+            | AttemptEnding::Failed
+            | AttemptEnding::Interrupted
+            | AttemptEnding::Lost => crate::context::estimate_tokens(&self.state),
+        };
+        self.finish_attempt(attempt, ending, TokenUsage { input, ..TokenUsage::default() });
+    }
+
+    /// Closes the request in flight, which took so many tokens.
+    pub(crate) fn finish_attempt(
+        &mut self,
+        attempt: crate::session::Attempt,
+        ending: AttemptEnding,
+        usage: TokenUsage,
+    ) {
         let (item, thread) = (self.ids.item(), self.state.thread.id);
         self.push(Fact::AttemptEnded { item, thread, attempt: attempt.id, start: attempt.item, ending, usage });
     }

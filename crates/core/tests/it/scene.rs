@@ -1,4 +1,6 @@
 //! The named states that fixtures start from, the named commands they try, and a printer for what follows.
+//!
+//! Long because it is a list of states and a list of commands, and each has to be written down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,8 @@ use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, Re
 use tenure_core::phase::Fold;
 use tenure_core::price::ModelFacts;
 use tenure_core::session::{
-    Activity, Answer, CallProgress, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifetimes, Metadata,
-    Outcome, RetryPolicy, Sandbox,
+    Activity, Answer, CallProgress, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels,
+    Lifetimes, Metadata, Outcome, RetryPolicy, Sandbox,
 };
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
@@ -75,6 +77,7 @@ impl Scene {
             lifetimes,
             retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
             model_facts: ModelFacts::default(),
+            context: ContextPolicy::default(),
         };
         let at = Timestamp::from_micros(1_000_000);
         let command = Create {
@@ -89,9 +92,9 @@ impl Scene {
         Self { state, log: vec![first], at, next_id: 0x100 }
     }
 
-    /// Has it be created with another way of trying failed requests again.
-    pub(crate) fn retry(&mut self, retry: RetryPolicy) {
-        let definition = Definition { retry, ..Definition::clone(&self.state.definition) };
+    /// Has it be created with another way of trying failed requests again, and another window.
+    pub(crate) fn policies(&mut self, retry: RetryPolicy, context: ContextPolicy) {
+        let definition = Definition { retry, context, ..Definition::clone(&self.state.definition) };
         let command = Create {
             session: self.state.session,
             definition: Arc::new(definition),
@@ -168,6 +171,13 @@ impl Scene {
         self.reply(questions.iter().map(ask).collect(), ModelStop::ToolUse)
     }
 
+    /// A reply for which the provider counts so many tokens.
+    pub(crate) fn long_reply(&self, text: &str, tokens: u64) -> Command {
+        let usage = TokenUsage { input: tokens, ..TokenUsage::default() };
+        let reply = Reply { parts: vec![ReplyPart::Text(text.into())], stop: ModelStop::EndTurn, usage };
+        FinishAttempt { attempt: self.attempt(), reply, previewed: Vec::new() }.into()
+    }
+
     fn report(&self, report: SandboxReport) -> Command {
         ReportSandbox { sandbox: self.sandbox(), report }.into()
     }
@@ -180,6 +190,17 @@ impl Scene {
                 self.at = self.at.after(Duration::from_secs(60));
                 let _ = self.play(Tick {});
             }
+        }
+        self
+    }
+
+    /// The model server has no room so many times; what is put off has gone on each time.
+    fn failed_transiently(mut self, times: usize) -> Self {
+        for _ in 0..times {
+            let attempt = self.attempt();
+            let _ = self.play(FailAttempt { attempt, failure: failure(FailureKind::Overloaded) });
+            self.at = self.at.after(Duration::from_secs(60));
+            let _ = self.play(Tick {});
         }
         self
     }
@@ -265,6 +286,19 @@ pub(crate) fn scenes() -> Scenes {
     let approving_stopped = approving.clone().step(|_| Hold {}.into());
     let lost = idle_running.clone().step(|scene| scene.report(SandboxReport::Lost { reason: "killed".into() }));
     let cancelled = calling.clone().step(|_| send(Input::Interrupt { thread: None }));
+    let mut short = Scene::open(plain);
+    short.policies(short.state.definition.retry, ContextPolicy { window: 1_000, reply: 0, share_percent: 80 });
+    let summing_up = short
+        .step(|_| send(message(&"a long question ".repeat(50))))
+        .step(|scene| scene.long_reply(&"a long answer ".repeat(50), 900))
+        .step(|_| send(message("and now?")));
+    let summed_up = summing_up.clone().step(|scene| scene.long_reply("it was about this and that", 900));
+    let summary_failed_twice = summing_up.clone().failed_transiently(2);
+    let cut = asking.clone().step(|scene| scene.reply(vec![ReplyPart::Text("I was ab".into())], ModelStop::MaxTokens));
+    let cut_three_times = cut
+        .clone()
+        .step(|scene| scene.reply(vec![ReplyPart::Text("out to".into())], ModelStop::MaxTokens))
+        .step(|scene| scene.reply(vec![ReplyPart::Text(" say".into())], ModelStop::MaxTokens));
     let asking_died_twice = asking.clone().died(2);
     let starting_died_twice = starting.clone().died(2);
     let calling_died_twice = calling.clone().died(2);
@@ -320,6 +354,11 @@ pub(crate) fn scenes() -> Scenes {
         ("archived", archived),
         ("idle_long_overdue", idle_long),
         ("cancelled", cancelled),
+        ("summing_up", summing_up),
+        ("summed_up", summed_up),
+        ("summary_failed_twice", summary_failed_twice),
+        ("cut", cut),
+        ("cut_three_times", cut_three_times),
         ("asking_died_twice", asking_died_twice),
         ("starting_died_twice", starting_died_twice),
         ("calling_died_twice", calling_died_twice),
@@ -403,6 +442,15 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("finish_attempt", "refusal", |scene| {
         scene.reply(Vec::new(), ModelStop::Refusal { category: Some("cyber".into()), explanation: None })
     });
+    add("finish_attempt", "thinking_alone", |scene| {
+        let thought = ReplyPart::Thinking { text: "hm".into(), signature: Some("proof".into()) };
+        scene.reply(vec![thought, ReplyPart::Text(" ".into())], ModelStop::EndTurn)
+    });
+    add("finish_attempt", "cut", |scene| scene.reply(vec![ReplyPart::Text("I was ab".into())], ModelStop::MaxTokens));
+    add("finish_attempt", "cut_in_a_call", |scene| {
+        let call = |name: &str| ReplyPart::ToolUse { name: name.into(), input: Ok(json!({})) };
+        scene.reply(vec![call("weather"), call("bash")], ModelStop::MaxTokens)
+    });
     add("finish_attempt", "pause", |scene| scene.reply(vec![ReplyPart::Text("so far".into())], ModelStop::Pause));
     add("finish_attempt", "stale", |_| {
         let reply = Reply { parts: Vec::new(), stop: ModelStop::EndTurn, usage: TokenUsage::default() };
@@ -413,6 +461,12 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     });
     add("fail_attempt", "for_good", |scene| {
         FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Authentication) }.into()
+    });
+    add("fail_attempt", "too_long", |scene| {
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::TooLong) }.into()
+    });
+    add("fail_attempt", "rejected", |scene| {
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Rejected) }.into()
     });
     add("finish_call", "finished", |scene| {
         let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };

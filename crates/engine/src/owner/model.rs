@@ -8,6 +8,7 @@ use tenure_core::command::{Command, FailAttempt, FinishAttempt};
 use tenure_core::context::{assemble, attachments};
 use tenure_core::id::{AttemptId, ItemId};
 use tenure_core::model::{Failure, FailureKind, Reply, Request};
+use tenure_core::session::Purpose;
 use tenure_models::Event;
 use tracing::Instrument as _;
 
@@ -21,8 +22,9 @@ impl Owner<'_> {
             return;
         }
         let request = assemble(&self.state, &self.shared.tool_specs);
-        let asking =
-            Asking { shared: self.shared.clone(), channel: self.channel.clone(), attempt, previewed: Vec::new() };
+        let (shared, channel) = (self.shared.clone(), self.channel.clone());
+        let purpose = self.purpose();
+        let asking = Asking { shared, channel, attempt, purpose, previewed: Vec::new() };
         let session = self.state.session;
         let directory = self.shared.directory.clone();
         let place = self.shared.places.ask(self.state.definition.tenant, self.shared.clock.now());
@@ -50,6 +52,7 @@ struct Asking {
     shared: Arc<Shared>,
     channel: Arc<Channel>,
     attempt: AttemptId,
+    purpose: Purpose,
     /// The items under which parts of the reply have been previewed, by index.
     previewed: Vec<Option<ItemId>>,
 }
@@ -89,6 +92,11 @@ impl Asking {
     }
 
     fn preview(&mut self, index: u32, part: PreviewPart, text: &str) {
+        match self.purpose {
+            Purpose::Reply => {}
+            // It isn't said to anybody.
+            Purpose::Summary => return,
+        }
         let index = index as usize;
         if self.previewed.len() <= index {
             self.previewed.resize(index + 1, None);

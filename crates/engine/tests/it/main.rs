@@ -4,6 +4,7 @@ mod check;
 mod crash;
 mod hosted;
 mod lifetimes;
+mod long;
 mod models;
 mod places;
 mod recovery;

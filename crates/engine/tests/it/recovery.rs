@@ -9,7 +9,7 @@ use tenure_core::id::{AttemptId, ItemId, SessionId, ThreadId};
 use tenure_core::model::TokenUsage;
 use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_core::session::StopReason;
+use tenure_core::session::{Purpose, StopReason};
 use tenure_engine::Error;
 use tenure_testkit::{Answer, FakeModel, TestEngine, message};
 
@@ -148,7 +148,7 @@ async fn a_crash_after_a_clean_end_is_a_crash() {
 /// A number that no session comes to, so that counting on is a mistake that shows.
 fn out_of_count() -> Fact {
     let (item, attempt) = (ItemId::from_bits(0xbad), AttemptId::from_bits(0xbad));
-    Fact::AttemptStarted { item, thread: ThreadId::from_bits(1), attempt, failures: u32::MAX }
+    Fact::AttemptStarted { item, thread: ThreadId::from_bits(1), attempt, failures: u32::MAX, purpose: Purpose::Reply }
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ impl ErrorBody {
             "insufficient_quota" | "billing_error" | "billing_hard_limit_reached" => Some(FailureKind::Billing),
             "rate_limit_error" | "rate_limit_exceeded" => Some(FailureKind::RateLimited),
             "authentication_error" | "permission_error" | "invalid_api_key" => Some(FailureKind::Authentication),
+            "context_length_exceeded" | "exceed_context_size_error" | "request_too_large" => Some(FailureKind::TooLong),
             _ => None,
         });
         if let Some(kind) = by_word {
@@ -95,15 +96,45 @@ impl ErrorBody {
         if self.message.contains("credit balance is too low") {
             return FailureKind::Billing;
         }
+        let is_refusal = status.or(self.status).is_none_or(|status| (400..=500).contains(&status));
+        if is_refusal && self.says_too_long() {
+            return FailureKind::TooLong;
+        }
         if let Some(status) = status.filter(|status| *status >= 300).or(self.status) {
             return by_status(status);
         }
-        let rejected =
-            ["invalid_request_error", "not_found_error", "request_too_large", "BadRequestError", "NotFoundError"];
+        let rejected = ["invalid_request_error", "not_found_error", "BadRequestError", "NotFoundError"];
         if self.words.iter().any(|word| rejected.contains(&word.as_str())) {
             return FailureKind::Rejected;
         }
         FailureKind::Unavailable
+    }
+
+    /// Whether the words are those by which one of the servers says that a conversation is longer than its model takes:
+    /// most have no code of their own for it.
+    fn says_too_long(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        let phrases = [
+            // Anthropic.
+            "prompt is too long",
+            "exceed context limit",
+            // OpenAI, vLLM, OpenRouter.
+            "maximum context length",
+            "model's context length",
+            "context length exceeded",
+            // llama.cpp.
+            "available context size",
+            // LM Studio, Ollama.
+            "greater than the context length",
+            "exceeds the context length",
+            "exceeds context length",
+            "exceeded max context length",
+            // Gemini.
+            "exceeds the maximum number of tokens",
+            // Bedrock.
+            "input is too long for requested model",
+        ];
+        phrases.iter().any(|phrase| message.contains(phrase))
     }
 }
 
@@ -111,6 +142,7 @@ fn by_status(status: u16) -> FailureKind {
     match status {
         401 | 403 => FailureKind::Authentication,
         402 => FailureKind::Billing,
+        413 => FailureKind::TooLong,
         429 => FailureKind::RateLimited,
         503 | 529 => FailureKind::Overloaded,
         408 | 409 | 425 => FailureKind::Unavailable,
@@ -141,7 +173,9 @@ mod tests {
     use reqwest::StatusCode;
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
     use std::time::Duration;
-    use tenure_core::model::FailureKind::{Authentication, Billing, Overloaded, RateLimited, Rejected, Unavailable};
+    use tenure_core::model::FailureKind::{
+        Authentication, Billing, Overloaded, RateLimited, Rejected, TooLong, Unavailable,
+    };
 
     #[test]
     fn statuses_and_words_say_what_a_caller_can_do() {
@@ -157,7 +191,43 @@ mod tests {
             (400, r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#, Billing),
             (400, r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#, Rejected),
             (404, r#"{"error":"model 'x' not found"}"#, Rejected),
-            (413, "<html>too large</html>", Rejected),
+            (413, "<html>too large</html>", TooLong),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 207791 tokens > 200000 maximum"}}"#,
+                TooLong,
+            ),
+            (
+                400,
+                r#"{"error":{"type":"invalid_request_error","message":"input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000"}}"#,
+                TooLong,
+            ),
+            (
+                413,
+                r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
+                TooLong,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Please reduce the length","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+                TooLong,
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 6048 tokens. However, you requested 6616 tokens","type":"BadRequestError","code":400}"#,
+                TooLong,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"You passed 1015 input tokens and requested 10 output tokens. However, the model's context length is only 1024 tokens","type":"BadRequestError","code":400}}"#,
+                TooLong,
+            ),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"the request exceeds the available context size. try increasing the context size","type":"exceed_context_size_error"}}"#,
+                TooLong,
+            ),
+            (503, r#"{"error":{"message":"maximum context length is being changed"}}"#, Overloaded),
             (401, r#"{"error":{"message":"who?","code":"invalid_api_key"}}"#, Authentication),
             (402, "", Billing),
             (307, "", Rejected),

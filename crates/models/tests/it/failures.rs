@@ -48,7 +48,7 @@ async fn refusals_say_what_a_caller_can_do() {
         ),
         (
             Answer::error(400, r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#),
-            FailureKind::Rejected,
+            FailureKind::TooLong,
             None,
             "prompt is too long (HTTP 400)",
         ),

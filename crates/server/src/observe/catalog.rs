@@ -50,6 +50,7 @@ const METRICS: &[Metric] = &[
     counter("tenure_model_failures_total", "those that failed, by kind"),
     counter("tenure_attempts_ended_total", "those that ended, by how; a lost one was under way when its server died, and is made anew"),
     counter("tenure_retries_total", "waits before a failed one is made anew"),
+    counter("tenure_compactions_total", "conversations made shorter for their model, by how: by a summary, or by leaving out without one"),
     gauge("tenure_model_requests_running", "those under way"),
     gauge("tenure_model_requests_limit", "how many may be"),
     gauge("tenure_model_requests_waiting", "sessions that wait for a place among them"),

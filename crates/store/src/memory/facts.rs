@@ -43,11 +43,15 @@ impl FactStore for MemoryStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
-        self.step(move |state| Ok(state.facts_after(session, after, limit).unwrap_or_default()))
+        Box::pin(async move {
+            let facts = self.lock().facts_after(session, after, limit).unwrap_or_default();
+            Ok(self.count(facts))
+        })
     }
 
     fn query_facts(&self, query: FactQuery) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
-        self.step(move |state| {
+        Box::pin(async move {
+            let state = self.lock();
             let Some(session) = state.sessions.get(&query.session) else { return Ok(Vec::new()) };
             let wanted = |stored: &&StoredFact| {
                 stored.seq > query.after
@@ -57,19 +61,20 @@ impl FactStore for MemoryStore {
                     && query.at.contains(stored.at)
             };
             let found = session.facts.iter().filter(wanted);
-            Ok(match query.order {
+            Ok(self.count(match query.order {
                 Order::OldestFirst => found.take(query.limit).cloned().collect(),
                 Order::NewestFirst => found.rev().take(query.limit).cloned().collect(),
-            })
+            }))
         })
     }
 
     fn read_facts_at(&self, session: SessionId, mut seqs: Vec<u64>) -> BoxFuture<'_, Result<Vec<StoredFact>, Error>> {
-        self.step(move |state| {
+        Box::pin(async move {
             seqs.sort_unstable();
             seqs.dedup();
+            let state = self.lock();
             let facts = state.sessions.get(&session).map(|session| session.facts.as_slice()).unwrap_or_default();
-            Ok(seqs.iter().filter_map(|seq| facts.get(index_of(*seq)?)).cloned().collect())
+            Ok(self.count(seqs.iter().filter_map(|seq| facts.get(index_of(*seq)?)).cloned().collect()))
         })
     }
 

@@ -7,9 +7,11 @@ mod settings;
 mod state;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_core::future::BoxFuture;
+use tenure_core::fact::StoredFact;
 
 use crate::tails::Hub;
 use state::State;
@@ -20,6 +22,7 @@ pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     hub: Arc<Hub>,
     generation: u64,
+    facts_read: Arc<AtomicU64>,
 }
 
 impl MemoryStore {
@@ -31,6 +34,16 @@ impl MemoryStore {
     /// An empty store of a later generation, as if it came from a backup.
     pub fn of_generation(generation: u64) -> Self {
         Self { generation, ..Self::default() }
+    }
+
+    /// How many facts were read out of logs so far, followers' aside: for tests that count.
+    pub fn facts_read(&self) -> u64 {
+        self.facts_read.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, facts: Vec<StoredFact>) -> Vec<StoredFact> {
+        self.facts_read.fetch_add(facts.len() as u64, Ordering::Relaxed);
+        facts
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -10,7 +10,7 @@ use tenure_core::phase::Fold;
 use tenure_core::price::ModelFacts;
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
-    Absent, Definition, Labels, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason,
+    Absent, ContextPolicy, Definition, Labels, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason,
 };
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
@@ -137,6 +137,7 @@ pub(crate) fn definition() -> Arc<Definition> {
         lifetimes: Lifetimes::default(),
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),
+        context: ContextPolicy::default(),
     })
 }
 

@@ -10,8 +10,8 @@ use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
-    Absent, Answer, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifecycle, Lifetimes, Metadata,
-    Outcome, Sandbox, StopCause, StopReason,
+    Absent, Answer, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifecycle, Lifetimes,
+    Metadata, Outcome, Purpose, Sandbox, StopCause, StopReason,
 };
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
@@ -28,7 +28,7 @@ const SANDBOX: SandboxId = SandboxId::from_bits(0x66);
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
 
 /// The kinds of facts, in the order of [`position`].
-pub(super) const KINDS: [&str; 30] = [
+pub(super) const KINDS: [&str; 31] = [
     "session_created",
     "session_updated",
     "input_queued",
@@ -59,6 +59,7 @@ pub(super) const KINDS: [&str; 30] = [
     "session_resumed",
     "session_closing",
     "session_ended",
+    "conversation_compacted",
 ];
 
 /// Where a fact's kind stands in [`KINDS`]. Without a line here a new kind doesn't compile; its samples are next.
@@ -94,6 +95,7 @@ pub(super) fn position(fact: &Fact) -> usize {
         Fact::SessionResumed {} => 27,
         Fact::SessionClosing { .. } => 28,
         Fact::SessionEnded { .. } => 29,
+        Fact::ConversationCompacted { .. } => 30,
     }
 }
 
@@ -179,7 +181,16 @@ fn work_facts() -> Vec<Fact> {
     let mut facts = vec![
         Fact::ThreadRunning { item: ITEM, thread: THREAD, turn: TURN, agent_name: agent_name() },
         Fact::ThreadRescheduled { item: ITEM, thread: THREAD, agent_name: agent_name(), failures: 2, until: AT },
-        Fact::AttemptStarted { item: ITEM, thread: THREAD, attempt: ATTEMPT, failures: 1 },
+        Fact::AttemptStarted { item: ITEM, thread: THREAD, attempt: ATTEMPT, failures: 1, purpose: Purpose::Reply },
+        Fact::AttemptStarted { item: ITEM, thread: THREAD, attempt: ATTEMPT, failures: 0, purpose: Purpose::Summary },
+        Fact::ConversationCompacted {
+            item: ITEM,
+            thread: THREAD,
+            summary: Some("it was about this".to_owned()),
+            left: 12,
+            emptied: 0,
+        },
+        Fact::ConversationCompacted { item: ITEM, thread: THREAD, summary: None, left: 0, emptied: 4 },
         Fact::ThinkingSaid {
             item: ITEM,
             thread: THREAD,
@@ -199,7 +210,14 @@ fn work_facts() -> Vec<Fact> {
     ];
     let idle = |stop| Fact::ThreadIdle { item: ITEM, thread: THREAD, turn: TURN, agent_name: agent_name(), stop };
     facts.extend(stops.map(idle));
-    let endings = [AttemptEnding::Replied, AttemptEnding::Failed, AttemptEnding::Interrupted, AttemptEnding::Lost];
+    let endings = [
+        AttemptEnding::Replied,
+        AttemptEnding::Failed,
+        AttemptEnding::Interrupted,
+        AttemptEnding::Lost,
+        AttemptEnding::Cut,
+        AttemptEnding::TooLong,
+    ];
     facts.extend(endings.map(|ending| Fact::AttemptEnded {
         item: ITEM,
         thread: THREAD,
@@ -246,6 +264,8 @@ fn work_facts() -> Vec<Fact> {
         Problem::Sandbox { message: "no namespaces".to_owned() },
         Problem::TooManyAttempts { limit: 200 },
         Problem::ServerDied { times: 4 },
+        Problem::RepliesCut { times: 4 },
+        Problem::Model { failure: FailureKind::TooLong, message: "prompt is too long".to_owned() },
     ];
     facts.extend(problems.map(|problem| Fact::ErrorRaised { item: ITEM, problem, next: AfterError::Retrying }));
     let problem = Problem::TooManyAttempts { limit: 1 };
@@ -319,6 +339,7 @@ pub(super) fn definitions() -> Vec<Definition> {
     let full = Definition {
         agent: agent.into(),
         environment: Environment { id: EnvironmentId::from_bits(2), limits },
+        context: ContextPolicy { window: 200_000, reply: 1_000, share_percent: 70 },
         lifetimes: Lifetimes {
             idle: Some(IdleRule {
                 after: millis(600_000),

@@ -7,7 +7,7 @@ use tenure_core::agent::Environment;
 use tenure_core::command::create::{Create, create};
 use tenure_core::price::ModelFacts;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_core::session::{Definition, Labels, Lifetimes, Metadata, RetryPolicy};
+use tenure_core::session::{ContextPolicy, Definition, Labels, Lifetimes, Metadata, RetryPolicy};
 use tenure_core::state::State;
 use tenure_engine::{Clock, Config};
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
@@ -55,6 +55,7 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
         lifetimes: Lifetimes { sandbox_idle: Some(Duration::from_secs(3600)), ..Lifetimes::default() },
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),
+        context: ContextPolicy::default(),
     });
     let mut writes = JoinSet::new();
     for _ in 0..sessions {

@@ -5,9 +5,11 @@ use tenure_core::effect::{Effect, outstanding};
 use tenure_core::fact::Fact;
 use tenure_core::id::ItemId;
 use tenure_core::lifetime::next_due;
+use tenure_core::model::Role;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::session::{Absent, CallProgress, Lifecycle, Sandbox};
 use tenure_core::state::State;
+use tenure_core::transcript::Transcript;
 
 use super::world::World;
 
@@ -86,6 +88,18 @@ pub(super) fn is_not_stuck(state: &State, world: &World) {
     assert!(moving || !is_under_way(state.phase()), "stuck {}", state.phase().name());
     let idle = state.fold() == Fold::Idle && !state.held && state.lifecycle == Lifecycle::Open;
     assert!(!idle || state.queue.is_empty(), "idle with input waiting");
+}
+
+/// What is added up while a conversation grows and shrinks is what all of it takes.
+pub(super) fn counts_its_conversation(state: &State) {
+    let transcript = &state.thread.transcript;
+    let (mut preface, mut messages) = (Transcript::default(), Transcript::default());
+    transcript.preface().into_iter().for_each(|part| preface.push(Role::User, part));
+    for message in transcript.messages() {
+        message.parts.iter().for_each(|part| messages.push(message.role, part.clone()));
+    }
+    let anew = preface.tokens() + messages.tokens();
+    assert_eq!(transcript.tokens(), anew, "the conversation takes other tokens than were counted");
 }
 
 pub(super) fn is_under_way(phase: Phase) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_core::session::{IdleRule, IdleThen, Keep, Lifetimes, Outcome, RetryPolicy};
+use tenure_core::session::{ContextPolicy, IdleRule, IdleThen, Keep, Lifetimes, Outcome, RetryPolicy};
 
 /// A history.
 #[derive(Debug, Clone)]
@@ -10,6 +10,7 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) lifetimes: Lifetimes,
     pub(super) retry: RetryPolicy,
+    pub(super) context: ContextPolicy,
     pub(super) ops: Vec<Op>,
 }
 
@@ -61,12 +62,15 @@ impl Plan {
             base: Duration::from_millis([0, 100, 1_000, 30_000][random.below(4)]),
             cap: Duration::from_secs(60),
         };
+        // In half of the histories the window is so small that the conversation is summed up now and then.
+        let window = [128_000, 128_000, 500, 120][random.below(4)];
+        let context = ContextPolicy { window, ..ContextPolicy::default() };
         let ends = random.below(3) == 0;
         let floods = random.below(200) == 0;
         let restarts = random.below(4);
         let length = 10 + random.below(60);
         let ops = (0..length).map(|_| op(&mut random, ends, floods, restarts)).collect();
-        Self { seed, lifetimes, retry, ops }
+        Self { seed, lifetimes, retry, context, ops }
     }
 }
 

@@ -14,7 +14,7 @@ use tenure_core::fact::{CallEnding, Fact};
 use tenure_core::id::{AttemptId, Ids, ItemId, SandboxId};
 use tenure_core::lifetime::next_due;
 use tenure_core::model::{FailureKind, ModelStop, Reply, TokenUsage};
-use tenure_core::session::{Activity, Answer, Input, Keep, Outcome, Sandbox};
+use tenure_core::session::{Activity, Answer, Input, Keep, Outcome, Purpose, Sandbox};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
 
@@ -49,7 +49,7 @@ struct Play {
 
 pub(super) fn play(plan: &Plan, aloud: bool) -> Played {
     let mut scene = Scene::open(plan.lifetimes);
-    scene.retry(plan.retry);
+    scene.policies(plan.retry, plan.context);
     let mut play = Play {
         now: scene.at,
         scene,
@@ -172,7 +172,8 @@ impl Play {
         if let Command::FinishAttempt(finish) = &command
             && self.scene.attempt() == finish.attempt
         {
-            self.world.paused = finish.reply.stop == ModelStop::Pause;
+            let is_reply = matches!(self.state().thread.activity, Activity::Asking { attempt } if attempt.purpose == Purpose::Reply);
+            self.world.paused = if is_reply { finish.reply.stop == ModelStop::Pause } else { self.world.paused };
         }
         self.commit(decision, false);
         let tokenless = matches!(
@@ -206,13 +207,18 @@ impl Play {
                 println!("    {} {}", stored.seq, stored.fact.kind());
             }
             let running = self.world.running().collect::<BTreeSet<_>>();
+            let tokens = self.state().thread.transcript.tokens();
             self.scene.state.evolve(stored);
+            if let Fact::ConversationCompacted { summary: None, .. } = &*stored.fact {
+                assert!(self.state().thread.transcript.tokens() < tokens, "nothing was left out");
+            }
             self.scene.log.push(stored.clone());
             self.said.note(&stored.fact);
             match &*stored.fact {
                 Fact::AttemptStarted { .. } => {
                     request::is_valid(&self.scene.state, self.world.paused);
                     check::nothing_steers_in_vain(&self.scene.state);
+                    check::counts_its_conversation(&self.scene.state);
                 }
                 Fact::CallStarted { call } => check::runs_rightly(&self.scene.state, *call),
                 Fact::CallEnded { call, ending, .. } => {

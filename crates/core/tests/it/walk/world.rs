@@ -198,6 +198,7 @@ impl World {
         let kind = match how % 32 {
             0..2 => Some(FailureKind::Overloaded),
             2 => Some(FailureKind::Unavailable),
+            3 if how.is_multiple_of(3) => Some(FailureKind::TooLong),
             3 => Some(FailureKind::Rejected),
             _ => None,
         };
@@ -247,5 +248,6 @@ impl World {
 }
 
 fn ended(how: usize) -> CallResult {
-    CallResult::Finished { content: vec![Block::text("ok")], is_error: how.is_multiple_of(3) }
+    let text = if how.is_multiple_of(7) { "a long list ".repeat(30) } else { "ok".to_owned() };
+    CallResult::Finished { content: vec![Block::text(text)], is_error: how.is_multiple_of(3) }
 }

@@ -54,6 +54,11 @@ impl Traits {
     }
 }
 
+/// The most tokens that a reply of the model is asked for if nobody says.
+pub(crate) fn default_max_tokens(model: &str) -> u32 {
+    Traits::of(model).default_max_tokens()
+}
+
 /// Whether the model takes these settings.
 pub(crate) fn check(config: &ModelConfig) -> Result<(), InvalidSetting> {
     let traits = Traits::of(&config.id);

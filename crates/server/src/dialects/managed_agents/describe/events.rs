@@ -25,6 +25,11 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
         "The agent calls a tool of the client's, or asks a person; the answer is a `user.custom_tool_result`.",
     ),
     ("agent.tool_result", "ToolResult", "What came of a call."),
+    (
+        "agent.thread_context_compacted",
+        "Compacted",
+        "The conversation became too long for the model, which is sent a summary of its older part from now on.",
+    ),
     ("session.status_running", "Empty", "The session works."),
     ("session.status_idle", "Idle", "The session waits; `stop_reason` says for what."),
     ("session.status_rescheduled", "Empty", "A model request failed and will be made anew."),

@@ -91,6 +91,7 @@ const LISTED: &[&str] = &[
     "agent.tool_use",
     "agent.tool_result",
     "agent.custom_tool_use",
+    "agent.thread_context_compacted",
     "session.status_running",
     "session.status_idle",
     "session.status_rescheduled",

@@ -109,6 +109,7 @@ pub(in super::super) const KINDS: &[(&str, &[&str], Audience)] = &[
     ("message_said", &["agent.message"], Audience::All),
     ("call_requested", &["agent.tool_use", "agent.custom_tool_use"], Audience::All),
     ("call_ended", &["agent.tool_result"], Audience::All),
+    ("conversation_compacted", &["agent.thread_context_compacted"], Audience::All),
     ("error_raised", &["session.error"], Audience::All),
     ("session_ended", &["session.status_terminated"], Audience::All),
     ("call_started", &["tenure.call_started"], Audience::Asking),
@@ -196,8 +197,8 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
                 cache_read_input_tokens: usage.cache_read,
             };
             let is_error = match ending {
-                AttemptEnding::Replied | AttemptEnding::Interrupted => false,
-                AttemptEnding::Failed | AttemptEnding::Lost => true,
+                AttemptEnding::Replied | AttemptEnding::Cut | AttemptEnding::Interrupted => false,
+                AttemptEnding::Failed | AttemptEnding::TooLong | AttemptEnding::Lost => true,
             };
             ("span.model_request_end", Body::SpanEnd { model_request_start_id: Id(*start), is_error, model_usage })
         }
@@ -217,6 +218,9 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         Fact::CallEnded { call, content, is_error, .. } => {
             let content = blocks(content, attached);
             ("agent.tool_result", Body::ToolResult { tool_use_id: Id(*call), content, is_error: *is_error })
+        }
+        Fact::ConversationCompacted { summary, .. } => {
+            ("agent.thread_context_compacted", Body::Compacted { summary: summary.as_deref() })
         }
         Fact::ErrorRaised { problem, next, .. } => ("session.error", Body::Failed { error: failed(problem, *next) }),
         Fact::SandboxStarting { sandbox } => ("tenure.sandbox_starting", sandboxed(Some(sandbox.prefixed()))),
@@ -311,9 +315,10 @@ fn failed(problem: &Problem, next: AfterError) -> wire::Error<'_> {
                 FailureKind::Overloaded => "model_overloaded_error",
                 FailureKind::RateLimited => "model_rate_limited_error",
                 FailureKind::Billing => "billing_error",
-                FailureKind::Unavailable | FailureKind::Authentication | FailureKind::Rejected => {
-                    "model_request_failed_error"
-                }
+                FailureKind::Unavailable
+                | FailureKind::Authentication
+                | FailureKind::Rejected
+                | FailureKind::TooLong => "model_request_failed_error",
             };
             (kind, Cow::Borrowed(message.as_str()))
         }
@@ -321,6 +326,13 @@ fn failed(problem: &Problem, next: AfterError) -> wire::Error<'_> {
         Problem::TooManyAttempts { limit } => (
             "tool_use_limit_reached_error",
             Cow::Owned(format!("the turn made {limit} model requests, the most allowed")),
+        ),
+        Problem::RepliesCut { times } => (
+            "model_request_failed_error",
+            Cow::Owned(format!(
+                "{times} replies of the model in a row reached the most tokens that one reply may have, and were cut off; \
+                 give the agent's model a larger `max_tokens`, or ask for less at once"
+            )),
         ),
         Problem::ServerDied { times } => ("unknown_error", Cow::Owned(server_died(*times, next))),
     };

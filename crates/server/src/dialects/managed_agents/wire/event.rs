@@ -64,6 +64,11 @@ pub(crate) enum Body<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         thinking: Option<&'a str>,
     },
+    /// The text is ours: the peer's event is a signal only.
+    Compacted {
+        /// Ours: what the model wrote in place of what it isn't sent any more; null if that was left out without a summary.
+        summary: Option<&'a str>,
+    },
     ToolUse {
         name: &'a str,
         #[schemars(schema_with = "any_object")]
