@@ -97,6 +97,23 @@ def test_sessions_are_found(client):
         client.beta.sessions.list(agent_version=1)
 
 
+def test_sessions_are_found_by_their_labels(client):
+    web = new_session(client, extra_body={"labels": ["web", "nightly"]})
+    other = new_session(client, extra_body={"labels": ["web"]})
+    assert web.to_dict()["tenure"]["labels"] == ["nightly", "web"]
+
+    def found(*labels):
+        query = {"labels": list(labels), "created_at[gte]": web.created_at.isoformat()}
+        listed = client.beta.sessions.list(limit=1, extra_query=query)
+        return [session.id for session in listed if session.id in (web.id, other.id)]
+
+    assert found("web") == [other.id, web.id] and found("nightly", "web") == [web.id]
+    changed = client.beta.sessions.update(other.id, extra_body={"labels": ["nightly"]})
+    assert changed.to_dict()["tenure"]["labels"] == ["nightly"] and found("web") == [web.id]
+    with raises(anthropic.BadRequestError, "labels.0"):
+        client.beta.sessions.update(other.id, extra_body={"labels": ["two words"]})
+
+
 def test_a_session_can_begin_with_a_message(client):
     session = new_session(client, initial_events=[message("begin")])
     with client.beta.sessions.events.stream(session.id, extra_query={"after": "0"}) as stream:

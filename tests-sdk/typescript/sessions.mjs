@@ -97,6 +97,23 @@ export async function sessionsAreFound(client) {
   await refused(Anthropic.BadRequestError, client.beta.sessions.list({ agent_version: 1 }), "agent_version");
 }
 
+export async function sessionsAreFoundByTheirLabels(client) {
+  const web = await newSession(client, { labels: ["web", "nightly"] });
+  const other = await newSession(client, { labels: ["web"] });
+  assert.deepEqual(web.tenure.labels, ["nightly", "web"]);
+  const found = async (...labels) => {
+    const listed = await all(client.beta.sessions.list({ limit: 1, "created_at[gte]": web.created_at, labels }));
+    return ids(listed).filter((id) => [web.id, other.id].includes(id));
+  };
+  assert.deepEqual(await found("web"), [other.id, web.id]);
+  assert.deepEqual(await found("nightly", "web"), [web.id]);
+  const changed = await client.beta.sessions.update(other.id, { labels: ["nightly"] });
+  assert.deepEqual(changed.tenure.labels, ["nightly"]);
+  assert.deepEqual(await found("web"), [web.id]);
+  const wrong = client.beta.sessions.update(other.id, { labels: ["two words"] });
+  await refused(Anthropic.BadRequestError, wrong, "labels.0");
+}
+
 export async function aSessionCanBeginWithAMessage(client) {
   const session = await newSession(client, { initial_events: [message("begin")] });
   const seen = await streaming(client, session, {}, untilIdle, { query: { after: "0" } });
