@@ -103,6 +103,73 @@ pub struct NamedPolicy {
     pub name: String,
     /// Its policy.
     pub policy: ToolPolicy,
+    /// What `web_fetch` is told besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_fetch: Option<WebFetchSettings>,
+}
+
+/// What an agent says of `web_fetch`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WebFetchSettings {
+    /// If given, only these hosts and those below them are fetched from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_domains: Option<Vec<String>>,
+    /// These hosts, and those below them, are never fetched from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_domains: Option<Vec<String>>,
+    /// The most tokens of text that one page gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_content_tokens: Option<u32>,
+    /// If given, only addresses are fetched that the conversation has shown, in one of these places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_sources: Option<UrlSources>,
+}
+
+/// Where in a conversation an address may come from. What isn't given counts whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UrlSources {
+    /// Results of the client's own tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_tool_results: Option<ToolFilter>,
+    /// Results of tools that the server runs itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_tool_results: Option<ToolFilter>,
+    /// Whether messages of the user count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_input: Option<bool>,
+}
+
+/// Some of the tools, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToolFilter {
+    /// Every one.
+    All,
+    /// Not one.
+    None,
+    /// These.
+    Only {
+        /// Their names.
+        tools: Vec<String>,
+    },
+    /// All but these.
+    Except {
+        /// Their names.
+        tools: Vec<String>,
+    },
+}
+
+impl ToolFilter {
+    /// Whether it is this tool too.
+    pub fn takes(&self, tool: &str) -> bool {
+        let named = |tools: &[String]| tools.iter().any(|name| name == tool);
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Only { tools } => named(tools),
+            Self::Except { tools } => !named(tools),
+        }
+    }
 }
 
 /// What happens when the model calls a tool.
@@ -136,6 +203,15 @@ pub enum Resolved {
 }
 
 impl Agent {
+    /// What it says of `web_fetch`.
+    pub fn web_fetch(&self) -> WebFetchSettings {
+        let named = self.tools.iter().find_map(|tool| match tool {
+            ToolConfig::Builtin { configs, .. } => configs.iter().find_map(|config| config.web_fetch.clone()),
+            ToolConfig::Custom { .. } => None,
+        });
+        named.unwrap_or_default()
+    }
+
     /// What the agent does when its model calls `name`.
     pub fn resolve(&self, name: &str) -> Resolved {
         let mut found = Resolved::Unknown;

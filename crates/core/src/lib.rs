@@ -18,6 +18,7 @@ pub mod price;
 pub mod question;
 pub mod resource;
 pub mod session;
+pub mod shown_urls;
 pub mod state;
 pub mod summary;
 pub mod time;

@@ -251,6 +251,11 @@ impl Engine {
         self.shared.sandboxes.backend().name()
     }
 
+    /// Whether agents here can have this built-in tool: the operator may have switched it off.
+    pub fn offers(&self, tool: &str) -> bool {
+        self.shared.tool_specs.iter().any(|spec| spec.name == tool)
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()

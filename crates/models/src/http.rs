@@ -18,7 +18,7 @@ pub(crate) use frames::{Frames, events};
 
 use crate::models::Settings;
 use crate::secret::Secret;
-use crate::tls::client_config;
+use crate::tls::tls_config;
 
 /// The most of an answer that is kept when it is read whole: error bodies, lists of models, unstreamed replies.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -50,7 +50,7 @@ impl Server {
             headers.insert(auth, value);
         }
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(client_config())
+            .tls_backend_preconfigured(tls_config())
             .connect_timeout(settings.connect_timeout)
             .tcp_nodelay(true)
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))

@@ -24,4 +24,4 @@ pub use models::{Endpoint, InvalidSetting, Models, Settings, check, reply_tokens
 pub use provider::{Event, ModelInfo, ModelProvider};
 pub use secret::Secret;
 pub use table::{ListPrice, ModelEntry, ModelTable};
-pub use tls::install_tls;
+pub use tls::{install_tls, tls_config};

@@ -15,7 +15,7 @@ pub fn install_tls() {
 }
 
 /// The client side's settings. The machine's store is read once.
-pub(crate) fn client_config() -> ClientConfig {
+pub fn tls_config() -> ClientConfig {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         install_tls();

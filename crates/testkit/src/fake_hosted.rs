@@ -12,6 +12,7 @@ use tokio::sync::watch;
 pub struct FakeHosted {
     inner: Arc<Mutex<Inner>>,
     changed: Arc<watch::Sender<u64>>,
+    switched_off: bool,
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +23,19 @@ struct Inner {
 }
 
 impl FakeHosted {
+    /// One that the operator has switched off.
+    pub fn switched_off() -> Self {
+        Self { switched_off: true, ..Self::default() }
+    }
+
+    /// The tools that an engine is given.
+    pub(crate) fn tools(&self) -> Vec<Arc<dyn HostedTool>> {
+        match self.switched_off {
+            true => Vec::new(),
+            false => vec![Arc::new(self.clone())],
+        }
+    }
+
     /// Every call that was started, in order; a call that was run twice is there twice.
     pub fn started(&self) -> Vec<ItemId> {
         self.lock().started.clone()

@@ -73,8 +73,17 @@ impl TestEngine {
         Self::on_store(Arc::new(MemoryStore::of_generation(generation)), None, config).await
     }
 
+    /// One on which the tools that the server itself runs are switched off.
+    pub async fn without_hosted_tools(anthropic: Option<&str>, config: Config) -> Self {
+        Self::put_together(Arc::new(MemoryStore::new()), anthropic, config, FakeHosted::switched_off()).await
+    }
+
     /// One on another store.
     pub async fn on_store(store: Arc<dyn Store>, anthropic: Option<&str>, config: Config) -> Self {
+        Self::put_together(store, anthropic, config, FakeHosted::default()).await
+    }
+
+    async fn put_together(store: Arc<dyn Store>, anthropic: Option<&str>, config: Config, hosted: FakeHosted) -> Self {
         let scripts = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
         let models = Settings {
             anthropic: anthropic.map(|url| Endpoint { base_url: url.to_owned(), key: Some(Secret::new("test-key")) }),
@@ -84,7 +93,6 @@ impl TestEngine {
         };
         let clock = Clock::manual(Timestamp::from_micros(1_800_000_000_000_000));
         let backend = FakeBackend::default();
-        let hosted = FakeHosted::default();
         let (engine, runtime) = launch(&store, &backend, &hosted, &models, &clock, &config).await;
         let runtime = Some(runtime);
         Self { engine, backend, hosted, clock, store, config, models, scripts, runtime, disk: None }
@@ -264,7 +272,7 @@ async fn launch(
         backend: Arc::new(backend.clone()),
         models: Arc::new(Models::new(models.clone()).expect("the settings are sound")),
         tools: tenure_tools::registry(),
-        hosted_tools: vec![Arc::new(hosted.clone())],
+        hosted_tools: hosted.tools(),
         clock: clock.clone(),
     };
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");

@@ -14,10 +14,14 @@ mod registry;
 mod builtin;
 mod call;
 mod input;
+mod spill;
 mod terminal;
+mod web_fetch;
 
 pub mod guest;
 
 pub use builtin::ask;
+pub use web_fetch::{FetchLimits, Lookup, Opened, SystemLookup, WebFetch, WebFetchConfig};
+
 pub use registry::{guest_ops, registry};
 pub use tool::{HostedCtx, HostedTool, Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult};

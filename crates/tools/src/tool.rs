@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_core::future::BoxFuture;
 use serde_json::Value;
+use tenure_core::agent::WebFetchSettings;
 use tenure_core::id::ItemId;
 use tenure_core::model::ToolSpec;
 use tenure_sandbox::Sandbox;
@@ -38,8 +39,11 @@ pub trait HostedTool: Send + Sync + fmt::Debug {
 pub struct HostedCtx {
     /// The call's name, the same each time it is run.
     pub call: ItemId,
-    /// The call's limits.
-    pub limits: ToolLimits,
+    /// What the agent says of `web_fetch`.
+    pub web_fetch: WebFetchSettings,
+    /// If the agent may fetch only addresses that the conversation has shown: those, as they stand there, each up to the
+    /// next white space.
+    pub shown_urls: Option<Vec<String>>,
 }
 
 /// All that a call may see of the world.

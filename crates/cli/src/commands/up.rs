@@ -19,7 +19,7 @@ use tenure_models::Models;
 use tenure_sandbox::{Native, NativeConfig};
 use tenure_server::{AdoptTrace, ServerConfig};
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
-use tenure_tools::ToolLimits;
+use tenure_tools::{FetchLimits, HostedTool, SystemLookup, ToolLimits, WebFetch, WebFetchConfig};
 use tokio::net::TcpListener;
 
 use self::telemetry::Telemetry;
@@ -85,7 +85,7 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
         backend: Arc::new(Native::new(sandboxes)),
         models: Arc::new(Models::new(models).map_err(|failure| anyhow::anyhow!(failure.message))?),
         tools: tenure_tools::registry(),
-        hosted_tools: Vec::new(),
+        hosted_tools: hosted_tools(settings),
         clock: Clock::System,
     };
     let root_keys = [Some(dir.make_root_key()?), settings.api_key.clone()];
@@ -111,6 +111,20 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
     tracing::info!("stopped; sandboxes live on");
     served.context("the server failed")?;
     Ok(Exit::Success)
+}
+
+/// The tools that the server itself runs, as far as they are switched on.
+fn hosted_tools(settings: &Settings) -> Vec<Arc<dyn HostedTool>> {
+    if !settings.web_fetch {
+        return Vec::new();
+    }
+    let web_fetch = WebFetch::new(WebFetchConfig {
+        opened: settings.web_fetch_allow_private.clone(),
+        tls: tenure_models::tls_config(),
+        lookup: Arc::new(SystemLookup),
+        limits: FetchLimits::default(),
+    });
+    vec![Arc::new(web_fetch)]
 }
 
 async fn listen(settings: &Settings, background: bool) -> Result<TcpListener> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tenure_store::MasterKey;
+use tenure_tools::Opened;
 
 use super::file::ConfigFile;
 use super::flags::Flags;
@@ -122,6 +123,10 @@ settings! {
     tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.
     tool_timeout_max: Duration = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
+    /// Whether agents may have web_fetch, by which this server reads pages of the public web for them.
+    web_fetch: bool = "true", All "web-fetch", ["TENURE_WEB_FETCH"], "web_fetch.enabled";
+    /// Addresses of private networks that web_fetch reaches all the same: 10.0.0.0/8, 192.168.1.7, 127.0.0.1:8080. Whoever can say something to an agent can then have them read.
+    web_fetch_allow_private: Vec<Opened> = "", All "web-fetch-allow-private", ["TENURE_WEB_FETCH_ALLOW_PRIVATE"], "web_fetch.allow_private";
     /// What is logged: a level, or a list such as warn,tenure_engine=debug. Never what people or models say, nor a key; libraries below info not at all.
     log: String = "info", All "log", ["TENURE_LOG"], "log.filter";
     /// How it is logged, on standard error.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tenure_tools::Opened;
 
 /// A value that a setting can have.
 pub(crate) trait Value: Sized {
@@ -61,6 +62,14 @@ impl Value for Vec<String> {
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+impl Value for Vec<Opened> {
+    const KIND: &'static str = "LIST";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Vec::<String>::parse(text)?.iter().map(|part| part.parse()).collect()
     }
 }
 

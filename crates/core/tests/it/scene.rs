@@ -52,10 +52,12 @@ impl Scene {
                         NamedPolicy {
                             name: "write".into(),
                             policy: ToolPolicy { enabled: true, permission: Permission::AlwaysAsk },
+                            web_fetch: None,
                         },
                         NamedPolicy {
                             name: "grep".into(),
                             policy: ToolPolicy { enabled: false, permission: Permission::AlwaysAllow },
+                            web_fetch: None,
                         },
                         NamedPolicy {
                             name: "ask".into(),

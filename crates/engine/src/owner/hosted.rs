@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tenure_core::command::{CallResult, FinishCall};
 use tenure_core::id::{ItemId, SessionId};
 use tenure_core::session::OpenCall;
+use tenure_core::shown_urls::shown_urls;
 use tenure_tools::{HostedCtx, ToolError, ToolResult};
 use tracing::Instrument as _;
 
@@ -21,7 +22,10 @@ impl Owner<'_> {
             return;
         }
         let span = self.turn.call(&self.state, &open);
-        let run = Run { shared: self.shared.clone(), session: self.state.session, open };
+        let web_fetch = self.state.definition.agent.web_fetch();
+        let shown_urls = web_fetch.url_sources.as_ref().map(|sources| shown_urls(&self.state, sources));
+        let ctx = HostedCtx { call, web_fetch, shown_urls };
+        let run = Run { shared: self.shared.clone(), session: self.state.session, open, ctx };
         let (draining, places) = (self.shared.draining.clone(), self.shared.hosted_places.clone());
         let ran = async move {
             // What still waits when the engine ends is left to the next start.
@@ -42,11 +46,12 @@ struct Run {
     shared: Arc<Shared>,
     session: SessionId,
     open: OpenCall,
+    ctx: HostedCtx,
 }
 
 impl Run {
     async fn run(self) {
-        let Self { shared, session, open } = &self;
+        let Self { shared, session, open, ctx: _ } = &self;
         metrics::counter!("tenure_tool_calls_total", "tool" => open.name.clone()).increment(1);
         let result = match AssertUnwindSafe(self.perform()).catch_unwind().await {
             Ok(Ok(result)) => stored(shared, result).await,
@@ -66,7 +71,6 @@ impl Run {
         let name = self.open.name.as_str();
         let tool = self.shared.hosted_tools.iter().find(|tool| tool.spec().name == name);
         let tool = tool.ok_or_else(|| ToolError::Model(format!("the tool `{name}` is switched off on this server")))?;
-        let ctx = HostedCtx { call: self.open.call, limits: self.shared.config.tool_limits };
-        tool.run(ctx, self.open.input.clone()).await
+        tool.run(self.ctx.clone(), self.open.input.clone()).await
     }
 }

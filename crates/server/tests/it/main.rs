@@ -22,3 +22,4 @@ mod states;
 mod steering;
 mod stream;
 mod threads;
+mod tools;

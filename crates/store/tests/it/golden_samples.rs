@@ -410,7 +410,10 @@ fn tools() -> Vec<ToolConfig> {
     let default = ToolPolicy { enabled: true, permission: Permission::AlwaysAllow };
     let asking = ToolPolicy { enabled: false, permission: Permission::AlwaysAsk };
     vec![
-        ToolConfig::Builtin { default, configs: vec![NamedPolicy { name: "bash".to_owned(), policy: asking }] },
+        ToolConfig::Builtin {
+            default,
+            configs: vec![NamedPolicy { name: "bash".to_owned(), policy: asking, web_fetch: None }],
+        },
         ToolConfig::Custom {
             name: "weather".to_owned(),
             description: "tells the weather".to_owned(),

@@ -13,4 +13,5 @@ mod grep;
 mod hostile;
 mod read;
 mod real;
+mod web_fetch;
 mod write;

@@ -12,6 +12,7 @@ use crate::request::{Asked, Cursor as _, EventCursor, ListCursor, answer, idempo
 
 pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
     let new = ingest::new_agent(asked.object()?)?;
+    ingest::offered("tools", Some(&new.tools), |tool| app.engine.offers(tool))?;
     let (agents, tenant) = (app.engine.agents().clone(), asked.tenant);
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         agents.create(tenant, new, keyed).await.map(Done::Agent)
@@ -37,6 +38,7 @@ pub(crate) async fn update(
 ) -> Result<Response, Problem> {
     let agent = agent_id(&agent)?;
     let change = ingest::agent_change(asked.object()?)?;
+    ingest::offered("tools", change.tools.as_ref(), |tool| app.engine.offers(tool))?;
     let (agents, tenant) = (app.engine.agents().clone(), asked.tenant);
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         agents.update(tenant, agent, change, keyed).await.map(Done::Agent)

@@ -32,6 +32,7 @@ pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<R
 
 async fn choose(app: &App, asked: &Asked, given: AgentGiven) -> Result<AgentChoice, Problem> {
     let AgentGiven { name, version, model, system, tools } = given;
+    ingest::offered("agent.tools", tools.as_ref(), |tool| app.engine.offers(tool))?;
     let id = agents::find(app, asked.tenant, &name).await?;
     Ok(AgentChoice { id, version, overrides: Overrides { model, system, tools } })
 }
@@ -140,6 +141,7 @@ pub(crate) async fn update(
 ) -> Result<Response, Problem> {
     let session = session_id(&session)?;
     let update = ingest::session_update(asked.object()?)?;
+    ingest::offered("agent.tools", update.tools.as_ref(), |tool| app.engine.offers(tool))?;
     let (sessions, tenant) = (app.engine.sessions().clone(), asked.tenant);
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.update(tenant, session, update, keyed).await.map(Done::Session)

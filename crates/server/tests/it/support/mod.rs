@@ -71,6 +71,11 @@ impl TestServer {
         Self::of(TestEngine::with_config(anthropic, engine_config()).await, config)
     }
 
+    /// One whose operator has switched the server's own tools off.
+    pub(crate) async fn without_hosted_tools(anthropic: Option<&str>) -> Self {
+        Self::of(TestEngine::without_hosted_tools(anthropic, engine_config()).await, ServerConfig::default())
+    }
+
     /// One whose store is on disk.
     pub(crate) async fn on_disk() -> Self {
         Self::of(TestEngine::on_disk(None, engine_config()).await, ServerConfig::default())

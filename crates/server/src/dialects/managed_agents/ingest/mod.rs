@@ -11,6 +11,7 @@ pub(super) mod metadata;
 pub(super) mod model;
 pub(super) mod session;
 pub(super) mod tools;
+pub(super) mod web_fetch;
 
 pub(super) use agent::{agent_change, new_agent};
 pub(crate) use content::Attached;
@@ -19,3 +20,4 @@ pub(super) use environment::{environment_change, new_environment};
 pub(super) use event::{Said, inputs};
 pub(crate) use ids::{agent_id, environment_id, item_id, key_id, session_id, thread_id};
 pub(super) use session::{AgentGiven, SessionGiven, new_session, session_update};
+pub(super) use tools::offered;

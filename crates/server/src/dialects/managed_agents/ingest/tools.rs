@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tenure_core::agent::{ASK, BUILTIN_TOOLS, NamedPolicy, Permission, ToolConfig, ToolPolicy};
 
+use super::web_fetch::{sources_exist, web_fetch};
 use crate::problem::Problem;
 use crate::request::{Fields, Given};
 
@@ -13,11 +14,10 @@ pub(in super::super) const NAME: usize = 128;
 pub(in super::super) const DESCRIPTION: usize = 32_768;
 
 /// Tools of the peer's toolset that this build doesn't have. They are simply not offered.
-pub(in super::super) const NOT_YET: &[&str] = &["web_fetch", "web_search"];
+pub(in super::super) const NOT_YET: &[&str] = &["web_search"];
 
-/// What the peer lets those two be told.
-pub(in super::super) const WEB_SETTINGS: &[&str] =
-    &["allowed_domains", "blocked_domains", "max_content_tokens", "url_sources", "user_location"];
+/// What the peer lets that be told.
+pub(in super::super) const SEARCH_SETTINGS: &[&str] = &["allowed_domains", "blocked_domains", "user_location"];
 
 /// Reads the field `tools`; null and empty both clear.
 pub(super) fn tools(fields: &mut Fields<'_>) -> Result<Option<Vec<ToolConfig>>, Problem> {
@@ -43,6 +43,7 @@ pub(super) fn tools(fields: &mut Fields<'_>) -> Result<Option<Vec<ToolConfig>>, 
         clashes(&entry, &tools, &tool)?;
         tools.push(tool);
     }
+    sources_exist(&path, &tools)?;
     let count: usize = tools.iter().map(|tool| if is_toolset(tool) { BUILTIN_TOOLS.len() } else { 1 }).sum();
     if count > MOST {
         return Err(Problem::invalid(&path, format!("expected at most {MOST} tools in all, got {count}")));
@@ -97,11 +98,12 @@ fn named(given: &mut Fields<'_>, default: ToolPolicy) -> Result<NamedPolicy, Pro
         if policy.enabled {
             return Err(Problem::unsupported(&given.at("enabled"), &format!("the tool `{name}` is")));
         }
-        for setting in WEB_SETTINGS {
+        for setting in SEARCH_SETTINGS {
             given.unsupported(setting, &format!("settings of `{name}` are"))?;
         }
     }
-    Ok(NamedPolicy { name, policy })
+    let web_fetch = if name == "web_fetch" { web_fetch(given)? } else { None };
+    Ok(NamedPolicy { name, policy, web_fetch })
 }
 
 /// A policy, with what isn't given taken from `default`.
@@ -112,7 +114,11 @@ fn policy(given: &mut Fields<'_>, default: ToolPolicy) -> Result<ToolPolicy, Pro
         Given::Value(mut policy) => match policy.required_one_of("type", &["always_allow", "always_ask", "auto"])? {
             "always_allow" => Permission::AlwaysAllow,
             "always_ask" => Permission::AlwaysAsk,
-            _ => return Err(Problem::unsupported(&policy.at("type"), "the permission policy `auto` is")),
+            _ => {
+                let message = "`auto` needs a judge of calls, which this server doesn't have; use `always_allow` or \
+                               `always_ask`";
+                return Err(policy.wrong("type", message));
+            }
         },
     };
     Ok(ToolPolicy { enabled, permission })
@@ -128,6 +134,14 @@ fn custom(entry: &mut Fields<'_>) -> Result<ToolConfig, Problem> {
     let is_object = input_schema.get("type").and_then(Value::as_str) == Some("object");
     if !is_object {
         return Err(entry.wrong("input_schema.type", "expected `object`: a tool's input is always an object"));
+    }
+    let object_or_none = |value: Option<&Value>| value.is_none_or(|value| value.is_object() || value.is_null());
+    if !object_or_none(input_schema.get("properties")) {
+        return Err(entry.wrong("input_schema.properties", "expected an object: a schema for each property"));
+    }
+    let names = |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+    if !input_schema.get("required").is_none_or(|required| required.is_null() || names(required)) {
+        return Err(entry.wrong("input_schema.required", "expected a list of names of properties"));
     }
     Ok(ToolConfig::Custom { name, description, input_schema })
 }
@@ -169,6 +183,26 @@ fn asks(tool: &ToolConfig) -> bool {
         ToolConfig::Builtin { configs, .. } => configs.iter().any(|config| config.name == ASK && config.policy.enabled),
         ToolConfig::Custom { .. } => false,
     }
+}
+
+/// Complains of a tool that is switched on by name and that the operator has switched off for all. `path` is where the tools
+/// were given.
+pub(in super::super) fn offered(
+    path: &str,
+    tools: Option<&Vec<ToolConfig>>,
+    offers: impl Fn(&str) -> bool,
+) -> Result<(), Problem> {
+    for (at, tool) in tools.into_iter().flatten().enumerate() {
+        let ToolConfig::Builtin { configs, .. } = tool else { continue };
+        let off = |config: &NamedPolicy| {
+            config.policy.enabled && BUILTIN_TOOLS.contains(&config.name.as_str()) && !offers(&config.name)
+        };
+        if let Some(which) = configs.iter().position(off) {
+            let message = format!("`{}` is switched off on this server by its operator", configs[which].name);
+            return Err(Problem::invalid(&format!("{path}.{at}.configs.{which}.enabled"), message));
+        }
+    }
+    Ok(())
 }
 
 fn is_toolset(tool: &ToolConfig) -> bool {

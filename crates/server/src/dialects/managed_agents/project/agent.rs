@@ -1,6 +1,6 @@
 //! Agents.
 
-use tenure_core::agent::{Agent, Permission, ToolConfig, ToolPolicy};
+use tenure_core::agent::{Agent, Permission, ToolConfig, ToolFilter, ToolPolicy, WebFetchSettings};
 use tenure_core::model::{Effort, ModelConfig, Speed};
 use tenure_core::resource::AgentRecord;
 
@@ -70,6 +70,7 @@ fn tool(tool: &ToolConfig) -> wire::Tool<'_> {
                     kind: &config.name,
                     enabled: config.policy.enabled,
                     permission_policy: policy(config.policy),
+                    web_fetch: (config.name == "web_fetch").then(|| web_fetch(config.web_fetch.as_ref())),
                 })
                 .collect(),
         },
@@ -77,6 +78,34 @@ fn tool(tool: &ToolConfig) -> wire::Tool<'_> {
             wire::Tool::Custom { name, description, input_schema }
         }
     }
+}
+
+/// Everything is shown, what isn't set as null.
+fn web_fetch(settings: Option<&WebFetchSettings>) -> wire::WebFetch<'_> {
+    let sources = settings.and_then(|settings| settings.url_sources.as_ref());
+    wire::WebFetch {
+        allowed_domains: settings.and_then(|settings| settings.allowed_domains.as_deref()),
+        blocked_domains: settings.and_then(|settings| settings.blocked_domains.as_deref()),
+        max_content_tokens: settings.and_then(|settings| settings.max_content_tokens),
+        url_sources: sources.map(|sources| wire::UrlSources {
+            client_tool_results: sources.client_tool_results.as_ref().map(filter),
+            server_tool_results: sources.server_tool_results.as_ref().map(filter),
+            user_input: sources.user_input.map(|all| Tagged { kind: if all { "all" } else { "none" } }),
+        }),
+    }
+}
+
+fn filter(filter: &ToolFilter) -> wire::ToolFilter<'_> {
+    match filter {
+        ToolFilter::All => wire::ToolFilter::All {},
+        ToolFilter::None => wire::ToolFilter::None {},
+        ToolFilter::Only { tools } => wire::ToolFilter::Only { tools: references(tools) },
+        ToolFilter::Except { tools } => wire::ToolFilter::Except { tools: references(tools) },
+    }
+}
+
+fn references(tools: &[String]) -> Vec<wire::ToolReference<'_>> {
+    tools.iter().map(|name| wire::ToolReference { kind: "tool_reference", name }).collect()
 }
 
 fn policy(policy: ToolPolicy) -> wire::Policy {

@@ -85,6 +85,10 @@ fn identity(_: &mut SchemaGenerator) -> Schema {
     Tagged::schema(&["service_account"])
 }
 
+fn all_or_none(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"anyOf": [Tagged::schema(&["all", "none"]), {"type": "null"}]})
+}
+
 fn policy(_: &mut SchemaGenerator) -> Schema {
     Tagged::schema(&["always_allow", "always_ask"])
 }
@@ -149,4 +153,45 @@ pub(crate) struct ToolConfig<'a> {
     pub(crate) enabled: bool,
     #[schemars(schema_with = "policy")]
     pub(crate) permission_policy: Policy,
+    /// What only `web_fetch` has.
+    #[serde(flatten)]
+    pub(crate) web_fetch: Option<WebFetch<'a>>,
+}
+
+/// What holds for fetching pages. Null is not set.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "WebFetchSettings")]
+pub(crate) struct WebFetch<'a> {
+    pub(crate) allowed_domains: Option<&'a [String]>,
+    pub(crate) blocked_domains: Option<&'a [String]>,
+    pub(crate) max_content_tokens: Option<u32>,
+    pub(crate) url_sources: Option<UrlSources<'a>>,
+}
+
+/// Where in a conversation addresses that are fetched may come from. Null counts whole.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UrlSources<'a> {
+    pub(crate) client_tool_results: Option<ToolFilter<'a>>,
+    pub(crate) server_tool_results: Option<ToolFilter<'a>>,
+    #[schemars(schema_with = "all_or_none")]
+    pub(crate) user_input: Option<Tagged>,
+}
+
+/// Some of the tools.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ToolFilter<'a> {
+    All {},
+    None {},
+    Only { tools: Vec<ToolReference<'a>> },
+    Except { tools: Vec<ToolReference<'a>> },
+}
+
+/// A tool by its name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ToolReference<'a> {
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "tool_reference"))]
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'a str,
 }

@@ -9,7 +9,10 @@ mod session;
 mod thread;
 mod values;
 
-pub(crate) use agent::{Agent, AgentCore, EFFORTS, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults};
+pub(crate) use agent::{
+    Agent, AgentCore, EFFORTS, Model, Policy, Tagged, Tool, ToolConfig, ToolDefaults, ToolFilter, ToolReference,
+    UrlSources, WebFetch,
+};
 pub(crate) use content::{Block, Citations, Source, Text};
 pub(crate) use environment::{Config, Environment, Limits, Packages};
 pub(crate) use event::{
