@@ -27,6 +27,7 @@ pub mod native;
 
 pub use dispatch::{Op, dispatch};
 pub use error::Error;
+pub use guest::kept_head_bytes;
 pub use native::{Native, NativeConfig};
 pub use order::{CallEnd, Exit, Order, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox};

@@ -12,8 +12,8 @@ pub struct Order {
     pub work: Work,
     /// How long it may take. Then its whole tree is killed and [`Exit::timed_out`] is set. `None`: for ever.
     pub timeout: Option<Duration>,
-    /// How much of each output stream is kept: the first and the last half of this. What lies between is counted in
-    /// [`Exit::omitted_bytes`].
+    /// How much of each output stream is kept: the first half and the last half of this, but no more than 64 KiB of its end.
+    /// What lies between is counted in [`Exit::omitted_bytes`].
     pub output_cap_bytes: usize,
     /// When the call was first asked for, if that may have been by an earlier process than this one; `None` for a new
     /// call. A crash of the machine can lose a journal: a call without one that was asked for before the machine
@@ -82,7 +82,8 @@ pub struct Exit {
     pub stdout: Vec<u8>,
     /// What it printed as errors; empty for a shell.
     pub stderr: Vec<u8>,
-    /// Whether anything was left out. The cut is after the first `output_cap_bytes / 2` bytes of a stream.
+    /// Whether anything was left out. The cut is after the first [`kept_head_bytes`](crate::kept_head_bytes) of a
+    /// stream.
     pub truncated: bool,
     /// How many bytes were left out.
     pub omitted_bytes: u64,

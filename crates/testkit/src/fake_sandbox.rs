@@ -8,8 +8,8 @@ use tenure_sandbox::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// A backend whose sandboxes run nothing: a shell call prints `ran: <command>`, any other `ok`. A call whose command
-/// holds the word `wait` ends only when it is [released](FakeBackend::release), cancelled, or its sandbox dies. It keeps
+/// A backend whose sandboxes run nothing: a shell call prints `ran: <command>`, any other says `ok`. A call whose command
+/// or input holds the word `wait` ends only when it is [released](FakeBackend::release), cancelled, or its sandbox dies. It keeps
 /// count of everything, so that a test can say what must have happened, and how often.
 #[derive(Debug, Clone, Default)]
 pub struct FakeBackend {
@@ -186,7 +186,11 @@ impl FakeSandbox {
         if let Some(Some(end)) = known {
             return Ok(end);
         }
-        let waits = matches!(&order.work, Work::Shell { command, .. } if command.contains("wait"));
+        let waits = match &order.work {
+            Work::Shell { command, .. } => command.contains("wait"),
+            Work::Op { input, .. } => input.windows(4).any(|word| word == b"wait"),
+            Work::Exec { .. } => false,
+        };
         let mut gone = self.gone.clone();
         let end = tokio::select! {
             biased;
@@ -207,7 +211,8 @@ impl FakeSandbox {
 fn exited(work: &Work) -> CallEnd {
     let stdout = match work {
         Work::Shell { command, .. } => format!("ran: {command}\n").into_bytes(),
-        Work::Exec { .. } | Work::Op { .. } => b"ok".to_vec(),
+        Work::Op { .. } => b"text/plain\nok".to_vec(),
+        Work::Exec { .. } => b"ok".to_vec(),
     };
     CallEnd::Exited(Exit { code: Some(0), stdout, ..Exit::default() })
 }

@@ -22,5 +22,5 @@ pub fn guest_ops() -> &'static [Op] {
             &[$(Op { name: $name, run: |input: &[u8], out: &mut dyn Write| guest::perform($name, Path::new(guest::WORKSPACE), input, out) }),*]
         };
     }
-    ops!("read", "write", "edit", "glob", "grep")
+    ops!("read", "write", "edit", "glob", "grep", "keep_output")
 }

@@ -67,8 +67,11 @@ pub struct ToolCtx {
 /// Limits of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToolLimits {
-    /// How much text of output the model gets; more is cut. Default: 100 KiB, as the peer's tools.
+    /// How much text a search gives; more is cut. Default: 100,000 bytes.
     pub output_cap_bytes: usize,
+    /// How much of what a command prints is kept; of more, the beginning and a little of the end. Default: 10 MiB. What is too
+    /// long for a model, more than 100,000 characters, is kept in a file of the sandbox.
+    pub kept_output_bytes: usize,
     /// How long a call may take if it doesn't say. Default: 2 min, as the peer's tools.
     pub default_timeout: Duration,
     /// The longest a call may ask for. Default: 1 h.
@@ -78,7 +81,8 @@ pub struct ToolLimits {
 impl Default for ToolLimits {
     fn default() -> Self {
         Self {
-            output_cap_bytes: 100 * 1024,
+            output_cap_bytes: 100_000,
+            kept_output_bytes: 10 << 20,
             default_timeout: Duration::from_secs(120),
             max_timeout: Duration::from_secs(3600),
         }

@@ -43,7 +43,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tower-http", &["tenure-server"]),
     ("hyper", &["tenure-server"]),
     ("hyper-util", &["tenure-server"]),
-    ("reqwest", &["tenure-models", "tenure"]),
+    ("reqwest", &["tenure-models", "tenure-tools", "tenure"]),
     ("rusqlite", &["tenure-store"]),
     ("aes-gcm", &["tenure-store"]),
     ("seccompiler", &["tenure-sandbox"]),

@@ -169,6 +169,7 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
         tool_limits: ToolLimits {
             default_timeout: settings.tool_timeout,
             max_timeout: settings.tool_timeout_max,
+            kept_output_bytes: settings.tool_output,
             ..defaults.tool_limits
         },
         max_sandboxes: settings.max_sandboxes,

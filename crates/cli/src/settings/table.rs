@@ -123,6 +123,8 @@ settings! {
     tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.
     tool_timeout_max: Duration = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
+    /// How many bytes of what a command prints are kept, in a file of the sandbox if they are too many for a model; of more, the beginning and a little of the end.
+    tool_output: usize = "10485760", All "tool-output", ["TENURE_TOOL_OUTPUT"], "tools.output";
     /// Whether agents may have web_fetch, by which this server reads pages of the public web for them.
     web_fetch: bool = "true", All "web-fetch", ["TENURE_WEB_FETCH"], "web_fetch.enabled";
     /// Addresses of private networks that web_fetch reaches all the same: 10.0.0.0/8, 192.168.1.7, 127.0.0.1:8080. Whoever can say something to an agent can then have them read.

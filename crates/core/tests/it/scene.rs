@@ -62,6 +62,7 @@ impl Scene {
                         NamedPolicy {
                             name: "ask".into(),
                             policy: ToolPolicy { enabled: true, permission: Permission::AlwaysAllow },
+                            web_fetch: None,
                         },
                     ],
                 },

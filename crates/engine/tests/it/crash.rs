@@ -219,3 +219,33 @@ async fn at_many_moments_and_nothing_is_lost_or_doubled() {
     assert!(runs.values().all(|count| *count == 1), "{runs:?}");
     assert_eq!(calls_ended(&facts).len(), runs.len());
 }
+
+#[tokio::test]
+async fn while_a_long_output_is_written_to_its_file() {
+    let command = format!("echo wait {}", "x".repeat(150_000));
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": command})), Answer::Text("done")]).await;
+    let mut engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    engine.say(session, "go").await;
+    let call = engine.backend.wait_started(1).await[0];
+    engine.backend.release(call);
+    let writer = engine.backend.wait_started(2).await[1];
+    engine.crash_and_restart().await;
+    // The next server may clear the writing away, and writes anew; whoever writes comes to an end from now on.
+    let backend = engine.backend.clone();
+    let ends = tokio::spawn(async move {
+        for count in 2.. {
+            backend.wait_started(count).await.into_iter().for_each(|started| backend.release(started));
+        }
+    });
+    let facts = engine.until_idle(session, 0).await;
+    ends.abort();
+    let results: Vec<&str> = facts.iter().flat_map(|stored| stored.fact.content()).filter_map(Block::as_text).collect();
+    let result = results.iter().find(|text| text.starts_with("ran: echo wait")).expect("it has its result");
+    let path = format!("All of it is in /workspace/.tenure/outputs/{}.txt (1 lines)", call.prefixed());
+    assert!(result.contains(&path) && result.len() < 21_000, "{}", result.len());
+    assert_eq!(calls_ended(&facts), [CallEnding::Finished]);
+    let ran = engine.backend.started().into_iter().filter(|started| *started == call).count();
+    assert_eq!(ran, 1, "the command ran once; only its file was written again");
+    engine.backend.wait_acknowledged(writer).await;
+}

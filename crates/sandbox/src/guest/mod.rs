@@ -21,3 +21,5 @@ mod recorder;
 mod server_link;
 mod shell;
 mod tool;
+
+pub use output::kept_head_bytes;

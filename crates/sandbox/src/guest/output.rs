@@ -6,6 +6,14 @@ pub(crate) const OUTPUT_CHUNK_BYTES: usize = 16 * 1024;
 /// How many chunks a pipe that is full holds, at its default size or up to the most that its user may ask for.
 pub(crate) const MOST_CHUNKS_IN_A_PIPE: usize = (1 << 20) / OUTPUT_CHUNK_BYTES;
 
+/// The most of a stream's end that is kept: it is held in memory, outside of the sandbox's limits.
+const MOST_TAIL_BYTES: usize = 64 * 1024;
+
+/// How much of a stream's beginning is kept, if so much of it is kept in all: half, or all but 64 KiB. The rest is its end.
+pub fn kept_head_bytes(cap_bytes: usize) -> usize {
+    cap_bytes - (cap_bytes - cap_bytes / 2).min(MOST_TAIL_BYTES)
+}
+
 /// What is kept of a stream: its first bytes and its last.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -16,9 +24,10 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Keeps the first half and the last half of `cap` bytes.
+    /// Keeps so many bytes, the first and the last.
     pub(crate) fn new(cap_bytes: usize) -> Self {
-        Self { head_left: cap_bytes / 2, tail_most: cap_bytes - cap_bytes / 2, tail: VecDeque::new(), omitted: 0 }
+        let head_left = kept_head_bytes(cap_bytes);
+        Self { head_left, tail_most: cap_bytes - head_left, tail: VecDeque::new(), omitted: 0 }
     }
 
     /// Takes what was printed, and gives the part of it that belongs to the head, to be recorded at once.
@@ -41,7 +50,16 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use super::Kept;
+    use super::{Kept, MOST_TAIL_BYTES, kept_head_bytes};
+
+    #[test]
+    fn little_is_kept_of_a_long_end() {
+        for (cap, head) in
+            [(0, 0), (1, 0), (9, 4), (100, 50), (128 * 1024, 64 * 1024), (1 << 20, (1 << 20) - MOST_TAIL_BYTES)]
+        {
+            assert_eq!(kept_head_bytes(cap), head, "{cap}");
+        }
+    }
 
     #[test]
     fn head_and_tail_are_kept_however_the_bytes_arrive() {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde_json::Value;
 use tenure_core::model::ToolSpec;
-use tenure_sandbox::{Exit, Order, Work};
+use tenure_sandbox::{Exit, Order, Work, kept_head_bytes};
 
 use crate::input::{self, Field, Input, Kind};
+use crate::spill::{Whole, shortened};
 use crate::terminal::plain;
 use crate::{Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult, call};
 
@@ -45,7 +46,7 @@ impl Tool for Bash {
             description: "Runs a command in a bash shell that stays from call to call: working directory, variables, \
                           functions and background jobs are kept. It starts in /workspace. Gives what the command \
                           prints, errors included, and the exit code if it isn't 0; of long output the beginning and \
-                          the end. There is no terminal and no input: give programs flags instead of answers (-y). \
+                          the end, and the file that has all of it. There is no terminal and no input: give programs flags instead of answers (-y). \
                           Put servers into the background with `&`, their output in a file. To read, change and find \
                           files, prefer `read`, `edit`, `write`, `glob` and `grep`."
                 .to_owned(),
@@ -71,7 +72,7 @@ impl Tool for Bash {
             let command = if restart { String::new() } else { command.to_owned() };
             let order = Order {
                 timeout: Some(timeout),
-                output_cap_bytes: ctx.limits.output_cap_bytes,
+                output_cap_bytes: ctx.limits.kept_output_bytes,
                 asked_at: ctx.asked_at,
                 ..Order::new(ctx.call, Work::Shell { command, restart })
             };
@@ -84,7 +85,8 @@ impl Tool for Bash {
                     "bash session restarted; the command was not run: send it again without `restart`"
                 }));
             }
-            Ok(report(&exit, timeout, cap_bytes))
+            let output = shortened(&ctx, output(&exit, cap_bytes), Whole::Unkept).await?;
+            Ok(report(&exit, timeout, &output))
         })
     }
 }
@@ -101,7 +103,7 @@ fn timeout(input: &Input, limits: ToolLimits) -> Result<Duration, ToolError> {
 }
 
 /// What the model reads: what happened to the shell before, the output, and how it ended if not well.
-fn report(exit: &Exit, timeout: Duration, cap_bytes: usize) -> ToolResult {
+fn report(exit: &Exit, timeout: Duration, output: &str) -> ToolResult {
     let mut text = String::new();
     if exit.shell_lost {
         text.push_str(
@@ -109,7 +111,7 @@ fn report(exit: &Exit, timeout: Duration, cap_bytes: usize) -> ToolResult {
              functions and background jobs are gone]\n",
         );
     }
-    text.push_str(&output(exit, cap_bytes));
+    text.push_str(output);
     let mut notes = Vec::new();
     if exit.out_of_memory {
         notes.push("[the sandbox ran out of memory, and something in it was killed]".to_owned());
@@ -148,8 +150,7 @@ fn report(exit: &Exit, timeout: Duration, cap_bytes: usize) -> ToolResult {
 
 fn output(exit: &Exit, cap_bytes: usize) -> String {
     let mut text = if exit.truncated {
-        // The sandbox kept the first and the last half of the cap.
-        let (head, tail) = exit.stdout.split_at(exit.stdout.len().min(cap_bytes / 2));
+        let (head, tail) = exit.stdout.split_at(exit.stdout.len().min(kept_head_bytes(cap_bytes)));
         let omitted = exit.omitted_bytes;
         format!(
             "{}\n[… {omitted} bytes of output left out here; to see all of it, send it to a file and read that …]\n{}",

@@ -9,6 +9,7 @@ use tenure_sandbox::{Order, Work};
 
 use crate::guest::{self, Answer, Body, Workspace};
 use crate::input::{self, Field, Input};
+use crate::spill::{Whole, shortened};
 use crate::{Tool, ToolContent, ToolCtx, ToolError, ToolResult, call};
 
 /// A tool that is a function over the sandbox's files.
@@ -38,6 +39,8 @@ impl Tool for FileTool {
     fn run<'a>(&'a self, ctx: ToolCtx, input: Value) -> BoxFuture<'a, Result<ToolResult, ToolError>> {
         Box::pin(async move {
             let input = Input::check(self.name, self.fields, input).map_err(ToolError::Model)?;
+            // What is read from a file is in that file.
+            let path = input.text("file_path").map(str::to_owned);
             let timeout = ctx.limits.default_timeout;
             let give_up_after = LONGEST_SEARCH.min(timeout / 2);
             let order = guest::Order {
@@ -85,7 +88,13 @@ impl Tool for FileTool {
                 return Err(broken(format!("it was ended by signal {}", exit.signal.unwrap_or_default())));
             };
             match Answer::read(code, &exit.stdout) {
-                Answer::Done(body) => Ok(ToolResult { content: vec![content(body)], is_error: false }),
+                Answer::Done(Body::Text(text)) => {
+                    let whole = path.as_deref().map_or(Whole::Unkept, Whole::At);
+                    Ok(ToolResult::text(shortened(&ctx, text, whole).await?))
+                }
+                Answer::Done(Body::Media { media_type, bytes }) => {
+                    Ok(ToolResult { content: vec![media(media_type, bytes)], is_error: false })
+                }
                 Answer::Refused(message) => Err(ToolError::Model(message)),
                 Answer::Broken(problem) => Err(broken(
                     format!("exit code {code}: {problem} {}", String::from_utf8_lossy(&exit.stderr)).trim().to_owned(),
@@ -95,12 +104,9 @@ impl Tool for FileTool {
     }
 }
 
-fn content(body: Body) -> ToolContent {
-    match body {
-        Body::Text(text) => ToolContent::Text(text),
-        Body::Media { media_type, bytes } if media_type.starts_with("image/") => {
-            ToolContent::Image { media_type, bytes }
-        }
-        Body::Media { media_type, bytes } => ToolContent::Document { media_type, bytes },
+fn media(media_type: String, bytes: Vec<u8>) -> ToolContent {
+    match media_type.starts_with("image/") {
+        true => ToolContent::Image { media_type, bytes },
+        false => ToolContent::Document { media_type, bytes },
     }
 }

@@ -19,6 +19,7 @@
 mod answer;
 mod file;
 mod ignored;
+mod keep;
 mod walk;
 mod workspace;
 
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub(crate) use answer::{Answer, Body};
 pub(crate) use file::{Content, create, open_regular, read_whole, replace};
+pub(crate) use keep::{KEEP_OUTPUT, OUTPUTS};
 pub(crate) use walk::{Stopped, Walk};
 pub(crate) use workspace::{Workspace, reason};
 
@@ -49,6 +51,9 @@ pub fn perform(name: &str, workspace: &Path, input: &[u8], out: &mut dyn Write) 
 }
 
 fn answer_to(name: &str, workspace: &Path, input: &[u8]) -> Answer {
+    if name == KEEP_OUTPUT {
+        return keep::keep(workspace, input);
+    }
     let Some(tool) = FILE_TOOLS.iter().find(|tool| tool.name == name) else {
         return Answer::Broken(format!("no op is named `{name}`"));
     };

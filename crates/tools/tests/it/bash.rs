@@ -24,7 +24,7 @@ async fn a_command_is_a_line_for_the_shell() {
     assert_eq!(fake.call("bash", json!({ "command": "python3 fib.py" })).await, Ok("6765".to_owned()));
     let order = &fake.orders()[0];
     assert_eq!(order.work, Work::Shell { command: "python3 fib.py".to_owned(), restart: false });
-    assert_eq!((order.timeout, order.output_cap_bytes), (Some(Duration::from_secs(120)), 100 * 1024));
+    assert_eq!((order.timeout, order.output_cap_bytes), (Some(Duration::from_secs(120)), 10 << 20));
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn long_output_keeps_its_ends_and_says_what_is_missing() {
     let fake = Fake::new();
     fake.plays_exit(Exit { truncated: true, omitted_bytes: 12_345, ..printed("aaaaazzzzz") });
     let mut ctx = fake.ctx();
-    ctx.limits = ToolLimits { output_cap_bytes: 10, ..ToolLimits::default() };
+    ctx.limits = ToolLimits { kept_output_bytes: 10, ..ToolLimits::default() };
     let result = tool("bash").run(ctx, json!({ "command": "yes" })).await.expect("a result");
     let expected =
         "aaaaa\n[… 12345 bytes of output left out here; to see all of it, send it to a file and read that …]\nzzzzz";

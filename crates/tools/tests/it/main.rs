@@ -13,5 +13,6 @@ mod grep;
 mod hostile;
 mod read;
 mod real;
+mod spill;
 mod web_fetch;
 mod write;

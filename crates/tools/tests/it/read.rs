@@ -49,8 +49,11 @@ async fn a_large_text_needs_a_range() {
     assert_eq!(shown.len(), 2047);
     let told = fake.call("read", json!({ "file_path": "large", "view_range": [1, 299] })).await.expect_err("too much");
     assert!(told.contains("[1, 299] of large is more than"), "{told}");
-    fake.put("exact", "y".repeat(256 * 1024));
-    assert_eq!(fake.call("read", json!({ "file_path": "exact" })).await.map(|text| text.len()), Ok(256 * 1024));
+    fake.put("exact", "y".repeat(100_000));
+    assert_eq!(fake.call("read", json!({ "file_path": "exact" })).await.map(|text| text.len()), Ok(100_000));
+    fake.put("longer", "y".repeat(256 * 1024));
+    let told = fake.call("read", json!({ "file_path": "longer" })).await.expect("its ends");
+    assert!(told.contains("of 262144 characters left out here. Read smaller parts of longer"), "{}", told.len());
     fake.put("one_line", format!("short\n{}", "z".repeat(300_000)));
     let told = fake.call("read", json!({ "file_path": "one_line", "view_range": [2, 2] })).await.expect_err("too long");
     assert!(told.starts_with("read: line 2 of one_line alone"), "{told}");

@@ -124,9 +124,36 @@ async fn large_inputs_and_answers_arrive_whole() {
         };
         assert_eq!(bytes.len(), length);
     }
-    let told = real.bash("seq 1 200000").await.expect("numbers");
-    assert!(told.starts_with("1\n2\n") && told.ends_with("\n200000") && told.contains("bytes of output left out here"));
-    assert!(told.len() < 101 * 1024, "{}", told.len());
+    real.close().await;
+}
+
+#[tokio::test]
+async fn long_output_is_kept_in_a_file_that_the_tools_read() {
+    let Some(mut real) = Real::open().await else { return };
+    let told = real.bash("cd /tmp; seq 1 200000").await.expect("numbers");
+    assert!(told.starts_with("1\n2\n") && told.ends_with("\n200000") && told.len() < 25_000, "{}", told.len());
+    let path =
+        told.split("All of it is in ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a path").to_owned();
+    assert!(path.starts_with("/workspace/.tenure/outputs/sevt_"), "{path}");
+    let read = json!({ "file_path": path, "view_range": [123_456, 123_457] });
+    assert_eq!(real.call("read", read).await, Ok("123456\n123457".to_owned()));
+    let found = real.call("grep", json!({ "pattern": "^77777$", "path": path })).await.expect("found");
+    assert!(found.contains("77777:77777"), "{found}");
+    // What is too much even for that file: its beginning and a little of its end.
+    let told = real.bash("yes 0123456789abcdef | head -c 30000000; echo; echo the end").await.expect("much");
+    assert!(told.ends_with("the end"), "{}", told.len());
+    let path =
+        told.split("All of it is in ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a path").to_owned();
+    let size: usize = real.bash(&format!("wc -c < {path}")).await.expect("a size").parse().expect("a number");
+    assert!((10 << 20..(10 << 20) + 200).contains(&size), "{size}");
+    let found = real.call("grep", json!({ "pattern": "bytes of output left out here", "path": path })).await;
+    assert!(found.is_ok_and(|found| found.contains("19514")), "it says what is missing");
+    // Links in the way are of no use, and so is a place that can't be written.
+    let trap =
+        "rm -rf /workspace/.tenure; mkdir -p /workspace/away; ln -s /workspace/away /workspace/.tenure; seq 1 200000";
+    let told = real.bash(trap).await.expect("numbers");
+    assert!(told.contains("couldn't be kept"), "{}", told.len());
+    assert_eq!(real.bash("ls /workspace/away").await, Ok("(no output)".to_owned()));
     real.close().await;
 }
 

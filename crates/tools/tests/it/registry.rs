@@ -18,10 +18,11 @@ fn the_list_is_the_cores_list() {
 
 #[test]
 fn every_tool_but_the_shell_has_its_function_in_the_sandbox() {
-    let ops: Vec<&str> = guest_ops().iter().map(|op| op.name).collect();
+    let tools = guest_ops().iter().filter(|op| op.name != "keep_output");
+    let ops: Vec<&str> = tools.clone().map(|op| op.name).collect();
     assert_eq!(ops, in_the_sandbox().into_iter().filter(|&name| name != "bash").collect::<Vec<_>>());
     // Each is registered under its own name, not under another's.
-    for op in guest_ops() {
+    for op in tools {
         let mut out = Vec::new();
         (op.run)(br#"{"input":{},"give_up_after_ms":1000,"output_cap_bytes":1000}"#, &mut out);
         let answer = String::from_utf8(out).expect("text");

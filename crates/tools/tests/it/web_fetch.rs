@@ -1,4 +1,6 @@
 //! `web_fetch` against a server on loopback. Names are answered by a list; nothing goes anywhere else.
+//!
+//! Long because the server, the names and every spelling of an address stand in one place.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

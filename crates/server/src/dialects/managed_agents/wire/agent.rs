@@ -106,7 +106,7 @@ fn input_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// The names of tools of the toolset, those included that can only be switched off.
 fn builtin_tools() -> Vec<&'static str> {
-    BUILTIN_TOOLS.iter().chain(NOT_YET).copied().collect()
+    BUILTIN_TOOLS.iter().chain(NOT_YET).chain(&[tenure_core::agent::ASK]).copied().collect()
 }
 
 /// How hard a model may be told to think.
