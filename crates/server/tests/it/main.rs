@@ -14,6 +14,7 @@ mod labels;
 mod lifetimes;
 mod mutations;
 mod openapi;
+mod order;
 mod questions;
 mod routes;
 mod sessions;

@@ -5,6 +5,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::described::{LARGE, check_frame};
+use super::order::Order;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +31,14 @@ impl Frame {
 pub(crate) struct Frames {
     body: BodyDataStream,
     read: String,
+    order: Option<Order>,
 }
 
 impl Frames {
-    pub(crate) fn new(body: Body) -> Self {
-        Self { body: body.into_data_stream(), read: String::new() }
+    /// A stream; one that tells of its session from the beginning is checked for its order.
+    pub(crate) fn new(body: Body, from_the_beginning: bool) -> Self {
+        let order = from_the_beginning.then(Order::default);
+        Self { body: body.into_data_stream(), read: String::new(), order }
     }
 
     /// The next frame, comments included; `None` at the stream's end.
@@ -58,7 +62,12 @@ impl Frames {
         loop {
             match self.raw().await? {
                 frame if frame.event.is_empty() => {}
-                frame => return Some(frame),
+                frame => {
+                    if let Some(order) = &mut self.order {
+                        order.check(&frame);
+                    }
+                    return Some(frame);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 mod described;
 mod frames;
 mod normal;
+mod order;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tower::ServiceExt as _;
 pub(crate) use described::{Exchange, LARGE, check_frame};
 pub(crate) use frames::{Frame, Frames, parse};
 pub(crate) use normal::normal;
+pub(crate) use order::Order;
 
 /// The key of every test server.
 pub(crate) const KEY: &str = "tnr_test";
@@ -154,7 +156,9 @@ impl TestServer {
         let response = self.send(request(Method::GET, path, None, headers)).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream; charset=utf-8");
-        Frames::new(response.into_body())
+        // What begins with the session is checked as a whole.
+        let from_the_beginning = headers.is_empty() && (path.contains("?after=0&") || path.ends_with("?after=0"));
+        Frames::new(response.into_body(), from_the_beginning)
     }
 
     /// An agent that plays a script of these steps for every message.
