@@ -43,7 +43,7 @@ SHOWN = [
     "write", "bash", "The 20th Fibonacci number is 6765.", "The 30th is 832040.", "agent.message", "user.message",
     "Once upon a time there was a server that nobody could kill for long. The end.", "The 40th is 102334155.",
     "Here it is.", "1\n2\n3\n5\n8", "I asked: It is sunny in Zurich.", "bash", "There is enough.",
-    "bash", "Then I leave it.", "One, two, three.", "2",
+    "bash", "Then I leave it.", "How large is it?", "Then four beds and a tree.", "One, two, three.", "2",
 ]
 
 

@@ -138,3 +138,21 @@ def test_a_tool_that_is_switched_off_is_not_run(client):
     seen = turn(client, session, message("run it"))
     assert only(seen, "agent.tool_use")[0].evaluated_permission == "deny"
     assert only(seen, "agent.tool_result")[0].is_error and seen[-1].stop_reason.type == "end_turn"
+
+
+def test_a_question_is_answered_as_a_call_or_by_a_message(client):
+    asking = {**TOOLSET, "configs": [{"name": "ask", "enabled": True}]}
+    session = new_session(client, model="script/caller", tools=[asking])
+    assert session.agent.tools[0].configs[0].name == "ask"
+    seen = turn(client, session, message("which way?"))
+    call = only(seen, "agent.custom_tool_use")[0]
+    assert (call.name, call.input["question"]) == ("ask", "Left or right?")
+    assert call.to_dict()["question"] is True and seen[-1].stop_reason.event_ids == [call.id]
+    seen = turn(client, session, result_of(call, "left"))
+    assert text(only(seen, "agent.message")[0]) == "You said: left"
+
+    call = only(turn(client, session, message("and which way now?")), "agent.custom_tool_use")[0]
+    seen = turn(client, session, message("right"))
+    assert only(seen, "user.message")[0].to_dict()["answers"] == call.id
+    assert only(seen, "user.custom_tool_result")[0].custom_tool_use_id == call.id
+    assert text(only(seen, "agent.message")[0]) == "You said: right"

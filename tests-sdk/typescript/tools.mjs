@@ -141,3 +141,21 @@ export async function aToolThatIsSwitchedOffIsNotRun(client) {
   assert.ok(only(seen, "agent.tool_result")[0].is_error);
   assert.equal(seen.at(-1).stop_reason.type, "end_turn");
 }
+
+export async function aQuestionIsAnsweredAsACallOrByAMessage(client) {
+  const asking = { ...TOOLSET, configs: [{ name: "ask", enabled: true }] };
+  const session = await newSession(client, { model: "script/caller", tools: [asking] });
+  assert.equal(session.agent.tools[0].configs[0].name, "ask");
+  let seen = await turn(client, session, message("which way?"));
+  let [call] = only(seen, "agent.custom_tool_use");
+  assert.deepEqual([call.name, call.input.question, call.question], ["ask", "Left or right?", true]);
+  assert.deepEqual(seen.at(-1).stop_reason.event_ids, [call.id]);
+  seen = await turn(client, session, resultOf(call, "left"));
+  assert.equal(text(only(seen, "agent.message")[0]), "You said: left");
+
+  [call] = only(await turn(client, session, message("and which way now?")), "agent.custom_tool_use");
+  seen = await turn(client, session, message("right"));
+  assert.equal(only(seen, "user.message")[0].answers, call.id);
+  assert.equal(only(seen, "user.custom_tool_result")[0].custom_tool_use_id, call.id);
+  assert.equal(text(only(seen, "agent.message")[0]), "You said: right");
+}
