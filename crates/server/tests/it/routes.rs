@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
-use tenure_server::route_list;
+use tenure_server::{openapi, route_list};
 
 use crate::support::TestServer;
 
@@ -29,6 +29,35 @@ fn every_route_of_the_peer_is_on_the_page() {
         let parts = route.path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part });
         let shown = format!("`{} {}`", route.method, parts.collect::<Vec<_>>().join("/"));
         assert!(page.contains(&shown), "docs/managed-agents-reference.md doesn't say how {shown} compares");
+    }
+}
+
+#[test]
+fn every_event_of_the_peer_is_on_the_page_as_it_is() {
+    let page = include_str!("../../../../docs/managed-agents-reference.md");
+    let (_, table) = page.split_once("### Events that are received").unwrap();
+    let (table, _) = table.split_once("###").unwrap();
+    let description = openapi();
+    let list = description["paths"]["/v1/sessions/{session}/events"]["get"]["parameters"].as_array().unwrap();
+    let types = list.iter().find(|parameter| parameter["name"] == "types[]").unwrap();
+    let types = types["schema"]["items"]["enum"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap());
+    let schemas = description["components"]["schemas"].as_object().unwrap();
+    let made: BTreeSet<&str> =
+        schemas.values().filter_map(|schema| schema["properties"]["type"]["const"].as_str()).collect();
+    for kind in types.filter(|kind| !kind.starts_with("tenure.")) {
+        let says = |line: &&str| {
+            line.split('`').skip(1).step_by(2).any(|shown| match shown.strip_suffix('…') {
+                Some(beginning) => kind.starts_with(beginning),
+                None => shown == kind,
+            })
+        };
+        let told = table.lines().find(says).map(|line| line.contains("not yet"));
+        // What only a client sends, and we don't take yet, is in the other table.
+        let sent = kind.starts_with("user.") || kind == "system.message";
+        if told.is_none() && sent && !made.contains(kind) {
+            continue;
+        }
+        assert_eq!(told, Some(!made.contains(kind)), "what the page says of {kind}, and whether it is made");
     }
 }
 
