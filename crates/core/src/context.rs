@@ -144,6 +144,8 @@ fn part_blobs(part: &Part) -> Vec<&BlobId> {
     match part {
         Part::Content { block } => block.blob().into_iter().collect(),
         Part::ToolResult { content, .. } => content.iter().filter_map(Block::blob).collect(),
-        Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolUse { .. } => Vec::new(),
+        Part::System { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolUse { .. } => {
+            Vec::new()
+        }
     }
 }

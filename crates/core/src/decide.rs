@@ -85,6 +85,12 @@ pub enum Refusal {
         /// How many there would be.
         pairs: usize,
     },
+    /// Send them with what they belong to.
+    #[error(
+        "a `system.message` is taken right after a `user.message`, by itself only when the session is idle, and when it \
+         waits for the result of a tool only right after that"
+    )]
+    MisplacedInstructions,
     /// Try again later.
     #[error("{MAX_QUEUED} inputs already wait in this session; try again when it has taken some up")]
     QueueFull,

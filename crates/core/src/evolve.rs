@@ -190,6 +190,11 @@ impl State {
                     self.thread.transcript.push(Role::User, Part::Content { block: block.clone() });
                 }
             }
+            Input::SystemMessage { content, .. } => {
+                for text in content.iter().filter_map(Block::as_text) {
+                    self.thread.transcript.push(Role::User, Part::System { text: text.to_owned() });
+                }
+            }
             Input::Answer { content, .. } => self.count_message(content),
             Input::Interrupt { .. } => {}
             Input::Confirmation { call, answer } => match answer {

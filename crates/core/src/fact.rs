@@ -498,6 +498,7 @@ impl Fact {
             | Self::InputProcessed { input, .. }
             | Self::InputWithdrawn { input, .. } => match input {
                 Input::Message { content, .. }
+                | Input::SystemMessage { content, .. }
                 | Input::Answer { content, .. }
                 | Input::ClientResult { content, .. } => content,
                 Input::Interrupt { .. } | Input::Confirmation { .. } => &[],

@@ -112,6 +112,12 @@ pub enum Part {
         /// The block.
         block: Block,
     },
+    /// Instructions of whoever runs the agent, in a user's message. They come after all else of it, in a message of their
+    /// own where the provider has that.
+    System {
+        /// The text.
+        text: String,
+    },
     /// The model's thinking, to be sent back unchanged.
     Thinking {
         /// The text, possibly empty when the provider hides it.

@@ -382,6 +382,14 @@ pub enum Input {
         #[serde(default, skip_serializing_if = "Delivery::is_after_turn")]
         delivery: Delivery,
     },
+    /// Instructions of whoever runs the agent, beside its system prompt from then on.
+    SystemMessage {
+        /// What it says: text.
+        content: Vec<Block>,
+        /// When it is read: with what it came with.
+        #[serde(default, skip_serializing_if = "Delivery::is_after_turn")]
+        delivery: Delivery,
+    },
     /// A message that is the answer to a question the model asked. The result of that call follows it.
     Answer {
         /// The question's call.
@@ -417,11 +425,21 @@ impl Input {
     /// Whether it is read before the turn under way asks its model again.
     pub fn steers(&self) -> bool {
         match self {
-            Self::Message { delivery, .. } => *delivery == Delivery::Steer,
+            Self::Message { delivery, .. } | Self::SystemMessage { delivery, .. } => *delivery == Delivery::Steer,
             Self::Answer { .. } | Self::Interrupt { .. } | Self::Confirmation { .. } | Self::ClientResult { .. } => {
                 false
             }
         }
+    }
+
+    /// Whether calls that haven't begun are given up for it.
+    pub fn goes_before_calls(&self) -> bool {
+        matches!(self, Self::Message { .. }) && self.steers()
+    }
+
+    /// Whether it is something to answer, and not only to heed.
+    pub fn wants_a_turn(&self) -> bool {
+        !matches!(self, Self::SystemMessage { .. })
     }
 }
 

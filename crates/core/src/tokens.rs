@@ -31,7 +31,7 @@ pub(crate) fn of_part(part: &Part) -> u64 {
         + match part {
             Part::Content { block } => of_block(block),
             Part::ToolResult { content, .. } => content.iter().map(of_block).sum(),
-            Part::Thinking { text, .. } => of_text(text),
+            Part::System { text } | Part::Thinking { text, .. } => of_text(text),
             Part::RedactedThinking { data } => of_text(data),
             Part::ToolUse { name, input, .. } => of_text(name) + of_length(input.to_string().len()),
         }

@@ -40,6 +40,9 @@ struct Preface {
     /// What the user said last, if that left too and nothing the user said is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<String>,
+    /// What whoever runs the agent said in them: that holds on, word for word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    instructions: Vec<String>,
 }
 
 impl Transcript {
@@ -87,6 +90,10 @@ impl Transcript {
             Some(summary) => (preface.summary, preface.gap) = (Some(summary.to_owned()), false),
             None => preface.gap |= !gone.is_empty(),
         }
+        preface.instructions.extend(gone.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+            Part::System { text } => Some(text.clone()),
+            _ => None,
+        }));
         preface.asked = match stay.iter().any(|message| asked(message).is_some()) {
             true => None,
             false => gone.iter().rev().find_map(|message| asked(message)).or(preface.asked),
@@ -160,7 +167,8 @@ impl Preface {
                 .as_ref()
                 .map(|asked| format!("[What the user had said last, before the messages that follow:]\n\n{asked}")),
         );
-        texts.into_iter().map(|text| Part::Content { block: Block::text(text) }).collect()
+        let texts = texts.into_iter().map(|text| Part::Content { block: Block::text(text) });
+        texts.chain(self.instructions.iter().map(|text| Part::System { text: text.clone() })).collect()
     }
 }
 
@@ -188,7 +196,8 @@ fn asked(message: &Message) -> Option<String> {
     }
     let blocks = message.parts.iter().filter_map(|part| match part {
         Part::Content { block } => Some(block.as_text().unwrap_or("[A picture or document.]")),
-        Part::ToolResult { .. } | Part::ToolUse { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => None,
+        Part::System { .. } | Part::ToolResult { .. } | Part::ToolUse { .. } => None,
+        Part::Thinking { .. } | Part::RedactedThinking { .. } => None,
     });
     let said = blocks.collect::<Vec<_>>();
     let text = said.join("\n");

@@ -110,6 +110,11 @@ impl Providers {
         self.follow_default().await
     }
 
+    /// Whether a model takes instructions in mid-conversation, as far as its name tells.
+    pub fn takes_instructions(&self, model: &str) -> bool {
+        tenure_models::takes_instructions(model)
+    }
+
     /// What each model server offers, or why it can't be asked.
     pub async fn list(&self) -> Vec<(&'static str, Result<Vec<ModelInfo>, Failure>)> {
         self.shared.models.list().await

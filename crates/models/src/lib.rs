@@ -20,7 +20,7 @@ mod http;
 mod sse;
 mod tls;
 
-pub use models::{Endpoint, InvalidSetting, Models, Settings, check, reply_tokens};
+pub use models::{Endpoint, InvalidSetting, Models, Settings, check, reply_tokens, takes_instructions};
 pub use provider::{Event, ModelInfo, ModelProvider};
 pub use secret::Secret;
 pub use table::{ListPrice, ModelEntry, ModelTable};

@@ -137,6 +137,15 @@ pub fn reply_tokens(config: &ModelConfig) -> u64 {
     config.max_tokens.unwrap_or(unsaid).into()
 }
 
+/// Whether a model takes instructions in mid-conversation, as far as its name tells. A script ignores them.
+pub fn takes_instructions(model: &str) -> bool {
+    match Route::of(model) {
+        Some(Route::Anthropic) => anthropic::takes_instructions(model),
+        Some(Route::OpenAi(_) | Route::Script(_)) => true,
+        None => false,
+    }
+}
+
 impl Models {
     /// Providers with these settings. An error is an address or a key that can't be used.
     pub fn new(settings: Settings) -> Result<Self, Failure> {

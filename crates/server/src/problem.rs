@@ -183,7 +183,8 @@ impl From<Refusal> for Problem {
             | Refusal::Busy
             | Refusal::NoSuchCall { .. }
             | Refusal::WrongAnswer { .. }
-            | Refusal::TooMuchMetadata { .. } => Kind::Invalid,
+            | Refusal::TooMuchMetadata { .. }
+            | Refusal::MisplacedInstructions => Kind::Invalid,
             Refusal::Stopping => Kind::InTheWay,
             Refusal::NotQueued { .. } => Kind::NotFound,
             Refusal::QueueFull => Kind::Busy { retry_after: Duration::from_secs(5) },

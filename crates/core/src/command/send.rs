@@ -4,7 +4,7 @@ use crate::content::Block;
 use crate::decide::{Blockers, Draft, MAX_QUEUED, Refusal};
 use crate::fact::{CallEnding, Fact};
 use crate::id::ItemId;
-use crate::session::{Activity, Answer, CallProgress, Input, Lifecycle};
+use crate::session::{Activity, Answer, CallProgress, Delivery, Input, Lifecycle};
 
 /// One or more inputs, in order. Either all are accepted or none.
 ///
@@ -23,8 +23,11 @@ impl Send {
         if let Lifecycle::Closing { outcome, .. } | Lifecycle::Ended { outcome, .. } = draft.state.lifecycle {
             return Err(Refusal::Ended { outcome });
         }
+        let mut before = Before::Nothing;
         for (item, input) in self.inputs {
+            before = before.then(draft, &input);
             match input {
+                Input::SystemMessage { content, .. } => instruct(draft, item, content, before)?,
                 Input::Message { .. } => say(draft, item, input)?,
                 Input::Answer { call, content } => answer(draft, item, call, content)?,
                 Input::Interrupt { .. } => interrupt(draft, item, input),
@@ -47,19 +50,71 @@ impl Send {
 
 /// A message answers the oldest open question, if there is one: whoever is asked and says something answers.
 fn say(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
-    let question = draft.state.thread.calls.iter().find(|open| open.progress == CallProgress::Question);
-    if let (Some(open), Input::Message { content, .. }) = (question, &input) {
-        return answer(draft, item, open.call, content.clone());
+    if let (Some(call), Input::Message { content, .. }) = (question(draft), &input) {
+        return answer(draft, item, call, content.clone());
     }
     wake(draft);
     match draft.state.thread.activity {
         Activity::Idle { .. } => draft.fresh.push((item, input)),
         Activity::Asking { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
-            if draft.state.queue.len() >= MAX_QUEUED {
-                return Err(Refusal::QueueFull);
-            }
-            draft.push(Fact::InputQueued { item, thread: draft.state.thread.id, input });
+            queue(draft, item, input)?;
         }
+    }
+    Ok(())
+}
+
+/// The oldest open question.
+fn question(draft: &Draft) -> Option<ItemId> {
+    let question = draft.state.thread.calls.iter().find(|open| open.progress == CallProgress::Question);
+    question.map(|open| open.call)
+}
+
+fn queue(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
+    if draft.state.queue.len() >= MAX_QUEUED {
+        return Err(Refusal::QueueFull);
+    }
+    draft.push(Fact::InputQueued { item, thread: draft.state.thread.id, input });
+    Ok(())
+}
+
+/// What stands right before an input in its request.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Nothing,
+    Message(Delivery),
+    /// The result of a call, or the answer to a question.
+    Result,
+    Other,
+}
+
+impl Before {
+    /// The same for the input after `next`; instructions themselves leave it as it is.
+    fn then(self, draft: &Draft, next: &Input) -> Self {
+        match next {
+            Input::SystemMessage { .. } => self,
+            Input::Message { .. } if question(draft).is_some() => Self::Result,
+            Input::Message { delivery, .. } => Self::Message(*delivery),
+            Input::Answer { .. } | Input::ClientResult { .. } => Self::Result,
+            Input::Interrupt { .. } | Input::Confirmation { .. } => Self::Other,
+        }
+    }
+}
+
+/// Instructions are read with what they came with. Behind a result that is when the model is asked next, at once if no
+/// other call is open. By themselves they begin no turn.
+fn instruct(draft: &mut Draft, item: ItemId, content: Vec<Block>, before: Before) -> Result<(), Refusal> {
+    let idle = matches!(draft.state.thread.activity, Activity::Idle { .. });
+    let waiting = matches!(draft.state.thread.activity, Activity::Waiting { .. });
+    let instructions = |delivery| Input::SystemMessage { content, delivery };
+    match before {
+        Before::Message(delivery) if idle => draft.fresh.push((item, instructions(delivery))),
+        Before::Message(delivery) if !waiting => queue(draft, item, instructions(delivery))?,
+        Before::Result => queue(draft, item, instructions(Delivery::Steer))?,
+        Before::Nothing if idle => {
+            let input = instructions(Delivery::AfterTurn);
+            draft.push(Fact::InputProcessed { item, thread: draft.state.thread.id, input });
+        }
+        Before::Message(_) | Before::Nothing | Before::Other => return Err(Refusal::MisplacedInstructions),
     }
     Ok(())
 }

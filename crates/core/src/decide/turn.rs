@@ -25,7 +25,7 @@ impl Draft {
         }
     }
 
-    /// Starts a turn on all input that waits, if there is any.
+    /// Starts a turn on all input that waits, if there is any that wants one.
     pub(crate) fn start_turn(&mut self) {
         let mut inputs: Vec<_> = if self.state.held {
             Vec::new()
@@ -36,12 +36,17 @@ impl Draft {
         if inputs.is_empty() {
             return;
         }
-        let turn = self.ids.turn();
-        self.run_thread(turn);
+        let wants_a_turn = inputs.iter().any(|(_, input)| input.wants_a_turn());
+        if wants_a_turn {
+            let turn = self.ids.turn();
+            self.run_thread(turn);
+        }
         for (item, input) in inputs {
             self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
         }
-        self.ask(0);
+        if wants_a_turn {
+            self.ask(0);
+        }
     }
 
     /// Goes on with the turn after `span`. So many model requests have failed in a row.
@@ -147,7 +152,7 @@ impl Draft {
     fn make_way(&mut self) {
         let calls = &self.state.thread.calls;
         let started = calls.iter().any(|open| open.progress == CallProgress::Started);
-        if started || !self.state.queue.iter().any(|queued| queued.input.steers()) {
+        if started || !self.state.queue.iter().any(|queued| queued.input.goes_before_calls()) {
             return;
         }
         let unbegun = calls.iter().filter(|open| open.progress == CallProgress::Ready && !open.approved);

@@ -10,7 +10,7 @@ use tenure_core::lifetime::next_due;
 use tenure_core::model::{FailureKind, ModelStop, Part, Reply, ReplyPart, Role, TokenUsage};
 use tenure_core::session::{Activity, CallProgress, ContextPolicy, Lifetimes, Purpose, StopReason};
 
-use crate::scene::{Scene, failure, message};
+use crate::scene::{Scene, failure, instructions, message};
 
 /// What a model does with every request of one purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +191,23 @@ fn a_summary_stands_for_what_went_before_and_the_newest_stays_word_for_word() {
     assert!(request.messages.len() < 10, "{} messages", request.messages.len());
     let all = format!("{request:?}");
     assert!(all.contains("and now?") && all.contains("question 19") && !all.contains("question 1 "), "{all}");
+}
+
+#[test]
+fn instructions_hold_on_word_for_word() {
+    let mut scene = with_history(5_000, |scene| {
+        let inputs = vec![(ItemId::from_bits(0xf00), instructions())];
+        let _ = scene.play(Send { inputs });
+        talk(scene);
+    });
+    say(&mut scene, &format!("and now? {}", "and so on ".repeat(240)));
+    answer(&mut scene, Does::Says);
+    let request = assemble(&scene.state, &[]);
+    let told = |part: &Part| matches!(part, Part::System { text } if text == "be brief");
+    let at: Vec<usize> =
+        (0..request.messages.len()).filter(|at| request.messages[*at].parts.iter().any(told)).collect();
+    assert_eq!(at, [0], "once, before all that stayed: {request:?}");
+    assert!(!format!("{request:?}").contains("question 0"), "what they came with has left");
 }
 
 #[test]

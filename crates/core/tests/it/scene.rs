@@ -224,6 +224,10 @@ pub(crate) fn steer(text: &str) -> Input {
     Input::Message { content: vec![Block::text(text)], delivery: Delivery::Steer }
 }
 
+pub(crate) fn instructions() -> Input {
+    Input::SystemMessage { content: vec![Block::text("be brief")], delivery: Delivery::AfterTurn }
+}
+
 fn send(input: Input) -> Command {
     Send { inputs: vec![(ItemId::from_bits(0xf00), input)] }.into()
 }
@@ -403,6 +407,17 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("send", "two_messages", |_| {
         let items = [0xf00, 0xf02].map(ItemId::from_bits);
         Send { inputs: items.into_iter().zip([message("left"), message("and quickly")]).collect() }.into()
+    });
+    add("send", "instructions", |_| send(instructions()));
+    add("send", "message_and_instructions", |_| {
+        let items = [0xf00, 0xf02].map(ItemId::from_bits);
+        Send { inputs: items.into_iter().zip([message("next"), instructions()]).collect() }.into()
+    });
+    add("send", "client_result_and_instructions", |scene| {
+        let call = scene.call(CallProgress::AtClient);
+        let result = Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false };
+        let items = [0xf00, 0xf02].map(ItemId::from_bits);
+        Send { inputs: items.into_iter().zip([result, instructions()]).collect() }.into()
     });
     add("send", "answer_by_name", |scene| {
         let call = scene.call(CallProgress::Question);

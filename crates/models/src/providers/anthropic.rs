@@ -19,7 +19,7 @@ use crate::http::{Server, events};
 use crate::models::{Endpoint, Settings};
 use crate::provider::{Event, ModelInfo, ModelProvider};
 
-pub(crate) use catalog::{check, default_max_tokens};
+pub(crate) use catalog::{check, default_max_tokens, takes_instructions};
 
 /// The address the SDKs use, without a path.
 pub(crate) const BASE_URL: &str = "https://api.anthropic.com";

@@ -134,7 +134,17 @@ fn cases() -> Vec<(&'static str, Request)> {
         message(Assistant, vec![call(1, "search", json!({"query": "x"}))]),
         message(User, vec![result(1, vec![found(2), found(3)], false)]),
     ];
+    let instructions = |text: &str| Part::System { text: text.to_owned() };
+    let instructed = vec![
+        message(User, vec![instructions("Be brief."), text("Look."), instructions("Speak Latin.")]),
+        message(Assistant, vec![call(1, "bash", json!({"command": "ls"}))]),
+        message(
+            User,
+            vec![instructions(" "), instructions("Don't guess."), result(1, vec![Block::text("a.txt")], false)],
+        ),
+    ];
     vec![
+        ("system_messages", plain(instructed)),
         ("text", Request { system: Some("Be kind.".to_owned()), ..plain(text_turn) }),
         ("tools", Request { tools: vec![tool("bash"), tool("read")], ..plain(tools) }),
         ("thinking", Request { system: Some(" ".to_owned()), tools: vec![tool("bash")], ..plain(thought) }),

@@ -231,7 +231,12 @@ async fn wrong_events_are_refused_all_or_nothing() {
             "events.1.deny_message: ",
         ),
         (json!({"type": "user.custom_tool_result", "custom_tool_use_id": nobody}), "no open tool call"),
-        (json!({"type": "system.message", "content": []}), "events.1.type: system messages are"),
+        (json!({"type": "system.message", "content": []}), "events.1.content: expected at least one block"),
+        (
+            json!({"type": "system.message", "content": [{"type": "image", "source": {}}]}),
+            "events.1.content.0.type: expected `text`, got `image`",
+        ),
+        (json!({"type": "system.message", "content": [{"type": "text", "text": ""}]}), "events.1.content.0.text: "),
         (json!({"type": "user.define_outcome"}), "events.1.type: outcomes are"),
         (json!({"type": "user.tool_result", "tool_use_id": nobody}), "events.1.type: results of built-in tools"),
     ];

@@ -10,6 +10,7 @@ mod errors;
 mod events;
 mod extensions;
 mod idempotency;
+mod instructions;
 mod labels;
 mod lifetimes;
 mod mutations;

@@ -166,6 +166,8 @@ fn input_facts() -> Vec<Fact> {
         Input::ClientResult { call: CALL, content: vec![Block::text("42")], is_error: true },
         Input::Message { content: vec![Block::text("rather so")], delivery: Delivery::Steer },
         Input::Answer { call: CALL, content: vec![Block::text("left")] },
+        Input::SystemMessage { content: vec![Block::text("be brief")], delivery: Delivery::AfterTurn },
+        Input::SystemMessage { content: vec![Block::text("be brief")], delivery: Delivery::Steer },
     ];
     let queued = |input: &Input| Fact::InputQueued { item: ITEM, thread: THREAD, input: input.clone() };
     let processed = |input: &Input| Fact::InputProcessed { item: ITEM, thread: THREAD, input: input.clone() };

@@ -67,7 +67,7 @@ pub(super) fn nothing_steers_in_vain(state: &State) {
 
 /// No call begins that what was said to steer the agent might forbid, unless a person allowed that very call.
 pub(super) fn runs_rightly(state: &State, call: ItemId) {
-    let steered = state.queue.iter().any(|queued| queued.input.steers());
+    let steered = state.queue.iter().any(|queued| queued.input.goes_before_calls());
     let approved = state.call(call).is_some_and(|open| open.approved);
     assert!(approved || !steered, "a call begins that nobody knows to be wanted still");
 }

@@ -21,6 +21,8 @@ pub(super) enum Op {
     Say(usize),
     /// Somebody steers the agent.
     Steer,
+    /// Whoever runs the agent instructs it: by itself, with a message, or with an answer to an open call.
+    Instruct(usize, usize),
     Interrupt,
     /// An interrupt and a message in one request, in this order or the other.
     Instead {
@@ -96,7 +98,8 @@ fn op(random: &mut Random, ends: bool, floods: bool, restarts: usize) -> Op {
     match random.below(100) {
         0..12 if floods => Op::Say(400),
         0..3 => Op::Steer,
-        3..12 => Op::Say(1 + one % 2),
+        3..6 => Op::Instruct(one, other),
+        6..12 => Op::Say(1 + one % 2),
         12..15 => Op::Interrupt,
         15..17 => Op::Instead { interrupt_first: one % 2 == 0 },
         17..25 => Op::Answer(one, other),

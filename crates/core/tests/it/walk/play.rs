@@ -22,7 +22,7 @@ use super::check::{self, Said};
 use super::plan::{Op, Plan};
 use super::request;
 use super::world::World;
-use crate::scene::{Scene, failure, message, steer};
+use crate::scene::{Scene, failure, instructions, message, steer};
 
 /// How much was played.
 pub(super) struct Played {
@@ -86,6 +86,18 @@ impl Play {
             }
             Op::Steer => {
                 let inputs = vec![(self.item(), steer("rather so"))];
+                self.request(Send { inputs });
+            }
+            Op::Instruct(which, how) => {
+                let calls = &self.state().thread.calls;
+                let call = calls.get(which % calls.len().max(1)).map_or(ItemId::from_bits(0xdead), |open| open.call);
+                let first = match how % 5 {
+                    0 => None,
+                    1 | 2 => Some(message("go on")),
+                    3 => Some(steer("rather so")),
+                    _ => Some(Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false }),
+                };
+                let inputs = first.into_iter().chain([instructions()]).map(|input| (self.item(), input)).collect();
                 self.request(Send { inputs });
             }
             Op::Interrupt => {
@@ -227,7 +239,7 @@ impl Play {
                         self.given_up.insert(*call);
                     }
                 }
-                Fact::InputQueued { .. } => check::nothing_is_asked(&self.scene.state),
+                Fact::InputQueued { input: Input::Message { .. }, .. } => check::nothing_is_asked(&self.scene.state),
                 Fact::InputProcessed { input: Input::Answer { call, .. }, .. } => {
                     assert!(self.state().call(*call).is_some(), "an answer to no question");
                     answering = Some(*call);

@@ -23,6 +23,8 @@ pub(super) fn is_valid(state: &State, paused: bool) {
     for (at, message) in messages.iter().enumerate() {
         assert!(message.parts.iter().all(has_content), "no part is empty: {message:?}");
         assert!(!message.parts.is_empty(), "no message is empty");
+        let instructs = |part: &Part| matches!(part, Part::System { .. });
+        assert!(!message.parts.iter().all(instructs), "instructions follow something else of the user's: {message:?}");
         for call in message.parts.iter().filter_map(used) {
             assert_eq!(message.role, Role::Assistant);
             assert!(all.insert(call), "a call is made once");
@@ -49,6 +51,7 @@ fn has_content(part: &Part) -> bool {
     match part {
         Part::Content { block: content } => block(content),
         Part::ToolResult { content, is_error, .. } => content.iter().all(block) && (!is_error || !content.is_empty()),
+        Part::System { text } => !text.trim().is_empty(),
         Part::Thinking { .. } | Part::RedactedThinking { .. } => true,
         Part::ToolUse { input, .. } => input.is_object(),
     }

@@ -97,6 +97,12 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), InvalidSetting> {
     Ok(())
 }
 
+/// Whether the model takes messages of the role `system` behind a user's: from 4.8 on
+/// (`…/build-with-claude/mid-conversation-system-messages`).
+pub(crate) fn takes_instructions(model: &str) -> bool {
+    matches!(version(model), None | Some((5.., _) | (4, 8..)))
+}
+
 /// The version in a name: `claude-sonnet-5`, `claude-opus-4-8`, `claude-sonnet-4-5-20250929`, `claude-3-7-sonnet-latest`.
 fn version(model: &str) -> Option<(u32, u32)> {
     let mut words = model.split(['-', '.', '@']).skip_while(|word| number(word).is_none());
@@ -111,7 +117,7 @@ fn number(word: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Thinking, Traits, check, version};
+    use super::{Thinking, Traits, check, takes_instructions, version};
     use tenure_core::model::{Effort, ModelConfig, Speed};
 
     #[test]
@@ -135,6 +141,22 @@ mod tests {
                 (expected, thinking, max_tokens),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn newer_models_take_instructions_in_mid_conversation() {
+        for (name, takes) in [
+            ("claude-opus-4-7", false),
+            ("claude-opus-4-8", true),
+            ("claude-opus-4-8-20260528", true),
+            ("claude-sonnet-5", true),
+            ("claude-mythos-preview", true),
+            ("claude-haiku-4-5-20251001", false),
+            ("claude-opus-4-20250514", false),
+            ("claude-3-7-sonnet-latest", false),
+        ] {
+            assert_eq!(takes_instructions(name), takes, "{name}");
         }
     }
 

@@ -58,8 +58,25 @@ struct Tool<'r> {
 
 #[derive(Serialize)]
 struct WireMessage<'r> {
-    role: Role,
+    role: WireRole,
     content: Vec<Marked<'r>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum WireRole {
+    User,
+    Assistant,
+    System,
+}
+
+impl From<Role> for WireRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Assistant => Self::Assistant,
+        }
+    }
 }
 
 /// A block, perhaps with a mark up to which the provider keeps what it has read.
@@ -141,7 +158,11 @@ impl<'r> Body<'r> {
         for message in &request.messages {
             let content = content(request, message)?;
             if !content.is_empty() {
-                messages.push(WireMessage { role: message.role, content });
+                messages.push(WireMessage { role: message.role.into(), content });
+            }
+            let instructions = instructions(message);
+            if !instructions.is_empty() {
+                messages.push(WireMessage { role: WireRole::System, content: instructions });
             }
         }
         let mut body = Self {
@@ -171,7 +192,7 @@ impl<'r> Body<'r> {
         } else if let Some(tool) = self.tools.last_mut() {
             tool.cache_control = mark;
         }
-        let users = self.messages.iter_mut().rev().filter(|message| message.role == Role::User);
+        let users = self.messages.iter_mut().rev().filter(|message| message.role == WireRole::User);
         for block in users.take(2).filter_map(|message| message.content.last_mut()) {
             block.cache_control = mark;
         }
@@ -209,6 +230,15 @@ fn system(request: &Request) -> Option<[Marked<'_>; 1]> {
     Some([WireBlock::Text { text: text.into() }.into()])
 }
 
+/// What whoever runs the agent says within a user's message. The provider takes it only right behind the user's words.
+fn instructions(message: &Message) -> Vec<Marked<'_>> {
+    let texts = message.parts.iter().filter_map(|part| match part {
+        Part::System { text } if !text.trim().is_empty() => Some(WireBlock::Text { text: text.into() }.into()),
+        _ => None,
+    });
+    texts.collect()
+}
+
 /// The blocks of a message. Results come first, as the provider demands, and what it refuses is left out: empty text,
 /// and thinking without its signature, which is some other provider's.
 fn content<'r>(request: &'r Request, message: &'r Message) -> Result<Vec<Marked<'r>>, Failure> {
@@ -220,7 +250,7 @@ fn content<'r>(request: &'r Request, message: &'r Message) -> Result<Vec<Marked<
             Part::Thinking { text, signature: Some(signature) } => {
                 rest.push(WireBlock::Thinking { thinking: text, signature }.into());
             }
-            Part::Thinking { signature: None, .. } => {}
+            Part::System { .. } | Part::Thinking { signature: None, .. } => {}
             Part::RedactedThinking { data } => rest.push(WireBlock::RedactedThinking { data }.into()),
             Part::ToolUse { call, name, input } => {
                 rest.push(WireBlock::ToolUse { id: call.prefixed(), name, input }.into());

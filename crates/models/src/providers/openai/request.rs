@@ -70,7 +70,7 @@ enum Tool<'r> {
 #[serde(tag = "role", rename_all = "snake_case")]
 enum WireMessage<'r> {
     System {
-        content: &'r str,
+        content: Cow<'r, str>,
     },
     User {
         content: Content<'r>,
@@ -133,7 +133,8 @@ impl<'r> Body<'r> {
     pub(super) fn new(request: &'r Request, dialect: Dialect) -> Result<Self, Failure> {
         let config = &request.model;
         let system = request.system.as_deref().filter(|text| !text.trim().is_empty());
-        let mut messages: Vec<_> = system.map(|content| WireMessage::System { content }).into_iter().collect();
+        let mut messages: Vec<_> =
+            system.map(|content| WireMessage::System { content: content.into() }).into_iter().collect();
         let turn = request.messages.iter().rposition(|message| is_input(message)).unwrap_or(0);
         for (at, message) in request.messages.iter().enumerate() {
             match message.role {
@@ -191,7 +192,7 @@ fn assistant(message: &Message, with_reasoning: bool) -> Option<WireMessage<'_>>
                 let function = Function { name, arguments: input.to_string() };
                 tool_calls.push(ToolCall { id: call.prefixed(), kind: "function", function });
             }
-            Part::RedactedThinking { .. } | Part::ToolResult { .. } => {}
+            Part::System { .. } | Part::RedactedThinking { .. } | Part::ToolResult { .. } => {}
         }
     }
     let content = (!text.is_empty()).then_some(text);
@@ -210,10 +211,11 @@ fn user<'r>(
     dialect: Dialect,
     messages: &mut Vec<WireMessage<'r>>,
 ) -> Result<(), Failure> {
-    let mut said = Vec::new();
+    let (mut said, mut instructions) = (Vec::new(), Vec::new());
     for part in &message.parts {
         match part {
             Part::Content { block } => said.push(piece(request, block, dialect)?),
+            Part::System { text } => instructions.extend(Some(text.as_str()).filter(|text| !text.trim().is_empty())),
             Part::ToolResult { call, content, is_error } => {
                 let (mut texts, mut pictures) = (Vec::new(), Vec::new());
                 for block in content {
@@ -243,6 +245,9 @@ fn user<'r>(
         Some(texts) if texts.iter().all(|text| text.is_empty()) => {}
         Some(texts) => messages.push(WireMessage::User { content: Content::Text(texts.join("\n\n")) }),
         None => messages.push(WireMessage::User { content: Content::Pieces(said) }),
+    }
+    if !instructions.is_empty() {
+        messages.push(WireMessage::System { content: instructions.join("\n\n").into() });
     }
     Ok(())
 }

@@ -157,7 +157,7 @@ impl Values<'_> {
 fn user_text(message: &Message) -> Option<String> {
     let blocks = message.parts.iter().filter_map(|part| match part {
         Part::Content { block } if message.role == Role::User => Some(block),
-        Part::Content { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => None,
+        Part::Content { .. } | Part::System { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => None,
         Part::ToolUse { .. } | Part::ToolResult { .. } => None,
     });
     let texts: Vec<&str> = blocks.map(|block| block.as_text().unwrap_or_default()).collect();
@@ -168,7 +168,11 @@ fn last_tool_result(request: &Request) -> String {
     let mut results = request.messages.iter().rev().flat_map(|message| message.parts.iter().rev());
     let result = results.find_map(|part| match part {
         Part::ToolResult { content, .. } => Some(content),
-        Part::Content { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::ToolUse { .. } => None,
+        Part::Content { .. }
+        | Part::System { .. }
+        | Part::Thinking { .. }
+        | Part::RedactedThinking { .. }
+        | Part::ToolUse { .. } => None,
     });
     let texts: Vec<&str> = result.into_iter().flatten().filter_map(Block::as_text).collect();
     texts.join("\n").trim().to_owned()

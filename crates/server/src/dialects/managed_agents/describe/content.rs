@@ -12,6 +12,12 @@ pub(super) fn message(schemas: &mut Schemas) -> Value {
     schema::list(json!({"anyOf": [text, image(schemas), document(schemas)]}), 1, MOST)
 }
 
+/// The blocks of a `system.message`.
+pub(super) fn instructions(schemas: &mut Schemas) -> Value {
+    let text = schema::tagged("text", [("text", json!({"type": "string", "minLength": 1}))], []);
+    schema::list(schemas.named("TextParam", text), 1, MOST)
+}
+
 /// The blocks of a tool's result.
 pub(super) fn result(schemas: &mut Schemas) -> Value {
     let text = schemas.named("ResultTextParam", plain_text());

@@ -13,6 +13,7 @@ use crate::openapi::{Operation, Parameter, Schemas, schema};
 /// Every type of event that is sent: which of [`Body`]'s variants it has, and what it says.
 const CATALOGUE: &[(&str, &str, &str)] = &[
     ("user.message", "Message", "Somebody said something."),
+    ("system.message", "SystemMessage", "Whoever runs the agent instructed it."),
     ("user.interrupt", "Interrupt", "Somebody interrupted the work."),
     ("user.tool_confirmation", "Confirmation", "Somebody allowed or denied a call."),
     ("user.custom_tool_result", "ClientResult", "A client gave the result of a call of its own tool."),
@@ -164,8 +165,12 @@ pub(crate) fn send(schemas: &mut Schemas) -> Operation {
         ("session_thread_id", thread()),
     ];
     let result = schema::tagged("user.custom_tool_result", [("custom_tool_use_id", call())], optional);
+    let instructions = schema::tagged("system.message", [("content", content::instructions(schemas))], []);
+    let doc = "At most one, the last event of its request: right after a `user.message` or `user.custom_tool_result`, or \
+               alone when the session is idle.";
     let events = [
         message(schemas),
+        schemas.named("SystemMessageParam", schema::said(instructions, doc)),
         schemas.named("UserInterruptParam", interrupt),
         schemas.named("UserToolAllowParam", allow),
         schemas.named("UserToolDenyParam", deny),

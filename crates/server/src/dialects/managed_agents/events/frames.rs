@@ -86,6 +86,7 @@ const LISTED: &[&str] = &[
     "user.interrupt",
     "user.tool_confirmation",
     "user.custom_tool_result",
+    "system.message",
     "agent.message",
     "agent.thinking",
     "agent.tool_use",

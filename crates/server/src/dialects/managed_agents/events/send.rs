@@ -16,12 +16,22 @@ pub(crate) async fn send(
     mut asked: Asked,
 ) -> Result<Response, Problem> {
     let session = session_id(&session)?;
-    let Said { inputs, attached, thread } = ingest::inputs(&mut asked.object()?)?;
+    let Said { inputs, attached, thread, instructs } = ingest::inputs(&mut asked.object()?)?;
     let (sessions, tenant) = (app.engine.sessions().clone(), asked.tenant);
     if let Some((field, thread)) = thread {
         let view = sessions.get(tenant, session).await?;
         if view.summary.thread != thread {
             return Err(Problem::invalid(&field, format!("no thread `{}` in this session", thread.prefixed())));
+        }
+    }
+    if let Some(field) = instructs {
+        let model = sessions.get(tenant, session).await?.definition.agent.model.id.clone();
+        if !app.engine.providers().takes_instructions(&model) {
+            let message = format!(
+                "model_does_not_support_mid_conversation_system: {model} takes no system messages in mid-conversation; \
+                 put them in the agent's `system`, or take another model"
+            );
+            return Err(Problem::invalid(&field, message));
         }
     }
     ingest::store(&app.engine, &attached).await?;

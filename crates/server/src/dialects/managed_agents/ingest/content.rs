@@ -33,6 +33,8 @@ pub(crate) type Attached = BTreeMap<BlobId, Arc<str>>;
 pub(super) enum Place {
     Message,
     ToolResult,
+    /// Text alone.
+    Instructions,
 }
 
 impl Place {
@@ -40,6 +42,7 @@ impl Place {
         match self {
             Self::Message => "`text`, `image` or `document`",
             Self::ToolResult => "`text`, `image`, `document` or `search_result`",
+            Self::Instructions => "`text`",
         }
     }
 }
@@ -68,13 +71,15 @@ fn block(given: &mut Fields<'_>, place: Place, attached: &mut Attached) -> Resul
     match (kind.as_str(), place) {
         ("text", _) => {
             let text = given.required_string("text")?;
-            if text.is_empty() && place == Place::Message {
+            if text.is_empty() && place != Place::ToolResult {
                 return Err(given.wrong("text", "expected some text, got none; leave empty blocks out"));
             }
             Ok(Block::Text { text })
         }
-        ("image", _) => Ok(Block::Image { source: source(given, Bytes::Image, attached)? }),
-        ("document", _) => {
+        ("image", Place::Message | Place::ToolResult) => {
+            Ok(Block::Image { source: source(given, Bytes::Image, attached)? })
+        }
+        ("document", Place::Message | Place::ToolResult) => {
             let source = source(given, Bytes::Document, attached)?;
             let title = given.text("title", TITLE)?.value();
             let context = given.text("context", CONTEXT)?.value();

@@ -1,6 +1,7 @@
 //! Events that clients send.
 
 use serde_json::Value;
+use tenure_core::content::Block;
 use tenure_core::id::{ItemId, ThreadId};
 use tenure_core::session::{Answer, Delivery, Input};
 
@@ -26,6 +27,8 @@ pub(in super::super) struct Said {
     pub(in super::super) attached: Attached,
     /// A thread that an interrupt names, and where it is named.
     pub(in super::super) thread: Option<(String, ThreadId)>,
+    /// Where instructions are, if there are any.
+    pub(in super::super) instructs: Option<String>,
 }
 
 /// Reads a list of events. All of it is good, or none is accepted.
@@ -53,8 +56,9 @@ pub(super) fn initial(fields: &mut Fields<'_>) -> Result<Said, Problem> {
 
 fn read(fields: &mut Fields<'_>, name: &str, list: Vec<Value>, initial: bool) -> Result<Said, Problem> {
     let path = fields.at(name);
-    let mut said = Said::default();
+    let (mut said, count) = (Said::default(), list.len());
     for (at, value) in list.into_iter().enumerate() {
+        let last = at + 1 == count;
         let mut event = fields.nested(format!("{path}.{at}"), value)?;
         let kind = event.required_string("type")?;
         let input = match (kind.as_str(), initial) {
@@ -63,7 +67,18 @@ fn read(fields: &mut Fields<'_>, name: &str, list: Vec<Value>, initial: bool) ->
             ("user.tool_confirmation", false) => confirmation(&mut event)?,
             ("user.custom_tool_result", false) => client_result(&mut event, &mut said.attached)?,
             ("user.define_outcome", _) => return Err(Problem::unsupported(&event.at("type"), "outcomes are")),
-            ("system.message", false) => return Err(Problem::unsupported(&event.at("type"), "system messages are")),
+            ("system.message", false) => {
+                let follows = said.inputs.last();
+                let placed = last
+                    && follows.is_none_or(|input| matches!(input, Input::Message { .. } | Input::ClientResult { .. }));
+                if !placed {
+                    let message = "expected a `system.message` as the last event of its request, alone or right after a \
+                                   `user.message` or `user.custom_tool_result`";
+                    return Err(event.wrong("type", message));
+                }
+                said.instructs = Some(event.at("type"));
+                instructions(&mut event, &mut said.attached)?
+            }
             ("user.tool_result", false) => {
                 let message = "results of built-in tools are taken from workers of `self_hosted` environments only, \
                                which are not supported yet by this server";
@@ -71,8 +86,8 @@ fn read(fields: &mut Fields<'_>, name: &str, list: Vec<Value>, initial: bool) ->
             }
             (_, true) => return Err(unknown(&event, "`user.message`", &kind)),
             (_, false) => {
-                let expected = "`user.message`, `user.interrupt`, `user.tool_confirmation` or \
-                                `user.custom_tool_result`";
+                let expected = "`user.message`, `user.interrupt`, `user.tool_confirmation`, \
+                                `user.custom_tool_result` or `system.message`";
                 return Err(unknown(&event, expected, &kind));
             }
         };
@@ -82,6 +97,22 @@ fn read(fields: &mut Fields<'_>, name: &str, list: Vec<Value>, initial: bool) ->
 }
 
 fn message(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Problem> {
+    let content = content(event, Place::Message, attached)?;
+    // Ours. What the peer does is to wait until the turn is over.
+    let delivery = match event.one_of("delivery", DELIVERIES)?.value() {
+        Some("steer") => Delivery::Steer,
+        _ => Delivery::AfterTurn,
+    };
+    Ok(Input::Message { content, delivery })
+}
+
+/// They are read with what they came with, so they have no delivery of their own.
+fn instructions(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Problem> {
+    let content = content(event, Place::Instructions, attached)?;
+    Ok(Input::SystemMessage { content, delivery: Delivery::AfterTurn })
+}
+
+fn content(event: &mut Fields<'_>, place: Place, attached: &mut Attached) -> Result<Vec<Block>, Problem> {
     let list = match event.required("content", "a list of content blocks")? {
         Value::Array(list) if !list.is_empty() => list,
         Value::Array(_) => return Err(event.wrong("content", "expected at least one block, got none")),
@@ -92,13 +123,7 @@ fn message(event: &mut Fields<'_>, attached: &mut Attached) -> Result<Input, Pro
         }
         other => return Err(event.wrong("content", format!("expected a list, got {}", describe(&other)))),
     };
-    let content = blocks(event, list, Place::Message, attached)?;
-    // Ours. What the peer does is to wait until the turn is over.
-    let delivery = match event.one_of("delivery", DELIVERIES)?.value() {
-        Some("steer") => Delivery::Steer,
-        _ => Delivery::AfterTurn,
-    };
-    Ok(Input::Message { content, delivery })
+    blocks(event, list, place, attached)
 }
 
 fn interrupt(event: &mut Fields<'_>, said: &mut Said) -> Result<Input, Problem> {

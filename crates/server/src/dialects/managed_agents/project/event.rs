@@ -124,7 +124,8 @@ pub(in super::super) const KINDS: &[(&str, &[&str], Audience)] = &[
     ("session_closing", &["tenure.session_closing"], Audience::Asking),
 ];
 
-const INPUTS: &[&str] = &["user.message", "user.interrupt", "user.tool_confirmation", "user.custom_tool_result"];
+const INPUTS: &[&str] =
+    &["user.message", "user.interrupt", "user.tool_confirmation", "user.custom_tool_result", "system.message"];
 
 /// The kinds of facts to list for these types (none named: all), and for somebody who asks for ours or doesn't.
 pub(in super::super) fn kinds_of(types: &[String], ours: bool) -> Vec<&'static str> {
@@ -165,6 +166,7 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
             (kind, Body::Message { content, delivery, answers, .. }) => {
                 (kind, Body::Message { content, delivery, answers, withdrawn: true })
             }
+            (kind, Body::SystemMessage { content, .. }) => (kind, Body::SystemMessage { content, withdrawn: true }),
             other => other,
         },
         Fact::ThreadRunning { thread, agent_name, .. } => {
@@ -259,6 +261,9 @@ fn said<'a>(input: &'a Input, attached: &'a Attached) -> (&'static str, Body<'a>
             };
             let content = blocks(content, attached);
             ("user.message", Body::Message { content, delivery, answers: None, withdrawn: false })
+        }
+        Input::SystemMessage { content, .. } => {
+            ("system.message", Body::SystemMessage { content: blocks(content, attached), withdrawn: false })
         }
         Input::Answer { call, content } => {
             let (content, answers) = (blocks(content, attached), Some(Id(*call)));

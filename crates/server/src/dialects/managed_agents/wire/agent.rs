@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::Value;
-use tenure_core::agent::BUILTIN_TOOLS;
+use tenure_core::agent::{ASK, BUILTIN_TOOLS};
 use tenure_core::id::AgentId;
 use tenure_core::session::Metadata;
 
@@ -106,7 +106,7 @@ fn input_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// The names of tools of the toolset, those included that can only be switched off.
 fn builtin_tools() -> Vec<&'static str> {
-    BUILTIN_TOOLS.iter().chain(NOT_YET).chain(&[tenure_core::agent::ASK]).copied().collect()
+    BUILTIN_TOOLS.iter().chain(NOT_YET).chain(&[ASK]).copied().collect()
 }
 
 /// How hard a model may be told to think.

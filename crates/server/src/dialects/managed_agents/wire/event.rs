@@ -42,6 +42,13 @@ pub(crate) enum Body<'a> {
         #[schemars(default)]
         withdrawn: bool,
     },
+    SystemMessage {
+        content: Vec<Block<'a>>,
+        /// Ours: whether it was taken back before its turn came, and never read.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        #[schemars(default)]
+        withdrawn: bool,
+    },
     Interrupt {
         #[serde(skip_serializing_if = "Option::is_none")]
         session_thread_id: Option<Id<ThreadId>>,
