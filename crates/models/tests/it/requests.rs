@@ -226,3 +226,49 @@ async fn settings_reach_the_server() {
     .await;
     assert_eq!(body, json!({"max_tokens": 500, "temperature": 0.2, "reasoning_effort": "high"}));
 }
+
+/// Where the marks for the cache are: the text of what comes before each, the mark included.
+fn cached(body: &Value) -> Vec<String> {
+    let mut read = String::new();
+    let mut marked = Vec::new();
+    let blocks = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let in_messages = blocks(&body["messages"]).into_iter().flat_map(|message| blocks(&message["content"]));
+    for mut block in blocks(&body["tools"]).into_iter().chain(blocks(&body["system"])).chain(in_messages) {
+        let mark = block.as_object_mut().and_then(|block| block.remove("cache_control"));
+        read += &block.to_string();
+        if mark.is_some() {
+            marked.push(read.clone());
+        }
+    }
+    marked
+}
+
+/// However many calls a reply makes, what the request before had cached is found by the next: a provider looks for it at
+/// marks and within twenty blocks before them.
+#[tokio::test]
+async fn what_was_cached_is_found_again_by_the_next_request() {
+    use Role::{Assistant, User};
+    let mut messages = vec![message(User, vec![text("Do it.")])];
+    let tools = vec![ToolSpec { name: "bash".to_owned(), description: String::new(), input_schema: json!({}) }];
+    for system in [None, Some("Be kind.".to_owned())] {
+        let mut before: Option<String> = None;
+        for turn in 0..4 {
+            let model = ModelConfig::named("claude-sonnet-5");
+            let (tools, messages_now) = (tools.clone(), messages.clone());
+            let request =
+                Request { model, system: system.clone(), tools, messages: messages_now, ..(*hello("")).clone() };
+            let marks = cached(&sent(request).await.body);
+            assert!((2..=4).contains(&marks.len()), "{} marks", marks.len());
+            if let Some(before) = before {
+                assert!(marks.contains(&before), "turn {turn}: the last request's end isn't marked any more");
+            }
+            before = marks.last().cloned();
+            let numbers = (turn * 30 + 1..turn * 30 + 31).map(|number| number as u128);
+            let calls = numbers.clone().map(|number| call(number, "bash", json!({"command": "ls"})));
+            messages.push(message(Assistant, calls.collect()));
+            let results = numbers.map(|number| result(number, vec![Block::text("a.txt")], false));
+            messages.push(message(User, results.collect()));
+        }
+        messages.truncate(1);
+    }
+}

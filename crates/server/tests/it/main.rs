@@ -13,6 +13,7 @@ mod idempotency;
 mod instructions;
 mod labels;
 mod lifetimes;
+mod long;
 mod mutations;
 mod openapi;
 mod order;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tenure_core::id::SessionId;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_engine::Config;
+use tenure_engine::{Config, ModelEntry, ModelTable};
 use tenure_store::Store;
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
 use tenure_testkit::{TestEngine, message, script};
@@ -16,19 +16,27 @@ const CLIENTS: usize = 64;
 const SPAN: Duration = Duration::from_secs(3);
 const AWAKE: usize = 5_000;
 
+/// The window of a model whose conversations are summed up.
+const WINDOW: u64 = 12_000;
+
 pub(crate) async fn run() {
     let dir = tempfile::tempdir_in(".").expect("the folder can be written");
     let engine = Arc::new(start(dir.path()).await);
     engine.script("one", &script(&["{text: done}"]));
     turns(&engine).await;
-    long_conversation(&engine).await;
+    long_conversation(&engine, "script/one", "turn 2,000 of a conversation against turn 100").await;
+    engine.script("narrow", &script(&["{text: done}"]));
+    let narrow = "turn 2,000 against turn 100, summed up every few hundred turns";
+    long_conversation(&engine, "script/narrow", narrow).await;
     awake(&engine).await;
 }
 
 async fn start(dir: &std::path::Path) -> TestEngine {
     let options = SqliteOptions { dir: dir.to_owned(), master_key: None };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options).expect("the store opens"));
-    let config = Config { awake_linger: Duration::from_secs(60), ..Config::default() };
+    let models = ModelTable::default()
+        .with("script/narrow", ModelEntry { context_window: Some(WINDOW), ..ModelEntry::default() });
+    let config = Config { models, awake_linger: Duration::from_secs(60), ..Config::default() };
     TestEngine::on_store(store, None, config).await
 }
 
@@ -68,8 +76,8 @@ async fn turn(engine: &TestEngine, session: SessionId, after: u64) -> u64 {
 }
 
 /// A late turn of a conversation beside an early one.
-async fn long_conversation(engine: &Arc<TestEngine>) {
-    let session = engine.session("script/one").await;
+async fn long_conversation(engine: &Arc<TestEngine>, model: &str, row: &'static str) {
+    let session = engine.session(model).await;
     let mut seq = 1;
     let (mut early, mut late) = (Vec::new(), Vec::new());
     for number in 0..2_050 {
@@ -83,10 +91,7 @@ async fn long_conversation(engine: &Arc<TestEngine>) {
     }
     let (early, late) = (quantile_ms(&mut early, 0.5), quantile_ms(&mut late, 0.5));
     let beside = format!("turn 100: {early:.2} ms, turn 2,000: {late:.2} ms (medians of 100)");
-    Row::new("turn 2,000 of a conversation against turn 100", format!("{:.2}", late / early), "×")
-        .target("≤ 1.5", late / early <= 1.5)
-        .beside(beside)
-        .print();
+    Row::new(row, format!("{:.2}", late / early), "×").target("≤ 1.5", late / early <= 1.5).beside(beside).print();
 }
 
 /// What a session costs while its owner is awake. A first batch fills the database's page cache, which isn't theirs.
