@@ -17,6 +17,10 @@ const LEFT_OUT: &str = "[This output was left out later on, to make room in the 
 /// The characters that are kept of what the user said last, when the message itself leaves.
 const ASKED_CHARS: usize = 4_000;
 
+/// The bytes of instructions that are kept word for word when the messages leave that they stood in; the newest whatever its
+/// length.
+const INSTRUCTIONS_BYTES: usize = 16_000;
+
 /// A conversation, oldest message first. Copying one shares all but the newest few messages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
@@ -40,7 +44,7 @@ struct Preface {
     /// What the user said last, if that left too and nothing the user said is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<String>,
-    /// What whoever runs the agent said in them: that holds on, word for word.
+    /// What whoever runs the agent said in them: that holds on, the newest of it word for word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     instructions: Vec<String>,
 }
@@ -94,6 +98,7 @@ impl Transcript {
             Part::System { text } => Some(text.clone()),
             _ => None,
         }));
+        preface.keep_newest_instructions();
         preface.asked = match stay.iter().any(|message| asked(message).is_some()) {
             true => None,
             false => gone.iter().rev().find_map(|message| asked(message)).or(preface.asked),
@@ -153,6 +158,17 @@ impl Transcript {
 }
 
 impl Preface {
+    /// Whoever gives new ones again and again must not fill the window with them. Of those that go, a summary speaks.
+    fn keep_newest_instructions(&mut self) {
+        let mut room = INSTRUCTIONS_BYTES;
+        let newest = self.instructions.iter().rev().skip(1).take_while(|text| {
+            room = room.saturating_sub(text.len());
+            room > 0
+        });
+        let kept = newest.count() + 1;
+        self.instructions.drain(..self.instructions.len().saturating_sub(kept));
+    }
+
     fn parts(&self) -> Vec<Part> {
         let gap = "[Earlier messages of this conversation were left out, to make room for newer ones.]";
         let mut texts = Vec::new();
@@ -206,4 +222,90 @@ fn asked(message: &Message) -> Option<String> {
         Some(end) => format!("{}…", &text[..end]),
         None => text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHUNK, INSTRUCTIONS_BYTES, Transcript};
+    use crate::content::Block;
+    use crate::model::{Part, Role};
+
+    fn said(text: &str) -> Part {
+        Part::Content { block: Block::text(text) }
+    }
+
+    fn thought() -> Part {
+        Part::Thinking { text: "hm".to_owned(), signature: None }
+    }
+
+    /// As many messages, by each speaker in turn.
+    fn of(messages: usize) -> Transcript {
+        let mut transcript = Transcript::default();
+        for turn in 0..messages {
+            transcript.push(if turn % 2 == 0 { Role::User } else { Role::Assistant }, said(&turn.to_string()));
+        }
+        transcript
+    }
+
+    #[test]
+    fn parts_of_one_speaker_join() {
+        let mut transcript = Transcript::default();
+        transcript.push(Role::User, said("a"));
+        transcript.push(Role::User, said("b"));
+        transcript.push(Role::Assistant, said("c"));
+        let shape: Vec<_> = transcript.messages().map(|message| (message.role, message.parts.len())).collect();
+        assert_eq!(shape, [(Role::User, 2), (Role::Assistant, 1)]);
+    }
+
+    #[test]
+    fn sealing_keeps_order_and_count() {
+        let transcript = of(CHUNK * 3);
+        let texts: Vec<_> = transcript.messages().map(|message| message.parts[0].clone()).collect();
+        assert_eq!(texts, (0..CHUNK * 3).map(|turn| said(&turn.to_string())).collect::<Vec<_>>());
+        assert_eq!(transcript.len(), CHUNK * 3);
+    }
+
+    #[test]
+    fn thinking_at_the_end_of_a_reply_is_not_sent_back() {
+        let mut transcript = of(CHUNK + 1);
+        let before = transcript.clone();
+        transcript.push(Role::Assistant, thought());
+        transcript.end_reply();
+        assert_eq!(transcript, before, "a reply of thinking alone leaves nothing");
+        // The reply may have been the first of its chunk.
+        let mut transcript = of(CHUNK - 1);
+        transcript.push(Role::Assistant, said("yes"));
+        transcript.push(Role::User, said("go on"));
+        transcript.push(Role::Assistant, thought());
+        transcript.end_reply();
+        transcript.push(Role::User, said("please"));
+        assert_eq!((transcript.len(), transcript.messages().last().map(|last| last.parts.len())), (CHUNK + 1, Some(2)));
+        let mut transcript = of(1);
+        for part in [thought(), said("well"), thought()] {
+            transcript.push(Role::Assistant, part);
+        }
+        transcript.end_reply();
+        assert_eq!(transcript.messages().last().map(|last| last.parts.clone()), Some(vec![thought(), said("well")]));
+    }
+
+    #[test]
+    fn instructions_without_end_leave_room_for_the_conversation() {
+        let mut transcript = Transcript::default();
+        for turn in 0..200 {
+            transcript.push(Role::User, Part::System { text: format!("{turn} {}", "be brief ".repeat(50)) });
+            transcript.push(Role::Assistant, said("yes"));
+            transcript.compact(Some("so far"), transcript.len() - 1, 0);
+        }
+        let texts: Vec<String> = transcript
+            .preface()
+            .into_iter()
+            .filter_map(|part| match part {
+                Part::System { text } => Some(text),
+                _ => None,
+            })
+            .collect();
+        let bytes: usize = texts.iter().map(String::len).sum();
+        assert!((INSTRUCTIONS_BYTES / 2..INSTRUCTIONS_BYTES + 500).contains(&bytes), "{bytes}");
+        assert!(texts.last().is_some_and(|text| text.starts_with("199 ")), "the newest stay");
+    }
 }
