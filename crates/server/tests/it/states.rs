@@ -15,7 +15,7 @@ const REQUESTS: [&str; 8] = [
     "answer to an open call",
     "answer to another call",
     "update `agent.tools`",
-    "update `title`, `metadata`",
+    "update `title`, `metadata`, `labels`",
     "archive",
     "delete",
 ];
@@ -68,7 +68,9 @@ async fn answer_to(server: &TestServer, state: &str, asked: &str) -> String {
         },
         "answer to another call" => events(confirm(json!("sevt_1111111111111111111111"))),
         "update `agent.tools`" => post(&path, json!({"agent": {"tools": []}})),
-        "update `title`, `metadata`" => post(&path, json!({"title": "t", "metadata": {"k": "v"}})),
+        "update `title`, `metadata`, `labels`" => {
+            post(&path, json!({"title": "t", "metadata": {"k": "v"}, "labels": ["l"]}))
+        }
         "archive" => post(&format!("{path}/archive"), json!({})),
         "delete" => request(Method::DELETE, &path, None, &[]),
         other => panic!("no request is called {other}"),
