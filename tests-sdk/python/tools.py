@@ -1,10 +1,11 @@
 """Tools: approvals, tools of the client's own, and the SDK's runner for them."""
 
 import asyncio
+import os
 
 import anthropic
 from testing import (
-    ASK_FIRST, TOOLSET, WEATHER, connect_async, message, new_session, only, raises, text, turn, types,
+    ASK_FIRST, TOOLSET, WEATHER, connect_async, message, new_session, only, raises, text, turn, types, unique,
 )
 
 
@@ -156,3 +157,43 @@ def test_a_question_is_answered_as_a_call_or_by_a_message(client):
     assert only(seen, "user.message")[0].to_dict()["answers"] == call.id
     assert only(seen, "user.custom_tool_result")[0].custom_tool_use_id == call.id
     assert text(only(seen, "agent.message")[0]) == "You said: right"
+
+
+def test_a_page_is_fetched_by_the_server(client):
+    session = new_session(client, model="script/caller", tools=[TOOLSET])
+    page = os.environ["SDK_PAGE"]
+    seen = turn(client, session, message(page))
+    call, result = only(seen, "agent.tool_use")[0], only(seen, "agent.tool_result")[0]
+    assert (call.name, call.input, call.evaluated_permission) == ("web_fetch", {"url": page}, "allow")
+    assert not result.is_error and "Title: A page" in text(result) and "Welcome" in text(result), text(result)
+    result = only(turn(client, session, message("http://169.254.169.254/latest/meta-data")), "agent.tool_result")[0]
+    assert result.is_error and text(result).startswith("url_not_allowed"), text(result)
+    assert client.beta.sessions.retrieve(session.id).to_dict()["tenure"]["sandbox"] == "not_yet"
+
+
+def test_a_toolset_is_configured_tool_by_tool(client):
+    def configured(**config):
+        tools = [{**TOOLSET, "configs": [{"name": "web_fetch", **config}]}]
+        return client.beta.agents.create(name=unique("reader"), model="script/caller", tools=tools).tools[0]
+
+    sources = {"user_input": {"type": "all"}}
+    fetch = configured(allowed_domains=["docs.example.com"], max_content_tokens=2000, url_sources=sources).configs[0]
+    shown = fetch.to_dict()
+    assert (shown["allowed_domains"], shown["max_content_tokens"]) == (["docs.example.com"], 2000)
+    assert shown["blocked_domains"] is None and shown["url_sources"]["user_input"] == {"type": "all"}
+    for wrong, words in [
+        ({"allowed_domains": []}, "Empty list of domains is ambiguous"),
+        ({"allowed_domains": ["a.com"], "blocked_domains": ["b.com"]}, "Only one of"),
+        ({"allowed_domains": ["10.0.0.1"]}, "IP addresses are not supported"),
+        ({"permission_policy": {"type": "auto"}}, "judge"),
+    ]:
+        with raises(anthropic.BadRequestError, words):
+            configured(**wrong)
+
+
+def test_long_output_is_kept_in_a_file(client):
+    session = new_session(client, model="script/caller", tools=[TOOLSET])
+    seen = turn(client, session, message("count"))
+    shown = text(only(seen, "agent.tool_result")[0])
+    assert "/workspace/.tenure/outputs/" in shown and 1000 < len(shown) < 101_000
+    assert text(only(seen, "agent.message")[0]) == "In the middle: 150000"

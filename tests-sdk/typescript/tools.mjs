@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import { betaTool } from "@anthropic-ai/sdk/helpers/beta/json-schema";
 import {
-  ASK_FIRST, INTERRUPT, TOOLSET, WEATHER, all, ids, message, newSession, only, refused, send, text, turn, types,
+  ASK_FIRST, INTERRUPT, TOOLSET, WEATHER, all, message, newSession, only, refused, send, text, turn, types, unique,
 } from "./testing.mjs";
 
 const confirmation = (call, result, more = {}) => ({
@@ -158,4 +158,46 @@ export async function aQuestionIsAnsweredAsACallOrByAMessage(client) {
   assert.equal(only(seen, "user.message")[0].answers, call.id);
   assert.equal(only(seen, "user.custom_tool_result")[0].custom_tool_use_id, call.id);
   assert.equal(text(only(seen, "agent.message")[0]), "You said: right");
+}
+
+export async function aPageIsFetchedByTheServer(client) {
+  const session = await newSession(client, { model: "script/caller", tools: [TOOLSET] });
+  const page = process.env.SDK_PAGE;
+  const seen = await turn(client, session, message(page));
+  const [call] = only(seen, "agent.tool_use");
+  assert.deepEqual([call.name, call.input, call.evaluated_permission], ["web_fetch", { url: page }, "allow"]);
+  let [result] = only(seen, "agent.tool_result");
+  assert.ok(!result.is_error && text(result).includes("Title: A page") && text(result).includes("Welcome"), text(result));
+  const elsewhere = message("http://169.254.169.254/latest/meta-data");
+  [result] = only(await turn(client, session, elsewhere), "agent.tool_result");
+  assert.ok(result.is_error && text(result).startsWith("url_not_allowed"), text(result));
+  assert.equal((await client.beta.sessions.retrieve(session.id)).tenure.sandbox, "not_yet");
+}
+
+export async function aToolsetIsConfiguredToolByTool(client) {
+  const configured = async (config) => {
+    const tools = [{ ...TOOLSET, configs: [{ name: "web_fetch", ...config }] }];
+    return (await client.beta.agents.create({ name: unique("reader"), model: "script/caller", tools })).tools[0];
+  };
+  const url_sources = { user_input: { type: "all" } };
+  const allowed_domains = ["docs.example.com"];
+  const [fetch] = (await configured({ allowed_domains, max_content_tokens: 2000, url_sources })).configs;
+  assert.deepEqual([fetch.allowed_domains, fetch.max_content_tokens], [allowed_domains, 2000]);
+  assert.deepEqual([fetch.blocked_domains, fetch.url_sources.user_input], [null, { type: "all" }]);
+  for (const [wrong, words] of [
+    [{ allowed_domains: [] }, "Empty list of domains is ambiguous"],
+    [{ allowed_domains: ["a.com"], blocked_domains: ["b.com"] }, "Only one of"],
+    [{ allowed_domains: ["10.0.0.1"] }, "IP addresses are not supported"],
+    [{ permission_policy: { type: "auto" } }, "judge"],
+  ]) {
+    await refused(Anthropic.BadRequestError, configured(wrong), words);
+  }
+}
+
+export async function longOutputIsKeptInAFile(client) {
+  const session = await newSession(client, { model: "script/caller", tools: [TOOLSET] });
+  const seen = await turn(client, session, message("count"));
+  const shown = text(only(seen, "agent.tool_result")[0]);
+  assert.ok(shown.includes("/workspace/.tenure/outputs/") && shown.length > 1000 && shown.length < 101_000);
+  assert.equal(text(only(seen, "agent.message")[0]), "In the middle: 150000");
 }
