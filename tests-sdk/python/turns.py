@@ -1,6 +1,7 @@
 """Turns: one after another, queued, interrupted."""
 
-from testing import TOOLSET, message, new_session, only, say, text, turn, types, until, until_idle
+import anthropic
+from testing import TOOLSET, message, new_session, only, raises, say, text, turn, types, until, until_idle
 
 INTERRUPT = {"type": "user.interrupt"}
 
@@ -154,3 +155,22 @@ def test_a_message_can_steer_the_turn(client):
     assert result.is_error and text(result).startswith("not run"), text(result)
     assert text(only(seen, "agent.message")[0]) == "A quick answer."
     assert "session.status_running" not in types(seen), "it is the same turn"
+
+
+def test_who_runs_the_agent_instructs_it_in_between(client):
+    session = new_session(client)
+    instruct = {"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}
+    alone = client.beta.sessions.events.send(session.id, events=[instruct]).data[0]
+    assert alone.type == "system.message" and alone.processed_at and text(alone) == "Be brief."
+    assert client.beta.sessions.retrieve(session.id).status == "idle", "it begins no turn"
+    seen = turn(client, session, message("one"), instruct)
+    kinds = types(seen)
+    assert kinds.index("user.message") < kinds.index("system.message") < kinds.index("span.model_request_start")
+    listed = client.beta.sessions.events.list(session.id, types=["system.message"])
+    assert [text(event) for event in listed] == ["Be brief."] * 2
+    for wrong in ([instruct, message("two")], [message("two"), instruct, instruct]):
+        with raises(anthropic.BadRequestError, "events."):
+            client.beta.sessions.events.send(session.id, events=wrong)
+    older = new_session(client, model="claude-sonnet-4-5")
+    with raises(anthropic.BadRequestError, "model_does_not_support_mid_conversation_system"):
+        client.beta.sessions.events.send(older.id, events=[instruct])

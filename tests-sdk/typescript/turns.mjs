@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 
+import Anthropic from "@anthropic-ai/sdk";
 import {
-  INTERRUPT, TOOLSET, all, ids, message, newSession, only, say, send, streaming, text, turn, types, until, untilIdle,
+  INTERRUPT, TOOLSET, all, ids, message, newSession, only, refused, say, send, streaming, text, turn, types, until,
+  untilIdle,
 } from "./testing.mjs";
 
 const SLOW = { model: "script/slow" };
@@ -154,4 +156,24 @@ export async function aMessageCanSteerTheTurn(client) {
     assert.equal(text(only(seen, "agent.message")[0]), "A quick answer.");
     assert.ok(!types(seen).includes("session.status_running"), "it is the same turn");
   });
+}
+
+export async function whoRunsTheAgentInstructsItInBetween(client) {
+  const session = await newSession(client);
+  const instruct = { type: "system.message", content: [{ type: "text", text: "Be brief." }] };
+  const [alone] = (await send(client, session, instruct)).data;
+  assert.deepEqual([alone.type, text(alone)], ["system.message", "Be brief."]);
+  assert.ok(alone.processed_at);
+  assert.equal((await client.beta.sessions.retrieve(session.id)).status, "idle", "it begins no turn");
+  const kinds = types(await turn(client, session, [message("one"), instruct]));
+  assert.ok(kinds.indexOf("user.message") < kinds.indexOf("system.message"));
+  assert.ok(kinds.indexOf("system.message") < kinds.indexOf("span.model_request_start"));
+  const listed = await all(client.beta.sessions.events.list(session.id, { types: ["system.message"] }));
+  assert.deepEqual(listed.map(text), ["Be brief.", "Be brief."]);
+  for (const wrong of [[instruct, message("two")], [message("two"), instruct, instruct]]) {
+    await refused(Anthropic.BadRequestError, send(client, session, ...wrong), "events.");
+  }
+  const older = await newSession(client, { model: "claude-sonnet-4-5" });
+  const told = send(client, older, instruct);
+  await refused(Anthropic.BadRequestError, told, "model_does_not_support_mid_conversation_system");
 }
