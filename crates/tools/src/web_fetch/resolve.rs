@@ -42,7 +42,8 @@ pub(super) struct Checked(pub(super) Arc<[SocketAddr]>);
 
 impl Resolve for Checked {
     fn resolve(&self, _name: Name) -> Resolving {
-        let addresses: Addrs = Box::new(self.0.to_vec().into_iter());
+        let addresses: Vec<SocketAddr> = self.0.iter().copied().collect();
+        let addresses: Addrs = Box::new(addresses.into_iter());
         Box::pin(std::future::ready(Ok(addresses)))
     }
 }
