@@ -5,7 +5,8 @@ which answer.
 """
 
 import atexit
-import collections
+import collections.abc
+import copy
 import itertools
 import json
 import os
@@ -55,6 +56,10 @@ def known(name, made_up, session=None, ends=False):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     ends = is_end(case)
+    # What is generated may be used again, and is left as it is.
+    for part in ("path_parameters", "query", "headers", "body"):
+        if isinstance(getattr(case, part), collections.abc.MutableMapping | list):
+            setattr(case, part, copy.deepcopy(getattr(case, part)))
     key = (case.headers or {}).get("Idempotency-Key")
     if key and len(key) < 200 and CHOICE.random() < 0.8:
         # Those that are made up are few, and a second request with one is a conflict.
@@ -72,7 +77,8 @@ def before_call(context, case, kwargs):
             session = case.path_parameters[name]
     for name, made_up in (case.query or {}).items():
         case.query[name] = known(name, made_up)
-    replace(case.body, session)
+    if isinstance(case.body, (dict, list)):
+        replace(case.body, session)
 
 
 def replace(value, session):

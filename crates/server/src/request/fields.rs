@@ -124,7 +124,9 @@ impl<'i> Fields<'i> {
     /// A whole number within bounds, both included.
     pub(crate) fn integer(&mut self, name: &str, least: u64, most: u64) -> Result<Given<u64>, Problem> {
         let path = self.at(name);
-        self.take(name).try_map(|value| match value.as_u64() {
+        // JSON has one kind of number: 3.0 is the whole number 3.
+        let whole = |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
+        self.take(name).try_map(|value| match value.as_u64().or_else(|| value.as_f64().and_then(whole)) {
             Some(number) if (least..=most).contains(&number) => Ok(number),
             _ => Err(Problem::invalid(
                 &path,
@@ -243,8 +245,9 @@ mod tests {
     #[test]
     fn complaints_name_the_field_what_was_expected_and_what_came() {
         let mut ignored = Ignored::new();
-        let value = json!({"name": "", "limit": 3.5, "on": "yes", "inner": {"kind": "b", "x": []}});
+        let value = json!({"name": "", "limit": 3.5, "most": 3.0, "on": "yes", "inner": {"kind": "b", "x": []}});
         let mut fields = Fields::of("top", value, &mut ignored).unwrap();
+        assert_eq!(fields.integer("most", 1, 9), Ok(Given::Value(3)));
         let messages = [
             fields.required_text("name", 1, 3).unwrap_err().message,
             fields.integer("limit", 1, 9).unwrap_err().message,

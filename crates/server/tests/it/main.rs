@@ -26,3 +26,4 @@ mod steering;
 mod stream;
 mod threads;
 mod tools;
+mod wire;

@@ -86,7 +86,9 @@ impl Exchange {
 
     /// What is said of the route, if it is one.
     fn operation(&self) -> Option<&'static Value> {
-        let method = self.method.as_str().to_ascii_lowercase();
+        // Whoever asks for the head alone gets that of GET.
+        let method = if self.method == Method::HEAD { &Method::GET } else { &self.method };
+        let method = method.as_str().to_ascii_lowercase();
         let paths = DOCUMENT.closed["paths"].as_object().unwrap();
         let mut fitting: Vec<&String> = paths.keys().filter(|path| fits(path, self.uri.path())).collect();
         fitting.sort_by_key(|path| path.matches('{').count());
@@ -156,6 +158,14 @@ pub(crate) fn check_frame(event: &str, id: bool, data: &Value) {
     assert_eq!(id, stored, "a cursor is on what is stored alone: {kind}");
     assert!([kind, "message"].contains(&event), "{event} isn't what {kind} is sent as");
     complain(|| format!("the frame {data}"), &Document::errors(&json!({"$ref": reference}), data));
+}
+
+/// Whether the description allows this body to be sent there.
+pub(crate) fn allows(method: &str, path: &str, body: &Value) -> bool {
+    let paths = DOCUMENT.open["paths"].as_object().unwrap();
+    let route = paths.keys().filter(|template| fits(template, path)).min_by_key(|path| path.matches('{').count());
+    let schema = &paths[route.unwrap()][method]["requestBody"]["content"]["application/json"]["schema"];
+    DOCUMENT.validator(&DOCUMENT.open, schema).is_valid(body)
 }
 
 impl Document {
@@ -233,6 +243,8 @@ fn coerce(text: &str, schema: &Value) -> Value {
             "false" | "0" => false.into(),
             _ => text.into(),
         },
+        // A plus sign that came as a space is meant as one.
+        _ if schema["format"] == "date-time" => text.replace(' ', "+").into(),
         _ => text.into(),
     }
 }

@@ -18,7 +18,7 @@ use tenure_server::{ServerConfig, router};
 use tenure_testkit::TestEngine;
 use tower::ServiceExt as _;
 
-pub(crate) use described::{Exchange, LARGE, check_frame};
+pub(crate) use described::{Exchange, LARGE, allows, check_frame};
 pub(crate) use frames::{Frame, Frames, parse};
 pub(crate) use normal::normal;
 pub(crate) use order::Order;

@@ -101,9 +101,14 @@ fn web_fetch() -> [(&'static str, Value); 4] {
 
 fn custom(schemas: &mut Schemas) -> Value {
     let name = json!({"type": "string", "minLength": 1, "maxLength": NAME, "pattern": "^[A-Za-z0-9_-]+$"});
+    let names = schema::nullable(json!({"type": "array", "items": {"type": "string"}}));
     let input = json!({
         "type": "object",
-        "properties": {"type": {"const": "object"}},
+        "properties": {
+            "type": {"const": "object"},
+            "properties": schema::nullable(json!({"type": "object", "additionalProperties": true})),
+            "required": names,
+        },
         "required": ["type"],
         "additionalProperties": true,
         "description": "A JSON Schema.",

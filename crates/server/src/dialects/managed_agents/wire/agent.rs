@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenure_core::agent::{ASK, BUILTIN_TOOLS};
 use tenure_core::id::AgentId;
 use tenure_core::session::Metadata;
@@ -106,7 +106,17 @@ fn input_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// The names of tools of the toolset, those included that can only be switched off.
 fn builtin_tools() -> Vec<&'static str> {
-    BUILTIN_TOOLS.iter().chain(NOT_YET).chain(&[ASK]).copied().collect()
+    BUILTIN_TOOLS.iter().chain(NOT_YET).copied().collect()
+}
+
+/// The peer's tools, and ours.
+fn configs(generator: &mut SchemaGenerator) -> Schema {
+    let mut ask = ToolConfig::json_schema(generator).to_value();
+    for name in ["name", "type"] {
+        ask["properties"][name] = json!({"const": ASK});
+    }
+    ask["description"] = "Ours: what holds for the tool that asks a person.".into();
+    json_schema!({"type": "array", "items": {"anyOf": [generator.subschema_for::<ToolConfig<'_>>(), ask]}})
 }
 
 /// How hard a model may be told to think.
@@ -123,7 +133,11 @@ pub(crate) type Policy = Tagged;
 #[serde(tag = "type")]
 pub(crate) enum Tool<'a> {
     #[serde(rename = "agent_toolset_20260401")]
-    Toolset { default_config: ToolDefaults, configs: Vec<ToolConfig<'a>> },
+    Toolset {
+        default_config: ToolDefaults,
+        #[schemars(schema_with = "configs")]
+        configs: Vec<ToolConfig<'a>>,
+    },
     #[serde(rename = "custom")]
     Custom {
         name: &'a str,
