@@ -61,7 +61,8 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
 ];
 
 /// The blocks that there are in events which don't have all of them.
-const CONTENT: &[(&str, &[&str])] = &[("user.message", &["text", "image", "document"]), ("agent.message", &["text"])];
+const CONTENT: &[(&str, &[&str])] =
+    &[("user.message", &["text", "image", "document"]), ("system.message", &["text"]), ("agent.message", &["text"])];
 
 /// Blocks of these types alone.
 fn only(blocks: &Value, types: &[&str]) -> Value {
