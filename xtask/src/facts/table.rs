@@ -213,8 +213,8 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         kind: "sandbox_absent",
-        made_by: &["report_sandbox", "recover", "hold"],
-        when: "it stopped, died, couldn't be made, or waits for room",
+        made_by: &["report_sandbox", "recover", "hold", "send"],
+        when: "it stopped, died, couldn't be made, waits for room, or needs none any more",
         effects: "`RemoveFiles` if the session closes and keeps only its log",
         fence: BY_SANDBOX,
         v2: "",

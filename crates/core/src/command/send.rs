@@ -135,6 +135,7 @@ fn interrupt(draft: &mut Draft, item: ItemId, input: Input) {
     }
     draft.push(Fact::InputProcessed { item, thread: draft.state.thread.id, input });
     draft.interrupt(Blockers::End);
+    draft.leave_the_line();
 }
 
 fn confirm(draft: &mut Draft, item: ItemId, input: Input, call: ItemId, answer: &Answer) -> Result<(), Refusal> {

@@ -7,7 +7,9 @@ use crate::agent::Place;
 use crate::compaction;
 use crate::content::Block;
 use crate::fact::{AfterError, CallEnding, Fact, Problem};
-use crate::session::{Absent, Activity, CallProgress, Keep, Lifecycle, Outcome, Purpose, Sandbox, StopReason};
+use crate::session::{
+    Absent, Activity, CallProgress, Keep, Lifecycle, OpenCall, Outcome, Purpose, Sandbox, StopReason,
+};
 
 impl Draft {
     /// Takes every step that follows by itself, until there is none.
@@ -141,7 +143,7 @@ impl Draft {
         if calls.is_empty() {
             return self.ask(0);
         }
-        if calls.iter().all(crate::session::OpenCall::is_blocked) {
+        if calls.iter().all(OpenCall::is_blocked) {
             return self.rest(StopReason::RequiresAction { calls: self.state.blockers() });
         }
         self.advance_calls();
@@ -161,6 +163,19 @@ impl Draft {
             let text = "not run: the user said something before it began. It had no effect; call it again if it is \
                         still wanted.";
             self.end_call(call, CallEnding::Skipped, vec![Block::text(text)], true);
+        }
+        self.leave_the_line();
+    }
+
+    /// Waits no longer for room for a sandbox if no call needs one.
+    pub(crate) fn leave_the_line(&mut self) {
+        let runs = |open: &OpenCall| match open.progress {
+            CallProgress::Ready | CallProgress::Started => open.place.is_sandbox(),
+            CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question => false,
+        };
+        let needed = self.state.thread.calls.iter().any(runs);
+        if !needed && self.state.sandbox == (Sandbox::Absent { why: Absent::Queued }) {
+            self.push(Fact::SandboxAbsent { why: Absent::NotYet, reason: None });
         }
     }
 

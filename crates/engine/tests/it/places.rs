@@ -1,10 +1,11 @@
 //! There is only so much room for requests to models and for sandboxes: sessions wait in a line that can be seen.
 
 use serde_json::json;
+use tenure_core::content::Block;
 use tenure_core::fact::Fact;
 use tenure_core::id::SessionId;
 use tenure_core::resource::DEFAULT_TENANT;
-use tenure_core::session::{Absent, Input};
+use tenure_core::session::{Absent, Delivery, Input};
 use tenure_engine::Config;
 use tenure_testkit::{Answer, FakeModel, TestEngine};
 
@@ -94,4 +95,32 @@ async fn who_waits_for_a_sandbox_is_seen_until_it_does_not_any_more() {
     engine.until(sessions[2], 0, |fact| matches!(fact, Fact::CallStarted { .. })).await;
     let room = engine.engine.stats().sandbox_room;
     assert_eq!((room.in_use, room.waiting), (1, 0));
+}
+
+#[tokio::test]
+async fn who_is_interrupted_or_steered_while_it_waits_for_a_sandbox_leaves_the_line() {
+    let call = || Answer::Call("bash", json!({"command": "wait"}));
+    let model = FakeModel::start([call(), call(), call(), Answer::Text("as you wish")]).await;
+    let engine = TestEngine::with_config(Some(&model.url), Config { max_sandboxes: 1, ..Config::default() }).await;
+    let agent = engine.agent("claude-test").await;
+    let mut sessions = Vec::new();
+    for number in 0..3 {
+        let session = engine.session_for(agent.clone(), None).await;
+        engine.say(session, "go").await;
+        if number > 0 {
+            let queued = |fact: &Fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. });
+            engine.until(session, 0, queued).await;
+        } else {
+            engine.backend.wait_started(1).await;
+        }
+        sessions.push(session);
+    }
+    assert_eq!(engine.engine.stats().sandbox_room.waiting, 2);
+    interrupt(&engine, sessions[1]).await;
+    assert_eq!(engine.engine.stats().sandbox_room.waiting, 1);
+    let steering = Input::Message { content: vec![Block::text("rather not")], delivery: Delivery::Steer };
+    let sent = engine.engine.sessions().send(DEFAULT_TENANT, sessions[2], vec![steering], None).await;
+    sent.expect("it can be steered");
+    assert_eq!(engine.engine.stats().sandbox_room.waiting, 0);
+    engine.until_idle(sessions[2], 0).await;
 }

@@ -142,6 +142,23 @@ async fn a_call_waits_for_a_yes() {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_was_asked_about_takes_no_answer() {
+    let server = TestServer::start().await;
+    let agent = server.agent("worker", &["{tools: [{name: bash, input: {command: wait}}]}", "text: done"]).await;
+    let session = server.session(&agent).await;
+    server.say(&session, "go").await;
+    let call = server.engine.backend.wait_started(1).await[0];
+    let path = format!("/v1/sessions/{session}/events");
+    for result in ["allow", "deny"] {
+        let answer = json!({"type": "user.tool_confirmation", "tool_use_id": call.prefixed(), "result": result});
+        let told = server.post(&path, json!({"events": [answer]})).await.problem(400);
+        assert!(told.contains("waits for its own end, not for a confirmation"), "{told}");
+    }
+    server.engine.backend.release(call);
+    server.until(&session, 0, "session.status_idle").await;
+}
+
+#[tokio::test]
 async fn clients_run_their_own_tools() {
     let server = TestServer::start().await;
     server.engine.script(
