@@ -41,8 +41,11 @@ const DOES: [Does; 12] = [
     Does::Fails(FailureKind::Authentication),
 ];
 
+/// What was said before.
+type History = fn(&mut Scene);
+
 /// A session in which this was said, with a window of so many tokens, that is just about to take up a turn.
-fn with_history(window: u64, history: fn(&mut Scene)) -> Scene {
+fn with_history(window: u64, history: History) -> Scene {
     let mut scene = Scene::open(Lifetimes::default());
     let retry = scene.state.definition.retry;
     scene.policies(retry, ContextPolicy { window, ..ContextPolicy::default() });
@@ -117,7 +120,7 @@ fn one_huge_message(scene: &mut Scene) {
 /// Whatever a model and its provider do, and go on doing, the turn comes to its end soon.
 #[test]
 fn no_answer_leads_to_asking_for_ever() {
-    let histories: [(&str, fn(&mut Scene)); 4] =
+    let histories: [(&str, History); 4] =
         [("nothing", |_| {}), ("talk", talk), ("toil", toil), ("one huge message", one_huge_message)];
     for window in [100, 1_000, 4_000, 128_000] {
         for (name, history) in histories {
