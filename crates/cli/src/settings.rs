@@ -5,10 +5,12 @@
 mod file;
 mod flags;
 mod markdown;
+mod models;
 mod table;
 mod value;
 
 pub(crate) use flags::Flags;
 pub(crate) use markdown::markdown;
+pub(crate) use models::model_table;
 pub(crate) use table::Settings;
 pub(crate) use value::LogFormat;

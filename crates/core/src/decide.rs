@@ -91,6 +91,34 @@ pub enum Refusal {
          waits for the result of a tool only right after that"
     )]
     MisplacedInstructions,
+    /// Raise the budget or take it away.
+    #[error(
+        "the session has stopped because of its budget: {} of {} are used up. Raise `budget` with an update of the \
+         session, or remove it with null, and it goes on by itself; then say more",
+        dollars(*.spent_cents), dollars(*.limit_cents)
+    )]
+    BudgetReached {
+        /// What has been spent, in cents.
+        spent_cents: u64,
+        /// The budget, in cents.
+        limit_cents: u64,
+    },
+    /// Make a session that has one.
+    #[error(
+        "budget: budget_create_only: a session gets its budget when it is created; this one has none, or no longer"
+    )]
+    BudgetCreateOnly,
+    /// Name more.
+    #[error(
+        "budget.max_list_cost.amount: budget_not_raised: expected more cents than the {spent_cents} that the session \
+         has cost so far, got {given_cents}"
+    )]
+    BudgetNotRaised {
+        /// What has been spent, in cents.
+        spent_cents: u64,
+        /// What was given, in cents.
+        given_cents: u64,
+    },
     /// Try again later.
     #[error("{MAX_QUEUED} inputs already wait in this session; try again when it has taken some up")]
     QueueFull,
@@ -152,6 +180,10 @@ impl Draft {
     pub(crate) fn agent_name(&self) -> String {
         self.state.definition.agent.name.clone()
     }
+}
+
+fn dollars(cents: u64) -> String {
+    format!("${}.{:02}", cents / 100, cents % 100)
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

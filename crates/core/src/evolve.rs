@@ -20,6 +20,8 @@ const LEAST_LIMIT: u64 = 1_000;
 
 /// The part of what is guessed, one in so many, below which a count isn't believed.
 const LEAST_COUNTED: u64 = 8;
+/// The built-in tool that is counted, as the API counts it.
+const WEB_FETCH: &str = "web_fetch";
 
 impl State {
     /// Takes in the next fact.
@@ -29,7 +31,7 @@ impl State {
         self.at = at;
         match &*stored.fact {
             Fact::SessionCreated { .. } => {}
-            Fact::SessionUpdated { title, metadata, labels, tools, .. } => {
+            Fact::SessionUpdated { title, metadata, labels, tools, budget, .. } => {
                 if let Some(title) = title {
                     self.title.clone_from(title);
                 }
@@ -42,6 +44,9 @@ impl State {
                 if let Some(tools) = tools {
                     let definition = Arc::make_mut(&mut self.definition);
                     Arc::make_mut(&mut definition.agent).tools.clone_from(tools);
+                }
+                if let Some(budget) = budget {
+                    self.budget = *budget;
                 }
             }
             Fact::InputQueued { item, input, .. } => {
@@ -66,9 +71,10 @@ impl State {
                 self.last_active_at = at;
                 self.thread.activity = match stop {
                     StopReason::RequiresAction { .. } => Activity::Waiting { since: at },
-                    StopReason::EndTurn | StopReason::RetriesExhausted | StopReason::Refusal { .. } => {
-                        Activity::Idle { stop: stop.clone(), since: at }
-                    }
+                    StopReason::EndTurn
+                    | StopReason::RetriesExhausted
+                    | StopReason::BudgetReached
+                    | StopReason::Refusal { .. } => Activity::Idle { stop: stop.clone(), since: at },
                 };
             }
             Fact::ThreadRescheduled { failures, until, .. } => {
@@ -87,7 +93,7 @@ impl State {
                 self.thread.activity = Activity::Asking { attempt };
             }
             Fact::AttemptEnded { usage, ending, .. } => {
-                self.tokens.add(*usage);
+                self.book(*usage);
                 self.end_attempt(*ending, *usage);
             }
             Fact::ThinkingSaid { thinking, .. } => {
@@ -125,6 +131,9 @@ impl State {
                 });
             }
             Fact::CallStarted { call } => {
+                if self.call(*call).is_some_and(|open| open.name == WEB_FETCH) {
+                    self.web_fetches += 1;
+                }
                 self.set_progress(*call, CallProgress::Started);
                 if let Some(open) = self.open_call(*call) {
                     open.asked_at = at;

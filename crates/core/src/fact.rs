@@ -14,6 +14,7 @@ use crate::agent::{Place, ToolConfig};
 use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
+use crate::price::{Budget, Usd};
 use crate::session::{Absent, Definition, Input, Keep, Labels, Metadata, Outcome, Purpose, StopCause, StopReason};
 use crate::time::Timestamp;
 
@@ -49,8 +50,11 @@ pub enum Fact {
         /// Short words to find it again by.
         #[serde(default, skip_serializing_if = "Labels::is_empty")]
         labels: Labels,
+        /// What it may cost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Budget>,
     },
-    /// Its title, metadata or labels, or its agent's tools changed; only what changed is named.
+    /// Its title, metadata or labels, its agent's tools or its budget changed; only what changed is named.
     SessionUpdated {
         /// Shown under this id.
         item: ItemId,
@@ -66,6 +70,9 @@ pub enum Fact {
         /// The agent's whole new tools.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tools: Option<Vec<ToolConfig>>,
+        /// The new budget; the inner `None` took it away for good.
+        #[serde(default, with = "cleared", skip_serializing_if = "Option::is_none")]
+        budget: Option<Option<Budget>>,
     },
     /// Input was accepted and waits for its turn.
     InputQueued {
@@ -156,6 +163,15 @@ pub enum Fact {
         tokens: TokenUsage,
         /// Milliseconds the session has worked.
         active_ms: u64,
+        /// Pages the server has fetched for it.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        web_fetches: u64,
+        /// What it has cost at list prices; `None` if nobody knows the price of its model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        list_cost: Option<Usd>,
+        /// What it may cost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Budget>,
     },
     /// A model request is about to be made.
     AttemptStarted {
@@ -434,6 +450,11 @@ pub enum AfterError {
     TurnOver,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// `Some(None)` is stored as null and read back as such; plain serde would read null as `None`.
 mod cleared {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -443,13 +464,18 @@ mod cleared {
         clippy::option_option,
         reason = "the signature is serde's; the two levels mean unchanged and cleared"
     )]
-    pub(super) fn serialize<S: Serializer>(value: &Option<Option<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         value.as_ref().and_then(Option::as_ref).serialize(serializer)
     }
 
     #[expect(clippy::option_option, reason = "the two levels mean unchanged and cleared")]
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-        Option::<String>::deserialize(deserializer).map(Some)
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::<T>::deserialize(deserializer).map(Some)
     }
 }
 

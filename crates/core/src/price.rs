@@ -37,6 +37,12 @@ impl Usd {
         self.0.div_ceil(NANOS_PER_CENT)
     }
 
+    /// Whether it is nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

@@ -322,6 +322,8 @@ pub enum StopReason {
     },
     /// The model failed too often.
     RetriesExhausted,
+    /// The next model request might cost more than is left of the budget.
+    BudgetReached,
     /// The model refused.
     Refusal {
         /// The provider's category.

@@ -9,6 +9,7 @@ use crate::fact::{Fact, StoredFact};
 use crate::id::{ItemId, SessionId, ThreadId, TurnId};
 use crate::model::TokenUsage;
 use crate::phase::{Fold, Phase};
+use crate::price::{Budget, Usd};
 use crate::session::{
     Absent, Activity, CallProgress, Definition, Input, Labels, Lifecycle, Metadata, OpenCall, Sandbox, StopReason,
 };
@@ -47,6 +48,15 @@ pub struct State {
     pub fruitless_recoveries: u32,
     /// All tokens.
     pub tokens: TokenUsage,
+    /// What they have cost at list prices; nothing if nobody knows the price.
+    #[serde(default)]
+    pub tokens_cost: Usd,
+    /// Pages the server has fetched for it.
+    #[serde(default)]
+    pub web_fetches: u64,
+    /// What the session may cost.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// Milliseconds worked, up to `working_since`.
     pub active_ms: u64,
     /// Since when it works, if it does.
@@ -119,7 +129,9 @@ pub struct Queued {
 impl State {
     /// The state after a log's first fact; `None` if that fact doesn't create a session.
     pub fn open(first: &StoredFact) -> Option<Self> {
-        let Fact::SessionCreated { definition, thread, title, metadata, labels } = &*first.fact else { return None };
+        let Fact::SessionCreated { definition, thread, title, metadata, labels, budget } = &*first.fact else {
+            return None;
+        };
         Some(Self {
             session: first.session,
             definition: definition.clone(),
@@ -148,6 +160,9 @@ impl State {
             queue: VecDeque::new(),
             fruitless_recoveries: 0,
             tokens: TokenUsage::default(),
+            tokens_cost: Usd::ZERO,
+            web_fetches: 0,
+            budget: *budget,
             active_ms: 0,
             working_since: None,
             messages: 0,
@@ -213,6 +228,25 @@ impl State {
         self.active_ms + u64::try_from(current).unwrap_or(u64::MAX)
     }
 
+    /// What it has cost at list prices until `now`; `None` if nobody knows the price of its model.
+    pub fn list_cost(&self, now: Timestamp) -> Option<Usd> {
+        let price = self.definition.model_facts.price?;
+        Some(self.tokens_cost.plus(price.of_time(self.active_ms(now))))
+    }
+
+    /// Whether its turn stopped because of the budget, and waits for another one.
+    pub fn budget_reached(&self) -> bool {
+        matches!(self.thread.activity, Activity::Idle { stop: StopReason::BudgetReached, .. })
+    }
+
+    /// Books what a model request took.
+    pub(crate) fn book(&mut self, usage: TokenUsage) {
+        self.tokens.add(usage);
+        if let Some(price) = self.definition.model_facts.price {
+            self.tokens_cost = self.tokens_cost.plus(price.of_request(usage));
+        }
+    }
+
     /// Whether a restart must look at it: it works, waits for room, or is closing.
     fn is_unsettled(&self) -> bool {
         let waits_for_room = self.sandbox == Sandbox::Absent { why: Absent::Queued };
@@ -240,6 +274,9 @@ impl State {
             fold: self.fold(),
             stop: self.stop_reason(),
             tokens: self.tokens,
+            tokens_cost: self.tokens_cost,
+            web_fetches: self.web_fetches,
+            budget: self.budget,
             active_ms: self.active_ms,
             working_since: self.working_since,
             messages: self.messages,

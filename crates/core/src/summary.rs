@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AgentId, EnvironmentId, SessionId, TenantId, ThreadId};
 use crate::model::TokenUsage;
 use crate::phase::{Fold, Phase};
+use crate::price::{Budget, Usd};
 use crate::session::{Labels, Lifecycle, Metadata, Sandbox, StopReason};
 use crate::time::Timestamp;
 
@@ -47,6 +48,15 @@ pub struct Summary {
     pub stop: StopReason,
     /// All tokens.
     pub tokens: TokenUsage,
+    /// What they have cost at list prices; nothing if nobody knows the price.
+    #[serde(default, skip_serializing_if = "Usd::is_zero")]
+    pub tokens_cost: Usd,
+    /// Pages the server has fetched for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub web_fetches: u64,
+    /// What the session may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Milliseconds it has worked, up to `working_since`.
     pub active_ms: u64,
     /// Since when it has been working, if it is.
@@ -70,6 +80,11 @@ pub struct Summary {
     pub wake_at: Option<Timestamp>,
     /// Whether effects are outstanding that a restart must take up.
     pub unsettled: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Summary {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tenure_core::content::Block;
 use tenure_core::model::{Failure, Message, ModelConfig, Part, Request, Role};
+use tenure_core::price::ModelFacts;
 use tenure_models::{Endpoint, ModelInfo, Secret, check};
 
 use crate::engine::Shared;
@@ -118,6 +119,11 @@ impl Providers {
     /// What each model server offers, or why it can't be asked.
     pub async fn list(&self) -> Vec<(&'static str, Result<Vec<ModelInfo>, Failure>)> {
         self.shared.models.list().await
+    }
+
+    /// What is known of a model at its ordinary settings.
+    pub fn facts(&self, model: &str) -> ModelFacts {
+        self.shared.config.models.facts(&ModelConfig::named(model))
     }
 
     /// Asks a model to say a word; gives what it said.

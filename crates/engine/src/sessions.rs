@@ -11,6 +11,7 @@ use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Phase;
+use tenure_core::price::Budget;
 use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
@@ -56,6 +57,8 @@ pub struct NewSession {
     pub labels: Labels,
     /// When it stops or ends by itself; `None` is the operator's choice.
     pub lifetimes: Option<Lifetimes>,
+    /// What it may cost, if that is limited.
+    pub budget: Option<Budget>,
     /// What is said to it at once.
     pub inputs: Vec<Input>,
 }
@@ -122,17 +125,26 @@ impl Sessions {
     /// Makes a session, and says to it what comes with it, in one step.
     pub async fn create(&self, tenant: TenantId, new: NewSession, keyed: Option<Keyed>) -> Result<SessionView, Error> {
         let _environments_stay = self.shared.choosing_environments.read().await;
-        let definition = self.define(tenant, new.agent, new.environment, new.lifetimes).await?;
+        let definition = self.define(tenant, new.agent.clone(), new.environment, new.lifetimes).await?;
+        if new.budget.is_some() && definition.model_facts.price.is_none() {
+            let model = &definition.agent.model.id;
+            let message = format!(
+                "model_not_budgetable: `{model}` has no list price; name another model, leave the budget out, or have \
+                 the operator put its price into models.toml"
+            );
+            return Err(Error::invalid("budget", message));
+        }
         let mut moment = self.shared.clock.moment();
         let now = moment.at;
         let session = SessionId::from_bits(moment.ids.bits());
-        let command = Create { session, definition, title: new.title, metadata: new.metadata, labels: new.labels };
+        let NewSession { title, metadata, labels, budget, inputs, .. } = new;
+        let command = Create { session, definition, title, metadata, labels, budget };
         let first = create(command, moment);
         let mut state = State::open(&first).ok_or_else(Error::busy)?;
         let mut facts = vec![first];
-        if !new.inputs.is_empty() {
+        if !inputs.is_empty() {
             let Decision { facts: more, refusal } =
-                decide(&state, self.send_command(new.inputs).into(), self.shared.clock.moment());
+                decide(&state, self.send_command(inputs).into(), self.shared.clock.moment());
             if let Some(refusal) = refusal {
                 return Err(refusal.into());
             }

@@ -184,7 +184,10 @@ impl From<Refusal> for Problem {
             | Refusal::NoSuchCall { .. }
             | Refusal::WrongAnswer { .. }
             | Refusal::TooMuchMetadata { .. }
-            | Refusal::MisplacedInstructions => Kind::Invalid,
+            | Refusal::MisplacedInstructions
+            | Refusal::BudgetReached { .. }
+            | Refusal::BudgetCreateOnly
+            | Refusal::BudgetNotRaised { .. } => Kind::Invalid,
             Refusal::Stopping => Kind::InTheWay,
             Refusal::NotQueued { .. } => Kind::NotFound,
             Refusal::QueueFull => Kind::Busy { retry_after: Duration::from_secs(5) },

@@ -165,6 +165,7 @@ impl TestEngine {
         let environment =
             self.engine.environments().by_name(DEFAULT_TENANT, "default").await.expect("it is always there");
         let new = NewSession {
+            budget: None,
             agent: AgentChoice { id: agent.agent.id, version: None, overrides: Overrides::default() },
             environment: environment.id,
             title: None,

@@ -21,7 +21,7 @@ use crate::local::DataDir;
 use crate::terminal::say;
 
 /// Single files of a data directory that a server needs to carry on.
-const SINGLE: [&str; 3] = ["config.toml", "master.key", "root.key"];
+const SINGLE: [&str; 4] = ["config.toml", "models.toml", "master.key", "root.key"];
 
 /// What to back up, where to, and how.
 #[derive(Debug, Clone)]

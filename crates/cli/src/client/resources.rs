@@ -17,8 +17,37 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) title: Option<String>,
     pub(crate) agent: SessionAgent,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) usage: Usage,
     pub(crate) created_at: Timestamp,
     pub(crate) tenure: Ours,
+}
+
+/// What it may cost.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Budget {
+    pub(crate) max_list_cost: Money,
+}
+
+/// What it has used.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) list_cost: Option<Money>,
+}
+
+/// An amount in cents.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Money {
+    amount: String,
+}
+
+impl Money {
+    /// `$2.50`.
+    pub(crate) fn dollars(&self) -> String {
+        let digits = format!("{:0>3}", self.amount);
+        let (dollars, cents) = digits.split_at(digits.len() - 2);
+        format!("${dollars}.{cents}")
+    }
 }
 
 /// Its agent.

@@ -17,7 +17,7 @@ use crate::terminal::{Table, out, plain, say};
 /// Add model servers, list models, choose the default one
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Models {
-    /// List the models that the known servers offer
+    /// List the models that the known servers offer, with their prices per million tokens
     List,
     Add(Add),
     /// Show the default model, or choose it
@@ -75,13 +75,16 @@ async fn list(client: &Client, as_json: bool) -> Result<Exit> {
         out::json(&models);
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(&["Model", "Provider", "Default"]);
+    let mut table = Table::new(&["Model", "Provider", "Context", "Input", "Output", "Default"]);
     let mut unreachable = Vec::new();
     for provider in models["providers"].as_array().into_iter().flatten() {
         let name = provider["name"].as_str().unwrap_or_default();
         for model in provider["models"].as_array().into_iter().flatten() {
             let default = if model["default"] == true { "✓" } else { "" };
-            table.row([model["id"].as_str().unwrap_or_default(), name, default]);
+            let context = model["context_window"].as_u64().map(|tokens| tokens.to_string()).unwrap_or_default();
+            let price = |of: &str| model["price"][of].as_f64().map(|usd| format!("${usd}")).unwrap_or_default();
+            let id = model["id"].as_str().unwrap_or_default();
+            table.row([id, name, &context, &price("input"), &price("output"), default]);
         }
         unreachable.extend(provider["error"].as_str().map(|error| format!("{name}: {error}")));
     }

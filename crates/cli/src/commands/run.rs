@@ -35,6 +35,9 @@ pub(crate) struct Run {
     /// A label to find the session by; may be given several times
     #[arg(long = "label", value_name = "LABEL")]
     labels: Vec<String>,
+    /// The most the session may cost, in dollars at list prices: 2.50
+    #[arg(long, value_name = "USD", value_parser = cents)]
+    budget: Option<u64>,
 }
 
 impl Run {
@@ -55,12 +58,46 @@ impl Run {
             if !self.labels.is_empty() {
                 request["labels"] = json!(self.labels);
             }
+            if let Some(cents) = self.budget {
+                let amount = json!({"amount": cents.to_string(), "currency": "USD"});
+                request["budget"] = json!({"type": "limit", "max_list_cost": amount});
+            }
             converse(client, Talk::New(request), self.prompt, manner).await
         })
+    }
+}
+
+/// Dollars, perhaps with cents, as cents.
+fn cents(text: &str) -> Result<u64, String> {
+    let wrong = || format!("expected dollars from 0.01 on, such as 2.50, got `{text}`");
+    let bare = text.strip_prefix('$').unwrap_or(text);
+    let (dollars, cents) = bare.split_once('.').unwrap_or((bare, "00"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(dollars) || !digits(cents) || dollars.len() > 10 || cents.len() > 2 {
+        return Err(wrong());
+    }
+    match format!("{dollars}{cents:0<2}").parse() {
+        Ok(cents @ 1..) => Ok(cents),
+        Ok(0) | Err(_) => Err(wrong()),
     }
 }
 
 /// A session of the command line that nobody goes on with times out: its files go, its log stays.
 fn idle_for_29_minutes() -> Value {
     json!({"idle_seconds": 29 * 60, "then": "end", "outcome": "timed_out", "keep": "log"})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cents;
+
+    #[test]
+    fn dollars_are_read_as_cents() {
+        for (text, expected) in [("2.50", 250), ("2.5", 250), ("2", 200), ("$0.01", 1), ("0.10", 10)] {
+            assert_eq!(cents(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "0.00", "-1", "1.234", "1,50", ".5", "5.", "1e3", "99999999999"] {
+            assert!(cents(text).is_err(), "{text}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use rustix::fs::Mode;
 use tenure_engine::{Clock, Config, Engine, Parts};
-use tenure_models::Models;
+use tenure_models::{ModelTable, Models};
 use tenure_sandbox::{Native, NativeConfig};
 use tenure_server::{AdoptTrace, ServerConfig};
 use tenure_store::sqlite::{SqliteOptions, SqliteStore};
@@ -26,7 +26,7 @@ use self::telemetry::Telemetry;
 use crate::cli::Shared;
 use crate::failure::{Exit, advised};
 use crate::local::DataDir;
-use crate::settings::{Flags, Settings};
+use crate::settings::{self, Flags, Settings};
 
 /// Run the server in the foreground, until SIGINT or SIGTERM, or until its terminal is closed
 ///
@@ -52,6 +52,7 @@ impl Up {
         dir.create()?;
         dir.check_room()?;
         let settings = Settings::load(&self.settings, dir.path())?;
+        let model_table = settings::model_table(&dir.models_file())?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
         let telemetry = settings.otlp_endpoint.as_deref().map(|endpoint| Telemetry::to(endpoint, runtime.handle()));
@@ -59,7 +60,7 @@ impl Up {
         logs::begin(&settings, telemetry.as_ref())?;
         panics::log();
         let lease = dir.take_lease()?;
-        let served = runtime.block_on(serve(&dir, &settings, self.background, shared.json));
+        let served = runtime.block_on(serve(&dir, &settings, model_table, self.background, shared.json));
         if let Some(telemetry) = telemetry {
             telemetry.end();
         }
@@ -70,7 +71,13 @@ impl Up {
     }
 }
 
-async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool) -> Result<Exit> {
+async fn serve(
+    dir: &DataDir,
+    settings: &Settings,
+    model_table: ModelTable,
+    background: bool,
+    json: bool,
+) -> Result<Exit> {
     tenure_models::install_tls();
     let listener = listen(settings, background).await?;
     let address = listener.local_addr().context("can't tell where the server listens")?;
@@ -89,7 +96,7 @@ async fn serve(dir: &DataDir, settings: &Settings, background: bool, json: bool)
         clock: Clock::System,
     };
     let root_keys = [Some(dir.make_root_key()?), settings.api_key.clone()];
-    let config = config(settings, root_keys.into_iter().flatten().collect());
+    let config = Config { models: model_table, ..config(settings, root_keys.into_iter().flatten().collect()) };
     let engine = Engine::start(parts, config).await.context("can't start the engine")?;
 
     let signals = signals::watch(dir, background)?;

@@ -364,6 +364,11 @@ fn end_of_turn(event: &Event, taken_up: bool) -> Option<TurnEnd> {
             Some("requires_action") => Some(TurnEnd::Waiting(ids(&event.data["stop_reason"]["event_ids"]))),
             _ if !taken_up => None,
             Some("retries_exhausted") => Some(TurnEnd::Failed),
+            Some("budget_reached") => {
+                say::failure("The session has used up its budget, so the agent has stopped in the middle of its work.");
+                say::hint("raise or remove the session's budget by the API, and it goes on by itself");
+                Some(TurnEnd::Failed)
+            }
             Some("refusal") => {
                 let why = event.data["stop_details"]["explanation"].as_str().map(|why| format!(": {}", plain(why)));
                 say::failure(&format!("The model refused to answer{}", why.unwrap_or_default()));

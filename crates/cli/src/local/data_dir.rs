@@ -66,6 +66,10 @@ impl DataDir {
         self.path.join("sandbox")
     }
 
+    pub(crate) fn models_file(&self) -> PathBuf {
+        self.path.join("models.toml")
+    }
+
     pub(crate) fn scripts(&self) -> PathBuf {
         self.path.join("scripts")
     }

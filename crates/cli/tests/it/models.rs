@@ -55,3 +55,28 @@ fn a_model_server_is_added_with_its_key_from_standard_input() {
     // It is in force after a restart.
     assert!(home.run(&["models", "list"]).stderr.contains("openai: "));
 }
+
+#[test]
+fn prices_come_from_the_operator_and_a_mistake_in_them_is_told() {
+    let home = Home::new();
+    let prices = home.data().join("models.toml");
+    let write = |text: &str| std::fs::write(&prices, text).expect("it can be written");
+    write("[models.\"script/*\"]\ncontext_window = 9000\ninput = 2.5\noutput = -1\n");
+    let refused = home.run(&["models", "list"]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    let told = refused.stderr.replace('\n', " ");
+    assert!(told.contains("models.toml") && told.contains("line 4") && told.contains("got -1"), "{refused:#?}");
+
+    write("[models.\"script/*\"]\ncontext_window = 9000\ninput = 10000\noutput = 10000\n");
+    let listed = home.ok(&["models", "list"]);
+    let demo = listed.lines().find(|line| line.starts_with("script/demo")).expect("it is always there");
+    assert_eq!(demo.split_whitespace().collect::<Vec<_>>()[2..5], ["9000", "$10000", "$10000"]);
+    // "hello" is two tokens, two cents.
+    let ran = home.run(&["run", "assistant", "--single", "--budget", "0.01", "hello"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stderr.contains("used up its budget"), "{ran:#?}");
+    let id = ran.stderr.lines().find_map(|line| line.strip_prefix("Session ")?.split(' ').next()).expect("it is told");
+    assert!(home.ok(&["sessions", "get", id]).contains("List Cost:    $0.00 of $0.01"));
+    let wrong = home.run(&["run", "assistant", "--budget", "lots", "hello"]);
+    assert!(wrong.stderr.contains("expected dollars from 0.01 on"), "{wrong:#?}");
+}

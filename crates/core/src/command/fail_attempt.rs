@@ -6,7 +6,7 @@ use crate::compaction::{self, SUMMARY_RETRIES};
 use crate::decide::{Draft, Refusal};
 use crate::fact::{AfterError, AttemptEnding, Fact, Problem};
 use crate::id::AttemptId;
-use crate::model::{Failure, FailureKind};
+use crate::model::{Failure, FailureKind, TokenUsage};
 use crate::session::{Activity, Purpose, RetryPolicy};
 
 /// A request that gave no reply. A transient failure is tried again after a while, until the session's retries are used
@@ -19,6 +19,8 @@ pub struct FailAttempt {
     pub attempt: AttemptId,
     /// What failed.
     pub failure: Failure,
+    /// Whether the provider had begun to answer. If not, the request took nothing.
+    pub answered: bool,
 }
 
 impl FailAttempt {
@@ -40,7 +42,10 @@ impl FailAttempt {
             | FailureKind::Billing
             | FailureKind::Rejected => AttemptEnding::Failed,
         };
-        draft.end_attempt(attempt, ending);
+        match self.answered {
+            true => draft.end_attempt(attempt, ending),
+            false => draft.finish_attempt(attempt, ending, TokenUsage::default()),
+        }
         match attempt.purpose {
             Purpose::Reply if ending == AttemptEnding::TooLong => {
                 if !compaction::wants_summary(&draft.state, failures) && !draft.shrink() {

@@ -53,6 +53,11 @@ fn say(draft: &mut Draft, item: ItemId, input: Input) -> Result<(), Refusal> {
     if let (Some(call), Input::Message { content, .. }) = (question(draft), &input) {
         return answer(draft, item, call, content.clone());
     }
+    if draft.state.budget_reached() {
+        let spent_cents = draft.state.list_cost(draft.at).unwrap_or_default().cents();
+        let limit_cents = draft.state.budget.map_or(0, |budget| budget.max_list_cost_cents);
+        return Err(Refusal::BudgetReached { spent_cents, limit_cents });
+    }
     wake(draft);
     match draft.state.thread.activity {
         Activity::Idle { .. } => draft.fresh.push((item, input)),
@@ -132,6 +137,10 @@ fn interrupt(draft: &mut Draft, item: ItemId, input: Input) {
     // A message earlier in the same request has begun by the time the interrupt after it takes effect.
     if !draft.fresh.is_empty() {
         draft.start_turn();
+    }
+    // There is nothing to stop, and the turn is to go on when the budget is raised.
+    if draft.state.budget_reached() {
+        return;
     }
     draft.push(Fact::InputProcessed { item, thread: draft.state.thread.id, input });
     draft.interrupt(Blockers::End);

@@ -1,9 +1,10 @@
-//! Somebody changes a session's title, metadata or labels, or its agent's tools.
+//! Somebody changes a session's title, metadata or labels, its agent's tools or its budget.
 
 use crate::agent::ToolConfig;
 use crate::decide::{Draft, Refusal};
 use crate::fact::Fact;
 use crate::phase::Fold;
+use crate::price::Budget;
 use crate::session::{Labels, Lifecycle, MAX_METADATA, Metadata};
 
 /// What is to change; `None` leaves a part as it is. Tools change only while no turn is under way.
@@ -17,6 +18,8 @@ pub struct Update {
     pub labels: Option<Labels>,
     /// The agent's whole new tools.
     pub tools: Option<Vec<ToolConfig>>,
+    /// The new budget; the inner `None` takes it away for good. Work that had stopped for the old one goes on.
+    pub budget: Option<Option<Budget>>,
 }
 
 impl Update {
@@ -27,6 +30,9 @@ impl Update {
         }
         if self.tools.is_some() && matches!(state.fold(), Fold::Working | Fold::Rescheduling) {
             return Err(Refusal::Busy);
+        }
+        if let Some(Some(budget)) = self.budget {
+            check_budget(draft, budget)?;
         }
         let mut metadata: Metadata = state.metadata.clone();
         for (key, value) in self.metadata {
@@ -44,10 +50,25 @@ impl Update {
         let metadata = Some(metadata).filter(|metadata| *metadata != state.metadata);
         let labels = self.labels.filter(|labels| *labels != state.labels);
         let tools = self.tools.filter(|tools| *tools != state.definition.agent.tools);
-        if title.is_some() || metadata.is_some() || labels.is_some() || tools.is_some() {
+        let budget = self.budget.filter(|budget| *budget != state.budget);
+        let labelled = title.is_some() || metadata.is_some() || labels.is_some();
+        if labelled || tools.is_some() || budget.is_some() {
             let item = draft.ids.item();
-            draft.push(Fact::SessionUpdated { item, title, metadata, labels, tools });
+            draft.push(Fact::SessionUpdated { item, title, metadata, labels, tools, budget });
+        }
+        if budget.is_some() {
+            draft.go_on_within_budget();
         }
         Ok(())
+    }
+}
+
+/// A budget can be changed, not added, and is above what has been spent.
+fn check_budget(draft: &Draft, budget: Budget) -> Result<(), Refusal> {
+    let spent = draft.state.list_cost(draft.at);
+    let (Some(_), Some(spent)) = (draft.state.budget, spent) else { return Err(Refusal::BudgetCreateOnly) };
+    match budget.max_list_cost_cents > spent.cents() {
+        true => Ok(()),
+        false => Err(Refusal::BudgetNotRaised { spent_cents: spent.cents(), given_cents: budget.max_list_cost_cents }),
     }
 }

@@ -7,6 +7,7 @@ use crate::agent::Place;
 use crate::compaction;
 use crate::content::Block;
 use crate::fact::{AfterError, CallEnding, Fact, Problem};
+use crate::model::TokenUsage;
 use crate::session::{
     Absent, Activity, CallProgress, Keep, Lifecycle, OpenCall, Outcome, Purpose, Sandbox, StopReason,
 };
@@ -29,6 +30,10 @@ impl Draft {
 
     /// Starts a turn on all input that waits, if there is any that wants one.
     pub(crate) fn start_turn(&mut self) {
+        // What waits then waits on: the turn that stopped goes on first.
+        if self.state.budget_reached() {
+            return;
+        }
         let mut inputs: Vec<_> = if self.state.held {
             Vec::new()
         } else {
@@ -75,7 +80,9 @@ impl Draft {
         let (item, agent_name) = (self.ids.item(), self.agent_name());
         self.push(Fact::ThreadIdle { item, thread, turn, agent_name, stop: stop.clone() });
         let (item, tokens, active_ms) = (self.ids.item(), self.state.tokens, self.state.active_ms(self.at));
-        self.push(Fact::UsageRecorded { item, tokens, active_ms });
+        let (web_fetches, list_cost) = (self.state.web_fetches, self.state.list_cost(self.at));
+        let budget = self.state.budget;
+        self.push(Fact::UsageRecorded { item, tokens, active_ms, web_fetches, list_cost, budget });
         let item = self.ids.item();
         let done = stop == StopReason::EndTurn;
         self.push(Fact::SessionIdle { item, stop });
@@ -96,6 +103,30 @@ impl Draft {
         self.rest(StopReason::RetriesExhausted);
     }
 
+    /// Goes on with a turn that had stopped because of the budget, now that the budget is another.
+    pub(crate) fn go_on_within_budget(&mut self) {
+        if !self.state.budget_reached() {
+            return;
+        }
+        if self.state.held {
+            self.push(Fact::SessionResumed {});
+        }
+        self.resume_thread();
+        self.ask(0);
+    }
+
+    /// Whether the next request is within the budget: what it will surely take, its input at the price of input that no
+    /// cache has, is reserved. So a budget is overdrawn by one reply at most.
+    fn is_within_budget(&self) -> bool {
+        let (Some(budget), Some(price)) = (self.state.budget, self.state.definition.model_facts.price) else {
+            return true;
+        };
+        let spent = self.state.list_cost(self.at).unwrap_or_default();
+        let input = crate::context::estimate_tokens(&self.state);
+        let reserved = price.of_request(TokenUsage { input, ..TokenUsage::default() });
+        spent < budget.limit() && spent.plus(reserved) <= budget.limit()
+    }
+
     /// Asks the model, which now reads what was said to steer it.
     pub(crate) fn ask(&mut self, failures: u32) {
         if self.state.thread.attempts >= MAX_ATTEMPTS_PER_TURN {
@@ -105,6 +136,9 @@ impl Draft {
         let steering: Vec<_> = steering.map(|queued| (queued.item, queued.input.clone())).collect();
         for (item, input) in steering {
             self.push(Fact::InputProcessed { item, thread: self.state.thread.id, input });
+        }
+        if !self.is_within_budget() {
+            return self.rest(StopReason::BudgetReached);
         }
         let purpose = match compaction::wants_summary(&self.state, failures) {
             true => Purpose::Summary,

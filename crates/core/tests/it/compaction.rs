@@ -64,7 +64,7 @@ fn answer(scene: &mut Scene, does: Does) {
     let call = || ReplyPart::ToolUse { name: "weather".into(), input: Ok(json!({})) };
     let (parts, stop) = match does {
         Does::Fails(kind) => {
-            let _ = scene.play(FailAttempt { attempt, failure: failure(kind) });
+            let _ = scene.play(FailAttempt { attempt, failure: failure(kind), answered: false });
             return;
         }
         Does::Says => (vec![ReplyPart::Text("in short".into())], ModelStop::EndTurn),

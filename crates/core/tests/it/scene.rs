@@ -19,7 +19,7 @@ use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, TenantId};
 use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
 use tenure_core::phase::Fold;
-use tenure_core::price::ModelFacts;
+use tenure_core::price::{Budget, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::session::{
     Activity, Answer, CallProgress, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels,
     Lifetimes, Metadata, Outcome, RetryPolicy, Sandbox,
@@ -38,6 +38,16 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn open(lifetimes: Lifetimes) -> Self {
+        Self::with_budget(lifetimes, None)
+    }
+
+    /// One whose model has a price: a fifth of a cent for a token of output, a thousandth of a cent for any other. Two cents
+    /// are reserved for the tools of the first request, and a reply takes one.
+    pub(crate) fn with_budget(lifetimes: Lifetimes, cents: Option<u64>) -> Self {
+        let (input, output) = (Usd::from_cents(1).nanos() / 1_000, Usd::from_cents(1).nanos() / 5);
+        let tokens = TokenPrices { input, output, cache_read: input, cache_write_5m: input, cache_write_1h: input };
+        let price = cents.map(|_| Price { tokens, long: None, running_hour: Usd::ZERO });
+        let budget = cents.map(|max_list_cost_cents| Budget { max_list_cost_cents });
         let agent = Agent {
             id: AgentId::from_bits(0xa),
             version: 1,
@@ -79,7 +89,7 @@ impl Scene {
             environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default() },
             lifetimes,
             retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
-            model_facts: ModelFacts::default(),
+            model_facts: ModelFacts { context_window: None, price },
             context: ContextPolicy::default(),
         };
         let at = Timestamp::from_micros(1_000_000);
@@ -89,6 +99,7 @@ impl Scene {
             title: None,
             metadata: Metadata::new(),
             labels: Labels::new(),
+            budget,
         };
         let first = create(command, Moment { at, ids: Ids::Counting(0x100) });
         let state = State::open(&first).expect("the first fact creates the session");
@@ -104,6 +115,7 @@ impl Scene {
             title: None,
             metadata: Metadata::new(),
             labels: Labels::new(),
+            budget: self.state.budget,
         };
         let first = create(command, Moment { at: self.at, ids: Ids::Counting(0x100) });
         self.state = State::open(&first).expect("the first fact creates the session");
@@ -201,7 +213,7 @@ impl Scene {
     fn failed_transiently(mut self, times: usize) -> Self {
         for _ in 0..times {
             let attempt = self.attempt();
-            let _ = self.play(FailAttempt { attempt, failure: failure(FailureKind::Overloaded) });
+            let _ = self.play(FailAttempt { attempt, failure: failure(FailureKind::Overloaded), answered: false });
             self.at = self.at.after(Duration::from_secs(60));
             let _ = self.play(Tick {});
         }
@@ -234,6 +246,11 @@ fn send(input: Input) -> Command {
 
 pub(crate) fn failure(kind: FailureKind) -> Failure {
     Failure { kind, message: "the model server said no".into(), retry_after: None }
+}
+
+fn budget(cents: Option<u64>) -> Command {
+    let budget = cents.map(|max_list_cost_cents| Budget { max_list_cost_cents });
+    Update { budget: Some(budget), ..Update::default() }.into()
 }
 
 fn crash(sandbox_alive: bool) -> Command {
@@ -270,9 +287,9 @@ pub(crate) fn scenes() -> Scenes {
         .step(|_| send(Input::Interrupt { thread: None }))
         .step(|_| send(message("look it up instead")))
         .step(|scene| scene.calls(&["web_fetch", "bash"]));
-    let rescheduling = queued
-        .clone()
-        .step(|scene| FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Overloaded) }.into());
+    let rescheduling = queued.clone().step(|scene| {
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Overloaded), answered: false }.into()
+    });
     let mut rescheduling_due = rescheduling.clone();
     rescheduling_due.at = rescheduling_due.at.after(Duration::from_secs(60));
     let mut steered_due = rescheduling.clone().step(|_| send(steer("rather so")));
@@ -330,7 +347,42 @@ pub(crate) fn scenes() -> Scenes {
         ..Lifetimes::default()
     });
     idle_long.at = idle_long.at.after(Duration::from_secs(3600));
+    let budgeted = Scene::with_budget(plain, Some(3));
+    let budgeted_asking = budgeted.step(|_| send(message("hello"))).step(|_| budget(Some(2)));
+    // After the second reply the two cents are spent.
+    let budgeted_calling =
+        budgeted_asking.clone().step(|scene| scene.calls(&["bash"])).step(|scene| scene.report(SandboxReport::Started));
+    let budgeted_again = budgeted_calling.clone().step(finish);
+    let budget_spent = budgeted_again.clone().step(done);
+    let budget_reached_at_start = budget_spent.clone().step(|_| send(message("more")));
+    let budget_spent_approving = budgeted_again.clone().step(|scene| scene.calls(&["write"]));
+    let budget_spent_queued = budgeted_again
+        .clone()
+        .step(|_| Send { inputs: vec![(ItemId::from_bits(0xf01), message("and then"))] }.into())
+        .step(|scene| scene.calls(&["weather"]));
+    let budget_reached_between = budget_spent_queued.clone().step(|scene| {
+        let call = scene.call(CallProgress::AtClient);
+        send(Input::ClientResult { call, content: vec![Block::text("sunny")], is_error: false })
+    });
+    let budget_reached_stopping = budget_reached_between.clone().step(|_| Hold {}.into());
+    // The request is booked as it was estimated, and the next one would take as much again.
+    let mut budget_spent_retrying = Scene::with_budget(plain, Some(100))
+        .step(|_| send(message("hello")))
+        .step(|scene| {
+            let failure = failure(FailureKind::Unavailable);
+            FailAttempt { attempt: scene.attempt(), failure, answered: true }.into()
+        })
+        .step(|scene| budget(Some(scene.state.list_cost(scene.at).unwrap_or_default().cents() + 1)));
+    budget_spent_retrying.at = budget_spent_retrying.at.after(Duration::from_secs(60));
     vec![
+        ("budgeted_asking", budgeted_asking),
+        ("budgeted_again", budgeted_again),
+        ("budget_spent", budget_spent),
+        ("budget_spent_approving", budget_spent_approving),
+        ("budget_spent_retrying", budget_spent_retrying),
+        ("budget_reached_at_start", budget_reached_at_start),
+        ("budget_reached_between", budget_reached_between),
+        ("budget_reached_stopping", budget_reached_stopping),
         ("fresh", fresh),
         ("asking", asking),
         ("asking_with_queue", queued),
@@ -440,6 +492,9 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         Update { metadata: pairs, ..Update::default() }.into()
     });
     add("update", "tools", |_| Update { tools: Some(Vec::new()), ..Update::default() }.into());
+    add("update", "budget_raised", |_| budget(Some(100)));
+    add("update", "budget_not_raised", |_| budget(Some(1)));
+    add("update", "budget_removed", |_| budget(None));
     add("hold", "hold", |_| Hold {}.into());
     add("resume", "resume", |_| Resume {}.into());
     add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
@@ -475,16 +530,16 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
         FinishAttempt { attempt: AttemptId::from_bits(0xbad), reply, previewed: Vec::new() }.into()
     });
     add("fail_attempt", "transient", |scene| {
-        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Unavailable) }.into()
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Unavailable), answered: true }.into()
     });
     add("fail_attempt", "for_good", |scene| {
-        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Authentication) }.into()
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Authentication), answered: false }.into()
     });
     add("fail_attempt", "too_long", |scene| {
-        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::TooLong) }.into()
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::TooLong), answered: false }.into()
     });
     add("fail_attempt", "rejected", |scene| {
-        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Rejected) }.into()
+        FailAttempt { attempt: scene.attempt(), failure: failure(FailureKind::Rejected), answered: false }.into()
     });
     add("finish_call", "finished", |scene| {
         let result = CallResult::Finished { content: vec![Block::text("ok")], is_error: false };

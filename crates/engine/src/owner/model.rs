@@ -24,7 +24,7 @@ impl Owner<'_> {
         let request = assemble(&self.state, &self.shared.tool_specs);
         let (shared, channel) = (self.shared.clone(), self.channel.clone());
         let purpose = self.purpose();
-        let asking = Asking { shared, channel, attempt, purpose, previewed: Vec::new() };
+        let asking = Asking { shared, channel, attempt, purpose, answered: false, previewed: Vec::new() };
         let session = self.state.session;
         let directory = self.shared.directory.clone();
         let place = self.shared.places.ask(self.state.definition.tenant, self.shared.clock.now());
@@ -34,7 +34,8 @@ impl Owner<'_> {
             let Some(Some(_place)) = draining.run_until_cancelled(place).await else { return };
             metrics::counter!("tenure_model_requests_total").increment(1);
             let outcome = AssertUnwindSafe(asking.ask(request)).catch_unwind().await;
-            let command = outcome.unwrap_or_else(|_| failed(attempt, "the request broke off by a mistake of ours"));
+            let command =
+                outcome.unwrap_or_else(|_| failed(attempt, true, "the request broke off by a mistake of ours"));
             directory.bring(session, command);
         };
         let task = self.shared.requests.spawn(asked.instrument(self.turn.attempt(&self.state, attempt)));
@@ -53,6 +54,8 @@ struct Asking {
     channel: Arc<Channel>,
     attempt: AttemptId,
     purpose: Purpose,
+    /// Whether the provider has begun to answer.
+    answered: bool,
     /// The items under which parts of the reply have been previewed, by index.
     previewed: Vec<Option<ItemId>>,
 }
@@ -61,12 +64,12 @@ impl Asking {
     async fn ask(mut self, mut request: Request) -> Command {
         match self.attach(&mut request).await {
             Ok(()) => {}
-            Err(error) => return failed(self.attempt, format!("an attachment can't be read: {error}")),
+            Err(error) => return failed(self.attempt, false, format!("an attachment can't be read: {error}")),
         }
         let mut stream = self.shared.models.stream(Arc::new(request));
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Started) => {}
+                Ok(Event::Started) => self.answered = true,
                 Ok(Event::TextDelta { index, text }) => self.preview(index, PreviewPart::Message, &text),
                 Ok(Event::ThinkingDelta { index, text }) => self.preview(index, PreviewPart::Thinking, &text),
                 Ok(Event::Finished(reply)) => return self.finished(reply),
@@ -75,11 +78,11 @@ impl Asking {
                     tracing::warn!(attempt = %self.attempt, kind = ?failure.kind, "model request failed");
                     let kind = format!("{:?}", failure.kind).to_lowercase();
                     metrics::counter!("tenure_model_failures_total", "kind" => kind).increment(1);
-                    return FailAttempt { attempt: self.attempt, failure }.into();
+                    return FailAttempt { attempt: self.attempt, failure, answered: self.answered }.into();
                 }
             }
         }
-        failed(self.attempt, "the model's answer ended before it was complete")
+        failed(self.attempt, self.answered, "the model's answer ended before it was complete")
     }
 
     async fn attach(&self, request: &mut Request) -> Result<(), tenure_store::Error> {
@@ -110,7 +113,7 @@ impl Asking {
     }
 }
 
-fn failed(attempt: AttemptId, message: impl Into<String>) -> Command {
+fn failed(attempt: AttemptId, answered: bool, message: impl Into<String>) -> Command {
     let failure = Failure { kind: FailureKind::Unavailable, message: message.into(), retry_after: None };
-    FailAttempt { attempt, failure }.into()
+    FailAttempt { attempt, failure, answered }.into()
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use tenure_core::price::{LongPrompt, Price, TokenPrices};
 use tenure_engine::Provider;
 
 use crate::app::App;
@@ -24,18 +25,23 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked) -> Result<Respons
     let providers = app.engine.providers();
     let (listed, default) = tokio::join!(providers.list(), providers.default_model());
     let print = |(name, found): (&'static str, Result<Vec<tenure_engine::ModelInfo>, tenure_core::model::Failure>)| {
-        let offered = |info: tenure_engine::ModelInfo| OfferedModel {
-            default: info.id == default,
-            id: info.id,
-            display_name: info.display_name,
+        let offered = |info: tenure_engine::ModelInfo| {
+            let facts = providers.facts(&info.id);
+            OfferedModel {
+                default: info.id == default,
+                context_window: facts.context_window,
+                price: facts.price.map(ModelPrice::of),
+                id: info.id,
+                display_name: info.display_name,
+            }
         };
         match found {
             Ok(models) => Offer { name, models: models.into_iter().map(offered).collect(), error: None },
             Err(failure) => Offer { name, models: Vec::new(), error: Some(failure.message) },
         }
     };
-    let providers = listed.into_iter().map(print).collect();
-    Ok(answer(asked, project::json(&ModelList { providers, default: &default })))
+    let listed = listed.into_iter().map(print).collect();
+    Ok(answer(asked, project::json(&ModelList { providers: listed, default: &default })))
 }
 
 /// The models there are.
@@ -61,6 +67,60 @@ struct OfferedModel {
     id: String,
     display_name: Option<String>,
     default: bool,
+    /// The most tokens of a request and its reply; null if nobody says.
+    context_window: Option<u64>,
+    /// What it costs; null if nobody says.
+    price: Option<ModelPrice>,
+}
+
+/// List prices in dollars, of a million tokens but for the hour.
+#[derive(Serialize, JsonSchema)]
+struct ModelPrice {
+    input: f64,
+    output: f64,
+    cache_read: f64,
+    cache_write_5m: f64,
+    cache_write_1h: f64,
+    /// Of an hour in which a session works.
+    running_hour: f64,
+    /// Of requests with a long prompt, if they have others.
+    long: Option<LongPromptPrice>,
+}
+
+/// List prices of a million tokens in requests whose input is longer than so many tokens.
+#[derive(Serialize, JsonSchema)]
+struct LongPromptPrice {
+    above: u64,
+    input: f64,
+    output: f64,
+    cache_read: f64,
+    cache_write_5m: f64,
+    cache_write_1h: f64,
+}
+
+impl ModelPrice {
+    fn of(price: Price) -> Self {
+        // A billionth of a dollar for a token is a thousandth of a dollar for a million of them.
+        let dollars = |nanos: u64| nanos as f64 / 1e3;
+        let TokenPrices { input, output, cache_read, cache_write_5m, cache_write_1h } = price.tokens;
+        let long = price.long.map(|LongPrompt { above, tokens }| LongPromptPrice {
+            above,
+            input: dollars(tokens.input),
+            output: dollars(tokens.output),
+            cache_read: dollars(tokens.cache_read),
+            cache_write_5m: dollars(tokens.cache_write_5m),
+            cache_write_1h: dollars(tokens.cache_write_1h),
+        });
+        Self {
+            input: dollars(input),
+            output: dollars(output),
+            cache_read: dollars(cache_read),
+            cache_write_5m: dollars(cache_write_5m),
+            cache_write_1h: dollars(cache_write_1h),
+            running_hour: price.running_hour.nanos() as f64 / 1e9,
+            long,
+        }
+    }
 }
 
 /// `POST /v1/tenure/models {provider, base_url?, key?}`. The key is sealed and never shown again.

@@ -4,6 +4,7 @@ mod support;
 
 mod abandoned;
 mod agents;
+mod budgets;
 mod connections;
 mod environments;
 mod errors;

@@ -279,7 +279,11 @@ async fn wrong_sessions_are_refused_and_nothing_is_made() {
         (json!({"agent": {"type": "agent"}, "environment_id": "default"}), 400, "agent.id: "),
         (json!({"agent": agent, "environment_id": "default", "resources": [{"type": "file"}]}), 400, "resources: "),
         (json!({"agent": agent, "environment_id": "default", "vault_ids": ["vlt_1"]}), 400, "vault_ids: "),
-        (json!({"agent": agent, "environment_id": "default", "budget": {"type": "limit"}}), 400, "budget: "),
+        (
+            json!({"agent": agent, "environment_id": "default", "budget": {"type": "limit"}}),
+            400,
+            "budget.max_list_cost: ",
+        ),
         (
             json!({"agent": agent, "environment_id": "default", "initial_events": [message("hi"), {"type": "user.interrupt"}]}),
             400,

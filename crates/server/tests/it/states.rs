@@ -5,17 +5,19 @@ use serde_json::{Value, json};
 use tenure_server::ServerConfig;
 use tenure_testkit::{Answer, FakeModel};
 
-use crate::support::{TestServer, id, message, request};
+use crate::support::{TestServer, budget, id, message, request};
 
-const STATES: [&str; 7] = ["idle", "requires_action", "running", "rescheduling", "stopped", "archived", "ended"];
+const STATES: [&str; 8] =
+    ["idle", "requires_action", "budget_reached", "running", "rescheduling", "stopped", "archived", "ended"];
 
-const REQUESTS: [&str; 8] = [
+const REQUESTS: [&str; 9] = [
     "`user.message`",
     "`user.interrupt`",
     "answer to an open call",
     "answer to another call",
     "update `agent.tools`",
     "update `title`, `metadata`, `labels`",
+    "raise `budget`",
     "archive",
     "delete",
 ];
@@ -23,11 +25,13 @@ const REQUESTS: [&str; 8] = [
 /// A session in this state, and the call it waits for.
 async fn session_in(server: &TestServer, state: &str) -> (String, Option<Value>) {
     let agent = match state {
-        "requires_action" => "asker",
+        "requires_action" => "priced-asker",
+        "budget_reached" => "priced-spender",
         "rescheduling" => "failing",
-        _ => "waiter",
+        _ => "priced-waiter",
     };
-    let session = server.session(agent).await;
+    let cents = if state == "budget_reached" { "2" } else { "1000" };
+    let session = server.session_within(agent, cents).await;
     let path = format!("/v1/sessions/{session}");
     let mut call = None;
     match state {
@@ -35,6 +39,10 @@ async fn session_in(server: &TestServer, state: &str) -> (String, Option<Value>)
             server.say(&session, "go").await;
             let told = server.until(&session, 0, "session.status_idle").await;
             call = told.iter().find(|frame| frame.kind() == "agent.tool_use").map(|frame| frame.data["id"].clone());
+        }
+        "budget_reached" => {
+            server.say(&session, "go").await;
+            server.until(&session, 0, "session.status_idle").await;
         }
         "running" => {
             server.say(&session, "go").await;
@@ -71,6 +79,7 @@ async fn answer_to(server: &TestServer, state: &str, asked: &str) -> String {
         "update `title`, `metadata`, `labels`" => {
             post(&path, json!({"title": "t", "metadata": {"k": "v"}, "labels": ["l"]}))
         }
+        "raise `budget`" => post(&path, json!({"budget": budget("2000")})),
         "archive" => post(&format!("{path}/archive"), json!({})),
         "delete" => request(Method::DELETE, &path, None, &[]),
         other => panic!("no request is called {other}"),
@@ -107,13 +116,16 @@ async fn every_request_in_every_status() {
     let model = FakeModel::start((0..20).map(|_| Answer::Status(529, vec![], overloaded))).await;
     let server = TestServer::with(Some(&model.url), ServerConfig::default()).await;
     let wait = ["{tools: [{name: bash, input: {command: wait}}]}", "text: done"];
-    server.agent("waiter", &wait).await;
-    server.engine.script("asker", &tenure_testkit::script(&wait));
+    server.agent("priced-waiter", &wait).await;
+    let spend = "{tools: [{name: nonsense}], usage: {output: 20}}";
+    server.agent("priced-spender", &[spend, wait[0]]).await;
+    server.engine.script("priced-asker", &tenure_testkit::script(&wait));
     let ask = json!({"permission_policy": {"type": "always_ask"}});
     let tools = json!([{"type": "agent_toolset_20260401", "default_config": ask}]);
-    let asker = server.agent_with(json!({"name": "asker", "model": "script/asker", "tools": tools})).await;
-    assert_eq!(id(&server.get("/v1/agents/asker").await.ok()), asker);
-    server.agent_with(json!({"name": "failing", "model": "claude-test"})).await;
+    let asker =
+        server.agent_with(json!({"name": "priced-asker", "model": "script/priced-asker", "tools": tools})).await;
+    assert_eq!(id(&server.get("/v1/agents/priced-asker").await.ok()), asker);
+    server.agent_with(json!({"name": "failing", "model": "claude-priced"})).await;
 
     let mut table = format!("| | {} |\n|---{}|\n", STATES.join(" | "), "|---".repeat(STATES.len()));
     for asked in REQUESTS {

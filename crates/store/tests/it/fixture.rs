@@ -7,7 +7,7 @@ use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, KeyId, SessionId, TenantId, ThreadId};
 use tenure_core::model::{ModelConfig, TokenUsage};
 use tenure_core::phase::Fold;
-use tenure_core::price::ModelFacts;
+use tenure_core::price::{ModelFacts, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
     Absent, ContextPolicy, Definition, Labels, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason,
@@ -48,6 +48,7 @@ impl Log {
             title: None,
             metadata: Metadata::default(),
             labels: Labels::default(),
+            budget: None,
         };
         let mut append = self.append([fact]);
         append.definition = Some(definition());
@@ -104,6 +105,9 @@ pub(crate) fn summary(session: u128, micros: i64) -> Summary {
         fold: Fold::Idle,
         stop: StopReason::EndTurn,
         tokens: TokenUsage::default(),
+        tokens_cost: Usd::ZERO,
+        web_fetches: 0,
+        budget: None,
         active_ms: 0,
         working_since: None,
         messages: 0,

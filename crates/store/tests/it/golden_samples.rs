@@ -7,7 +7,7 @@ use tenure_core::fact::{AfterError, AttemptEnding, CallEnding, Fact, Gate, Probl
 use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, ThreadId, TurnId};
 use tenure_core::model::{Effort, FailureKind, ModelConfig, Speed, TokenUsage};
 use tenure_core::phase::{Fold, Phase};
-use tenure_core::price::{LongPrompt, ModelFacts, Price, TokenPrices, Usd};
+use tenure_core::price::{Budget, LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
 use tenure_core::session::{
     Absent, Answer, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifecycle, Lifetimes,
@@ -108,7 +108,7 @@ pub(super) fn facts() -> Vec<Fact> {
 }
 
 fn session_facts() -> Vec<Fact> {
-    let [definition, full, _] = definitions().try_into().unwrap();
+    let [definition, full, priced] = definitions().try_into().unwrap();
     vec![
         Fact::SessionCreated {
             definition: definition.into(),
@@ -116,6 +116,7 @@ fn session_facts() -> Vec<Fact> {
             title: None,
             metadata: Metadata::default(),
             labels: Labels::default(),
+            budget: None,
         },
         Fact::SessionCreated {
             definition: full.into(),
@@ -123,26 +124,27 @@ fn session_facts() -> Vec<Fact> {
             title: Some("A title".to_owned()),
             metadata: metadata(),
             labels: labels(),
+            budget: None,
         },
-        Fact::SessionUpdated { item: ITEM, title: None, metadata: None, labels: None, tools: None },
-        Fact::SessionUpdated {
-            item: ITEM,
-            title: Some(None),
-            metadata: Some(metadata()),
-            labels: Some(labels()),
-            tools: Some(tools()),
+        Fact::SessionCreated {
+            definition: priced.into(),
+            thread: THREAD,
+            title: None,
+            metadata: Metadata::default(),
+            labels: Labels::default(),
+            budget: Some(BUDGET),
         },
-        Fact::SessionUpdated {
-            item: ITEM,
-            title: Some(Some("B".to_owned())),
-            metadata: None,
-            labels: Some(Labels::default()),
-            tools: Some(Vec::new()),
-        },
+        updated(None, None, None),
+        updated(Some(None), Some(labels()), Some(tools())),
+        updated(Some(Some("B".to_owned())), Some(Labels::default()), Some(Vec::new())),
+        budgeted(None),
+        budgeted(Some(BUDGET)),
         Fact::SessionRunning { item: ITEM },
         Fact::SessionIdle { item: ITEM, stop: StopReason::EndTurn },
+        Fact::SessionIdle { item: ITEM, stop: StopReason::BudgetReached },
         Fact::SessionRescheduled { item: ITEM },
-        Fact::UsageRecorded { item: ITEM, tokens: tokens(), active_ms: 1234 },
+        used(0, None, None),
+        used(3, Some(Usd::from_cents(53)), Some(BUDGET)),
         Fact::SessionRecovered { fruitless: 3 },
         Fact::SessionHeld {},
         Fact::SessionResumed {},
@@ -154,6 +156,21 @@ fn session_facts() -> Vec<Fact> {
         Fact::SessionEnded { item: ITEM, outcome: Outcome::Archived },
         Fact::SessionEnded { item: ITEM, outcome: Outcome::Failed },
     ]
+}
+
+const BUDGET: Budget = Budget { max_list_cost_cents: 2_500 };
+
+fn updated(title: Option<Option<String>>, labels: Option<Labels>, tools: Option<Vec<ToolConfig>>) -> Fact {
+    let metadata = (title == Some(None)).then(metadata);
+    Fact::SessionUpdated { item: ITEM, title, metadata, labels, tools, budget: None }
+}
+
+fn budgeted(budget: Option<Budget>) -> Fact {
+    Fact::SessionUpdated { item: ITEM, title: None, metadata: None, labels: None, tools: None, budget: Some(budget) }
+}
+
+fn used(web_fetches: u64, list_cost: Option<Usd>, budget: Option<Budget>) -> Fact {
+    Fact::UsageRecorded { item: ITEM, tokens: tokens(), active_ms: 1234, web_fetches, list_cost, budget }
 }
 
 fn input_facts() -> Vec<Fact> {
@@ -309,7 +326,9 @@ pub(super) fn summaries() -> Vec<Summary> {
         unsettled: true,
         ..fixture::summary(2, 2_000)
     };
-    let mut summaries = vec![plain.clone(), full];
+    let tokens_cost = Usd::from_cents(53);
+    let budgeted = Summary { tokens_cost, web_fetches: 3, budget: Some(BUDGET), ..plain.clone() };
+    let mut summaries = vec![plain.clone(), full, budgeted];
     let sandboxes = [
         Sandbox::Absent { why: Absent::Queued },
         Sandbox::Starting { sandbox: SANDBOX },

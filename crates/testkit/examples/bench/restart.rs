@@ -72,6 +72,7 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
                 title: None,
                 metadata: Metadata::new(),
                 labels: Labels::new(),
+                budget: None,
             };
             let first = create(command, moment);
             let summary = State::open(&first).expect("it creates the session").summary();

@@ -23,6 +23,11 @@ impl Get {
         let session = Session::read(&value)?;
         let (agent, ours) = (&session.agent, &session.tenure);
         let active = format!("{} ({})", stamp(ours.last_active_at), ago(ours.last_active_at, Timestamp::now()));
+        let cost = session.usage.list_cost.as_ref().map_or("unknown".to_owned(), |cost| cost.dollars());
+        let cost = match &session.budget {
+            Some(budget) => format!("{cost} of {}", budget.max_list_cost.dollars()),
+            None => cost,
+        };
         for (name, value) in [
             ("Agent", format!("{} ({}, version {})", agent.name, agent.id, agent.version)),
             ("ID", session.id.clone()),
@@ -31,6 +36,7 @@ impl Get {
             ("Doing", ours.phase.replace('_', " ")),
             ("Model", agent.model.id.clone()),
             ("Sandbox", ours.sandbox.replace('_', " ")),
+            ("List Cost", cost),
             ("Messages", ours.messages.to_string()),
             ("Created", stamp(session.created_at)),
             ("Title", session.label().to_owned()),

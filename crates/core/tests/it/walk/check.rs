@@ -78,6 +78,12 @@ pub(super) fn nothing_is_asked(state: &State) {
     assert!(!asked, "a message waits for a question that it answers");
 }
 
+/// No model is asked beyond the budget: before the request there was something left, and its input still fitted.
+pub(super) fn is_within_budget(state: &State) {
+    let (Some(budget), Some(spent)) = (state.budget, state.list_cost(state.at)) else { return };
+    assert!(spent < budget.limit(), "asked with {spent:?} of {budget:?} spent");
+}
+
 /// Whatever is under way has something that will bring it on: an effect in this server's hands, a deadline, or room.
 pub(super) fn is_not_stuck(state: &State, world: &World) {
     let waits_for_room = state.sandbox == (Sandbox::Absent { why: Absent::Queued }) && world.waits_for_room;
@@ -87,7 +93,8 @@ pub(super) fn is_not_stuck(state: &State, world: &World) {
     let moving = !world.pending.is_empty() || next_due(state).is_some() || waits_for_room;
     assert!(moving || !is_under_way(state.phase()), "stuck {}", state.phase().name());
     let idle = state.fold() == Fold::Idle && !state.held && state.lifecycle == Lifecycle::Open;
-    assert!(!idle || state.queue.is_empty(), "idle with input waiting");
+    let waits = !state.queue.is_empty() && !state.budget_reached();
+    assert!(!idle || !waits, "idle with input waiting");
 }
 
 /// What is added up while a conversation grows and shrinks is what all of it takes.

@@ -11,6 +11,8 @@ pub(super) struct Plan {
     pub(super) lifetimes: Lifetimes,
     pub(super) retry: RetryPolicy,
     pub(super) context: ContextPolicy,
+    /// What the session may cost, in cents.
+    pub(super) budget: Option<u64>,
     pub(super) ops: Vec<Op>,
 }
 
@@ -32,6 +34,8 @@ pub(super) enum Op {
     Answer(usize, usize),
     Withdraw(usize),
     Update(usize),
+    /// Somebody raises the budget, keeps it, or takes it away.
+    Budget(usize),
     Hold,
     Resume,
     End(usize),
@@ -67,12 +71,13 @@ impl Plan {
         // In half of the histories the window is so small that the conversation is summed up now and then.
         let window = [128_000, 128_000, 500, 120][random.below(4)];
         let context = ContextPolicy { window, ..ContextPolicy::default() };
+        let budget = (random.below(3) == 0).then(|| 1 + random.below(40) as u64);
         let ends = random.below(3) == 0;
         let floods = random.below(200) == 0;
         let restarts = random.below(4);
         let length = 10 + random.below(60);
-        let ops = (0..length).map(|_| op(&mut random, ends, floods, restarts)).collect();
-        Self { seed, lifetimes, retry, context, ops }
+        let ops = (0..length).map(|_| op(&mut random, budget.is_some(), ends, floods, restarts)).collect();
+        Self { seed, lifetimes, retry, context, budget, ops }
     }
 }
 
@@ -93,7 +98,7 @@ fn lifetimes(random: &mut Random) -> Lifetimes {
     }
 }
 
-fn op(random: &mut Random, ends: bool, floods: bool, restarts: usize) -> Op {
+fn op(random: &mut Random, budgeted: bool, ends: bool, floods: bool, restarts: usize) -> Op {
     let (one, other) = (random.below(1 << 16), random.below(1 << 16));
     match random.below(100) {
         0..12 if floods => Op::Say(400),
@@ -108,6 +113,7 @@ fn op(random: &mut Random, ends: bool, floods: bool, restarts: usize) -> Op {
         28..30 => Op::Hold,
         30..33 => Op::Resume,
         33..34 if ends => Op::End(one),
+        34..38 if budgeted => Op::Budget(one),
         34..74 => Op::Perform(one, other),
         74..77 => Op::Repeat(one),
         77..78 => Op::Unheard(one),

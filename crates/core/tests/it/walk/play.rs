@@ -14,6 +14,7 @@ use tenure_core::fact::{CallEnding, Fact};
 use tenure_core::id::{AttemptId, Ids, ItemId, SandboxId};
 use tenure_core::lifetime::next_due;
 use tenure_core::model::{FailureKind, ModelStop, Reply, TokenUsage};
+use tenure_core::price::Budget;
 use tenure_core::session::{Activity, Answer, Input, Keep, Outcome, Purpose, Sandbox};
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
@@ -48,7 +49,7 @@ struct Play {
 }
 
 pub(super) fn play(plan: &Plan, aloud: bool) -> Played {
-    let mut scene = Scene::open(plan.lifetimes);
+    let mut scene = Scene::with_budget(plan.lifetimes, plan.budget);
     scene.policies(plan.retry, plan.context);
     let mut play = Play {
         now: scene.at,
@@ -124,6 +125,14 @@ impl Play {
                 let tools = (how % 3 == 0).then(|| self.state().definition.agent.tools.clone());
                 let labels = (how % 5 < 2).then(|| (0..how % 5).map(|at| format!("label{at}")).collect());
                 self.request(Update { title, labels, tools, ..Update::default() });
+            }
+            Op::Budget(how) => {
+                let spent = self.state().list_cost(self.state().at).unwrap_or_default().cents();
+                let budget = match how % 16 {
+                    0 => None,
+                    more => Some(Budget { max_list_cost_cents: spent + 2 * more as u64 }),
+                };
+                self.request(Update { budget: Some(budget), ..Update::default() });
             }
             Op::Hold => self.request(Hold {}),
             Op::Resume => self.request(Resume {}),
@@ -214,6 +223,7 @@ impl Play {
         self.scene.next_id += 1;
         check::order(self.state(), &decision);
         let mut answering = None;
+        let before = self.state().clone();
         for stored in &decision.facts {
             if self.aloud {
                 println!("    {} {}", stored.seq, stored.fact.kind());
@@ -231,8 +241,14 @@ impl Play {
                     request::is_valid(&self.scene.state, self.world.paused);
                     check::nothing_steers_in_vain(&self.scene.state);
                     check::counts_its_conversation(&self.scene.state);
+                    check::is_within_budget(&self.scene.state);
                 }
                 Fact::CallStarted { call } => check::runs_rightly(&self.scene.state, *call),
+                Fact::SessionUpdated { budget: Some(_), .. } => {
+                    let goes_on =
+                        decision.facts.iter().any(|stored| matches!(&*stored.fact, Fact::ThreadRunning { .. }));
+                    assert!(goes_on || !before.budget_reached(), "another budget, and the turn doesn't go on");
+                }
                 Fact::CallEnded { call, ending, .. } => {
                     assert!(self.answered.insert(*call), "a second result");
                     if *ending == CallEnding::Lost && running.contains(call) {
@@ -373,7 +389,7 @@ fn unheard(which: usize) -> Command {
             let reply = Reply { parts: Vec::new(), stop: ModelStop::EndTurn, usage: TokenUsage::default() };
             FinishAttempt { attempt, reply, previewed: Vec::new() }.into()
         }
-        1 => FailAttempt { attempt, failure: failure(FailureKind::Overloaded) }.into(),
+        1 => FailAttempt { attempt, failure: failure(FailureKind::Overloaded), answered: false }.into(),
         2 => FinishCall { call, result: CallResult::Cancelled }.into(),
         3 => ReportSandbox { sandbox, report: SandboxReport::Lost { reason: "killed".into() } }.into(),
         _ => ReportSandbox { sandbox, report: SandboxReport::Stopped }.into(),

@@ -203,7 +203,7 @@ impl World {
             _ => None,
         };
         if let Some(kind) = kind {
-            return FailAttempt { attempt, failure: failure(kind) }.into();
+            return FailAttempt { attempt, failure: failure(kind), answered: how.is_multiple_of(2) }.into();
         }
         let text = |text: &str| ReplyPart::Text(text.into());
         let thought = || ReplyPart::Thinking { text: "let me see".into(), signature: Some("proof".into()) };

@@ -10,6 +10,7 @@
 //!           input: {command: ls}
 //!       delay_ms: 100          # waited before the reply
 //!       pace_ms: 20            # waited before each piece of its text
+//!       usage: {input: 900, output: 80}   # tokens it counts as; without it, none
 //!     - text: "You have: {{last_tool_result}}"
 //! ```
 //!
@@ -22,6 +23,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
+use tenure_core::model::TokenUsage;
 
 /// The names a template may hold.
 pub(super) const PLACEHOLDERS: &[&str] = &["last_tool_result", "last_user_text"];
@@ -45,6 +47,9 @@ pub(super) struct Step {
     pub(super) tools: Vec<ToolStep>,
     delay_ms: Option<u64>,
     pace_ms: Option<u64>,
+    /// The tokens it is to count; a script takes none of its own.
+    #[serde(default)]
+    pub(super) usage: TokenUsage,
 }
 
 impl Step {
@@ -79,7 +84,7 @@ pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let files: Vec<RuleFile> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         let plain = error.without_snippet().to_string();
-        format!("{line}: expected a list of `{{when, steps: [{{thinking, text, tools, delay_ms, pace_ms}}]}}`: {plain}")
+        format!("{line}: expected a list of `{{when, steps: [{{thinking, text, tools, delay_ms, pace_ms, usage}}]}}`: {plain}")
     })?;
     files.into_iter().map(rule).collect()
 }

@@ -103,7 +103,7 @@ fn say(text: String) -> Scene {
     Scene { delay: Duration::ZERO, pace: Duration::ZERO, reply }
 }
 
-/// A step as a reply. A script takes no tokens, so it counts none.
+/// A step as a reply. A script takes no tokens, so it counts none but those it says.
 fn reply(step: &Step, values: &Values<'_>) -> Reply {
     let mut parts = Vec::new();
     let filled = |text: &Option<String>| text.as_deref().map(|text| values.fill(text)).filter(|text| !text.is_empty());
@@ -114,7 +114,7 @@ fn reply(step: &Step, values: &Values<'_>) -> Reply {
         parts.push(ReplyPart::ToolUse { name: tool.name.clone(), input: Ok(values.fill_in(input)) });
     }
     let stop = if step.tools.is_empty() { ModelStop::EndTurn } else { ModelStop::ToolUse };
-    Reply { parts, stop, usage: TokenUsage::default() }
+    Reply { parts, stop, usage: step.usage }
 }
 
 /// What the placeholders stand for.

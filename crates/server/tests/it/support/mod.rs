@@ -13,7 +13,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tenure_engine::Config;
+use tenure_core::price::{TokenPrices, Usd};
+use tenure_engine::{Config, ListPrice, ModelEntry, ModelTable};
 use tenure_server::{ServerConfig, router};
 use tenure_testkit::TestEngine;
 use tower::ServiceExt as _;
@@ -76,6 +77,11 @@ impl TestServer {
     /// One whose operator has switched the server's own tools off.
     pub(crate) async fn without_hosted_tools(anthropic: Option<&str>) -> Self {
         Self::of(TestEngine::without_hosted_tools(anthropic, engine_config()).await, ServerConfig::default())
+    }
+
+    /// One whose operator chose these.
+    pub(crate) async fn of_engine(config: Config) -> Self {
+        Self::of(TestEngine::with_config(None, config).await, ServerConfig::default())
     }
 
     /// One whose store is on disk.
@@ -178,6 +184,12 @@ impl TestServer {
         id(&self.post("/v1/sessions", json!({"agent": agent, "environment_id": "default"})).await.ok())
     }
 
+    /// A session with an agent that may cost so many cents.
+    pub(crate) async fn session_within(&self, agent: &str, cents: &str) -> String {
+        let body = json!({"agent": agent, "environment_id": "default", "budget": budget(cents)});
+        id(&self.post("/v1/sessions", body).await.ok())
+    }
+
     /// Says a text to a session; gives the event's id.
     pub(crate) async fn say(&self, session: &str, text: &str) -> String {
         let sent = self.post(&format!("/v1/sessions/{session}/events"), json!({"events": [message(text)]})).await.ok();
@@ -191,8 +203,22 @@ impl TestServer {
     }
 }
 
-fn engine_config() -> Config {
-    Config { root_keys: vec![KEY.to_owned()], awake_linger: Duration::from_millis(50), ..Config::default() }
+pub(crate) fn engine_config() -> Config {
+    let awake_linger = Duration::from_millis(50);
+    Config { root_keys: vec![KEY.to_owned()], awake_linger, models: prices(), ..Config::default() }
+}
+
+/// A token of output of a model with `priced` in its name costs a tenth of a cent, a thousand of any others as much.
+pub(crate) fn prices() -> ModelTable {
+    let (input, output) = (Usd::from_cents(1).nanos() / 10_000, Usd::from_cents(1).nanos() / 10);
+    let tokens = TokenPrices { input, output, cache_read: input, cache_write_5m: input, cache_write_1h: input };
+    let entry = ModelEntry { context_window: None, price: Some(ListPrice::plain(tokens)) };
+    ModelTable::default().with("script/priced*", entry).with("claude-priced*", entry)
+}
+
+/// A budget of so many cents.
+pub(crate) fn budget(cents: &str) -> Value {
+    json!({"type": "limit", "max_list_cost": {"amount": cents, "currency": "USD"}})
 }
 
 pub(crate) fn request(

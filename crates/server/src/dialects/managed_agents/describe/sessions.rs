@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tenure_core::id::{AgentId, SessionId};
 
 use super::super::ingest::agent::SYSTEM;
+use super::super::ingest::budget::{AMOUNT_DIGITS, CURRENCY};
 use super::super::ingest::event::MOST_INITIAL;
 use super::super::ingest::session::{FIXED, TITLE};
 use super::super::status::Status;
@@ -30,7 +31,7 @@ pub(crate) fn create(schemas: &mut Schemas) -> Operation {
         ("initial_events", schema::nullable(initial)),
         ("resources", schema::not_yet("Resources are")),
         ("vault_ids", schema::not_yet("Vaults are")),
-        ("budget", schema::not_yet("Budgets are")),
+        ("budget", budget(schemas)),
     ];
     let body = schemas.named("SessionCreate", schema::object(required, optional));
     let example = json!({
@@ -39,6 +40,14 @@ pub(crate) fn create(schemas: &mut Schemas) -> Operation {
         "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Hello"}]}],
     });
     Operation::new("create_session", session(schemas)).takes(body, example).looks_up()
+}
+
+/// What a session may cost.
+fn budget(schemas: &mut Schemas) -> Value {
+    let amount = json!({"type": "string", "pattern": format!("^[1-9][0-9]{{0,{}}}$", AMOUNT_DIGITS - 1)});
+    let amount = schema::said(amount, "Whole cents.");
+    let cost = schema::object([("amount", amount), ("currency", schema::one_of(&[CURRENCY]))], []);
+    schema::nullable(schemas.named("BudgetParam", schema::tagged("limit", [("max_list_cost", cost)], [])))
 }
 
 /// The agent of a new session: by id or, which is ours, by its short name; a version; what is different in this session.
@@ -70,7 +79,7 @@ pub(crate) fn update(schemas: &mut Schemas) -> Operation {
         ("labels", labels::labels("All its labels from now on; null or empty is none.")),
         ("agent", schema::nullable(agent)),
         ("vault_ids", schema::not_yet("Changing vaults is")),
-        ("budget", schema::not_yet("Budgets are")),
+        ("budget", schema::said(budget(schemas), "Null takes it away for good.")),
     ];
     let body = schemas.named("SessionUpdate", schema::object([], optional));
     Operation::new("update_session", session(schemas)).takes(body, json!({"title": "Order 1234"}))

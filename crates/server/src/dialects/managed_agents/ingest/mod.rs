@@ -1,6 +1,7 @@
 //! From the wire to core's terms. Every complaint names the field it is about.
 
 pub(super) mod agent;
+pub(super) mod budget;
 pub(super) mod content;
 pub(super) mod environment;
 pub(super) mod event;

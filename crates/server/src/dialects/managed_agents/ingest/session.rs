@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 use tenure_core::command::Update;
+use tenure_core::price::Budget;
 use tenure_core::session::{Labels, Metadata};
 
+use super::budget::budget;
 use super::event::{Said, initial};
 use super::labels::labels;
 use super::lifetimes::{LifetimesGiven, lifetimes};
@@ -21,6 +23,7 @@ pub(in super::super) struct SessionGiven {
     pub(in super::super) metadata: Metadata,
     pub(in super::super) labels: Labels,
     pub(in super::super) lifetimes: LifetimesGiven,
+    pub(in super::super) budget: Option<Budget>,
     pub(in super::super) said: Said,
 }
 
@@ -48,9 +51,9 @@ pub(in super::super) fn new_session(mut fields: Fields<'_>) -> Result<SessionGiv
     let said = initial(&mut fields)?;
     fields.unsupported("resources", "resources are")?;
     fields.unsupported("vault_ids", "vaults are")?;
-    fields.unsupported("budget", "budgets are")?;
+    let budget = budget(&mut fields)?.value();
     let lifetimes = lifetimes(&mut fields)?;
-    Ok(SessionGiven { agent, environment, title, metadata, labels, lifetimes, said })
+    Ok(SessionGiven { agent, environment, title, metadata, labels, lifetimes, budget, said })
 }
 
 /// What is to change of a session.
@@ -71,8 +74,8 @@ pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update,
         }
     };
     fields.unsupported("vault_ids", "changing vaults is")?;
-    fields.unsupported("budget", "budgets are")?;
-    Ok(Update { title, metadata, labels, tools })
+    let budget = budget(&mut fields)?.change();
+    Ok(Update { title, metadata, labels, tools, budget })
 }
 
 fn agent(fields: &mut Fields<'_>) -> Result<AgentGiven, Problem> {

@@ -10,9 +10,9 @@ use tenure_core::session::{Answer, Delivery, Input, Keep, Outcome, StopCause, St
 use tenure_engine::{Preview, PreviewPart};
 
 use super::super::ingest::Attached;
-use super::super::wire::{self, Body, Id, Null, Tagged, Time};
+use super::super::wire::{self, Body, Id, Tagged, Time};
 use super::content::blocks;
-use super::session::{absent, usage};
+use super::session::{Used, absent, usage};
 use super::{agent_core, json};
 
 /// Who is shown an event.
@@ -152,13 +152,14 @@ pub(in super::super) fn print(stored: &StoredFact, agent: Option<&Agent>, attach
 fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) -> Option<(&'static str, Body<'a>)> {
     Some(match fact {
         Fact::SessionCreated { .. } => return None,
-        Fact::SessionUpdated { item: _, title, metadata, labels, tools } => (
+        Fact::SessionUpdated { item: _, title, metadata, labels, tools, budget } => (
             "session.updated",
             Body::Updated {
                 title: title.as_ref().map(|title| title.as_deref()),
                 metadata: metadata.as_ref(),
                 labels: labels.as_ref(),
                 agent: agent.zip(tools.as_ref()).map(|(agent, tools)| Box::new(agent_core(agent, tools))),
+                budget: budget.map(|budget| budget.map(super::session::budget)),
             },
         ),
         Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => said(input, attached),
@@ -187,8 +188,10 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
             ("session.status_idle", Body::Idle { stop_reason, stop_details })
         }
         Fact::SessionRescheduled { .. } => ("session.status_rescheduled", Body::Empty {}),
-        Fact::UsageRecorded { tokens, active_ms, .. } => {
-            ("session.usage", Body::Usage { usage: usage(*tokens, *active_ms), budget: Null })
+        Fact::UsageRecorded { item: _, tokens, active_ms, web_fetches, list_cost, budget } => {
+            let used =
+                Used { tokens: *tokens, active_ms: *active_ms, web_fetches: *web_fetches, list_cost: *list_cost };
+            ("session.usage", Body::Usage { usage: usage(used), budget: budget.map(super::session::budget) })
         }
         Fact::AttemptStarted { .. } => ("span.model_request_start", Body::Empty {}),
         Fact::AttemptEnded { start, ending, usage, .. } => {
@@ -303,6 +306,7 @@ fn stopped(stop: &StopReason) -> (wire::StopReason<'_>, Option<wire::Refusal<'_>
             (wire::StopReason::RequiresAction { event_ids: calls.iter().map(Id).collect() }, None)
         }
         StopReason::RetriesExhausted => (wire::StopReason::RetriesExhausted, None),
+        StopReason::BudgetReached => (wire::StopReason::BudgetReached, None),
         StopReason::Refusal { category, explanation } => {
             // SDKs that validate take the peer's categories alone; another provider's is still worth a word.
             let known = |category: &&str| wire::REFUSALS.contains(category);

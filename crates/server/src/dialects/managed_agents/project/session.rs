@@ -1,6 +1,7 @@
 //! Sessions.
 
 use tenure_core::model::TokenUsage;
+use tenure_core::price::{Budget, Usd};
 use tenure_core::session::{Absent, IdleThen, Lifecycle, Lifetimes, Sandbox};
 use tenure_engine::SessionView;
 
@@ -15,6 +16,9 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
     let agent = &view.definition.agent;
     let phase = view.phase();
     let (active_ms, stats) = spans(view);
+    let price = view.definition.model_facts.price;
+    let list_cost = price.map(|price| summary.tokens_cost.plus(price.of_time(active_ms)));
+    let used = Used { tokens: summary.tokens, active_ms, web_fetches: summary.web_fetches, list_cost };
     wire::Session {
         id: Id(summary.session),
         kind: "session",
@@ -25,9 +29,9 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
         resources: EmptyList,
         vault_ids: EmptyList,
         metadata: &summary.metadata,
-        budget: Null,
+        budget: summary.budget.map(budget),
         deployment_id: Null,
-        usage: usage(summary.tokens, active_ms),
+        usage: usage(used),
         stats,
         outcome_evaluations: EmptyList,
         created_at: Time(summary.created_at),
@@ -62,7 +66,24 @@ pub(super) fn spans(view: &SessionView) -> (u64, wire::Stats) {
     (active_ms, wire::Stats { active_seconds: seconds(active_ms), duration_seconds: seconds(duration_ms) })
 }
 
-pub(super) fn usage(tokens: TokenUsage, active_ms: u64) -> wire::Usage {
+/// What a session or a thread has used.
+pub(super) struct Used {
+    pub(super) tokens: TokenUsage,
+    pub(super) active_ms: u64,
+    pub(super) web_fetches: u64,
+    pub(super) list_cost: Option<Usd>,
+}
+
+pub(super) fn budget(budget: Budget) -> wire::Budget {
+    wire::Budget { kind: "limit", max_list_cost: money(budget.max_list_cost_cents) }
+}
+
+fn money(cents: u64) -> wire::Money {
+    wire::Money { amount: cents.to_string(), currency: "USD" }
+}
+
+pub(super) fn usage(used: Used) -> wire::Usage {
+    let Used { tokens, active_ms, web_fetches, list_cost } = used;
     wire::Usage {
         input_tokens: tokens.input,
         output_tokens: tokens.output,
@@ -71,7 +92,9 @@ pub(super) fn usage(tokens: TokenUsage, active_ms: u64) -> wire::Usage {
             ephemeral_5m_input_tokens: tokens.cache_write_5m,
             ephemeral_1h_input_tokens: tokens.cache_write_1h,
         },
+        server_tool_use: wire::ServerToolUse { web_fetch_requests: web_fetches, web_search_requests: 0 },
         active_seconds: seconds(active_ms),
+        list_cost: list_cost.map(|cost| money(cost.cents())),
     }
 }
 

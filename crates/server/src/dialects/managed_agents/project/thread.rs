@@ -5,13 +5,16 @@ use tenure_engine::SessionView;
 use super::super::status::Status;
 use super::super::wire::{self, Id, Null, Time};
 use super::agent_core;
-use super::session::{spans, usage};
+use super::session::{Used, spans, usage};
 
 /// A session's primary thread. While it is the only one, what it does is what the session does.
 pub(crate) fn thread(view: &SessionView) -> wire::Thread<'_> {
     let summary = &view.summary;
     let agent = &view.definition.agent;
     let (active_ms, stats) = spans(view);
+    // A thread's cost is that of its tokens; the time is the session's.
+    let list_cost = view.definition.model_facts.price.map(|_| summary.tokens_cost);
+    let used = Used { tokens: summary.tokens, active_ms, web_fetches: summary.web_fetches, list_cost };
     let begun = summary.messages > 0;
     wire::Thread {
         id: Id(summary.thread),
@@ -22,7 +25,7 @@ pub(crate) fn thread(view: &SessionView) -> wire::Thread<'_> {
         status: Status::of(view.phase()),
         workflow_run_id: Null,
         stats: begun.then_some(stats),
-        usage: begun.then(|| usage(summary.tokens, active_ms)),
+        usage: begun.then(|| usage(used)),
         created_at: Time(summary.created_at),
         updated_at: Time(summary.updated_at),
         archived_at: summary.archived_at().map(Time),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenure_core::id::{ItemId, ThreadId};
 use tenure_core::session::{Labels, Metadata};
 
-use super::{AgentCore, Block, Id, Null, Time, any_object};
+use super::{AgentCore, Block, Budget, Id, Money, Time, any_object};
 
 /// One event.
 #[derive(Debug, Serialize)]
@@ -116,7 +116,7 @@ pub(crate) enum Body<'a> {
     },
     Usage {
         usage: Usage,
-        budget: Null,
+        budget: Option<Budget>,
     },
     SpanEnd {
         model_request_start_id: Id<ItemId>,
@@ -136,6 +136,8 @@ pub(crate) enum Body<'a> {
         labels: Option<&'a Labels>,
         #[serde(skip_serializing_if = "Option::is_none")]
         agent: Option<Box<AgentCore<'a>>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        budget: Option<Option<Budget>>,
     },
     /// Ours: what happened to a sandbox.
     Sandbox {
@@ -173,6 +175,7 @@ pub(crate) enum StopReason<'a> {
     EndTurn,
     RequiresAction { event_ids: Vec<Id<&'a ItemId>> },
     RetriesExhausted,
+    BudgetReached,
     Refusal,
 }
 
@@ -221,7 +224,18 @@ pub(crate) struct Usage {
     pub(crate) output_tokens: u64,
     pub(crate) cache_read_input_tokens: u64,
     pub(crate) cache_creation: CacheCreation,
+    pub(crate) server_tool_use: ServerToolUse,
     pub(crate) active_seconds: f64,
+    /// What all of it costs at list prices, rounded up; absent if nobody knows the price of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) list_cost: Option<Money>,
+}
+
+/// How often the server used tools that it runs itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ServerToolUse {
+    pub(crate) web_fetch_requests: u64,
+    pub(crate) web_search_requests: u64,
 }
 
 /// Tokens written to a cache, by how long it lasts.

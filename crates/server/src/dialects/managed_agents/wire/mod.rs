@@ -4,6 +4,7 @@ mod agent;
 mod content;
 mod environment;
 mod event;
+mod money;
 mod page;
 mod session;
 mod thread;
@@ -17,8 +18,9 @@ pub(crate) use content::{Block, Citations, Source, Text};
 pub(crate) use environment::{Config, Environment, Limits, Packages};
 pub(crate) use event::{
     Body, CacheCreation, Error, Event, Preview, PreviewDelta, PreviewText, PreviewedEvent, REFUSALS, Refusal,
-    SpanUsage, StopReason, Usage,
+    ServerToolUse, SpanUsage, StopReason, Usage,
 };
+pub(crate) use money::{Budget, Money};
 pub(crate) use page::{BiPage, Deleted, Page};
 pub(crate) use session::{Lifetimes, Session, Stats, TenureSession};
 pub(crate) use thread::Thread;

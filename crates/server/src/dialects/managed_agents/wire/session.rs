@@ -10,7 +10,7 @@ use tenure_core::session::{Keep, Labels, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
-use super::{AgentCore, EmptyList, Id, Null, Time};
+use super::{AgentCore, Budget, EmptyList, Id, Null, Time};
 use crate::fronts;
 
 /// A session.
@@ -27,7 +27,8 @@ pub(crate) struct Session<'a> {
     pub(crate) resources: EmptyList,
     pub(crate) vault_ids: EmptyList,
     pub(crate) metadata: &'a Metadata,
-    pub(crate) budget: Null,
+    /// What it may cost at list prices; null if that isn't limited.
+    pub(crate) budget: Option<Budget>,
     pub(crate) deployment_id: Null,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
