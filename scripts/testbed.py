@@ -64,7 +64,7 @@ def wait_for(what, condition, seconds=30):
 class Server:
     """A server with its data. Use it as a context: at the end everything it started is gone."""
 
-    def __init__(self, scripts=None, env=None, config=None):
+    def __init__(self, scripts=None, env=None, config=None, prices=None):
         # Beside the build: sandboxes can't have their files on every file system, /tmp among them.
         places = ROOT / "target" / "testbed"
         places.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,8 @@ class Server:
             (self.data / "scripts" / f"{name}.yaml").write_text(text)
         if config:
             (self.data / "config.toml").write_text(config)
+        if prices:
+            (self.data / "models.toml").write_text(prices)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}

@@ -30,6 +30,7 @@ ACCOUNTED = [
     ("docs/cli.md", "tenure", "generated from the binary; scripts/pages compares"),
     ("docs/models.md", "11434", "wants Ollama"),
     ("docs/models.md", "(?i)hello", "test_the_script_of_the_page_on_models"),
+    ("docs/models.md", "running_hour", "scripts/sdk-tests starts its server with it"),
     ("docs/operations.md", "--listen", "one server per data directory; scripts/testbed.py starts its own so"),
     ("docs/operations.md", "tenure backup", "crates/cli/tests/it/backup.rs runs these commands"),
     ("docs/sandbox.md", "limits", "test_the_limits_of_the_page_on_the_sandbox"),
@@ -43,7 +44,7 @@ SHOWN = [
     "write", "bash", "The 20th Fibonacci number is 6765.", "The 30th is 832040.", "agent.message", "user.message",
     "Once upon a time there was a server that nobody could kill for long. The end.", "The 40th is 102334155.",
     "Here it is.", "1\n2\n3\n5\n8", "I asked: It is sunny in Zurich.", "bash", "There is enough.",
-    "bash", "Then I leave it.", "How large is it?", "Then four beds and a tree.", "One, two, three.", "2",
+    "bash", "Then I leave it.", "How large is it?", "Then four beds and a tree.", "One, two, three.", "budget_reached", "1000", "2",
 ]
 
 

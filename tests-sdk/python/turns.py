@@ -174,3 +174,21 @@ def test_who_runs_the_agent_instructs_it_in_between(client):
     older = new_session(client, model="claude-sonnet-4-5")
     with raises(anthropic.BadRequestError, "model_does_not_support_mid_conversation_system"):
         client.beta.sessions.events.send(older.id, events=[instruct])
+
+
+def test_a_conversation_that_is_too_long_is_summed_up(client):
+    session = new_session(client, model="script/forgetful")
+    told = [turn(client, session, message(f"Hello number {number}. " * 100)) for number in range(4)]
+    (seen,) = [seen for seen in told if "agent.thread_context_compacted" in types(seen)][:1]
+    assert types(seen)[3:9] == [
+        "span.model_request_start",
+        "span.model_request_end",
+        "agent.thread_context_compacted",
+        "span.model_request_start",
+        "agent.message",
+        "span.model_request_end",
+    ]
+    summed_up = only(seen, "agent.thread_context_compacted")[0]
+    assert summed_up.to_dict()["summary"] == "They have greeted each other at length."
+    assert [text(only(seen, "agent.message")[0]) for seen in told] == ["Noted."] * 4
+    assert len(list(client.beta.sessions.events.list(session.id, types=["user.message"]))) == 4, "nothing is lost"

@@ -1,6 +1,7 @@
 // Every behaviour, in one process, some at once.
 
 import * as agents from "./agents.mjs";
+import * as budgets from "./budgets.mjs";
 import * as environments from "./environments.mjs";
 import * as errors from "./errors.mjs";
 import * as events from "./events.mjs";
@@ -11,4 +12,6 @@ import { run } from "./testing.mjs";
 import * as tools from "./tools.mjs";
 import * as turns from "./turns.mjs";
 
-await run({ ...quickstart, ...agents, ...environments, ...sessions, ...statuses, ...events, ...turns, ...tools, ...errors });
+await run({
+  ...quickstart, ...agents, ...environments, ...sessions, ...statuses, ...events, ...turns, ...tools, ...budgets, ...errors,
+});

@@ -177,3 +177,25 @@ export async function whoRunsTheAgentInstructsItInBetween(client) {
   const told = send(client, older, instruct);
   await refused(Anthropic.BadRequestError, told, "model_does_not_support_mid_conversation_system");
 }
+
+export async function aConversationThatIsTooLongIsSummedUp(client) {
+  const session = await newSession(client, { model: "script/forgetful" });
+  const told = [];
+  for (let number = 0; number < 4; number += 1) {
+    told.push(await turn(client, session, message(`Hello number ${number}. `.repeat(100))));
+  }
+  const seen = told.find((events) => types(events).includes("agent.thread_context_compacted"));
+  assert.deepEqual(types(seen).slice(3, 9), [
+    "span.model_request_start",
+    "span.model_request_end",
+    "agent.thread_context_compacted",
+    "span.model_request_start",
+    "agent.message",
+    "span.model_request_end",
+  ]);
+  const [summedUp] = only(seen, "agent.thread_context_compacted");
+  assert.equal(summedUp.summary, "They have greeted each other at length.");
+  assert.ok(told.every((events) => text(only(events, "agent.message")[0]) === "Noted."));
+  const said = await all(client.beta.sessions.events.list(session.id, { types: ["user.message"] }));
+  assert.equal(said.length, 4, "nothing is lost");
+}
