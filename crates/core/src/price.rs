@@ -38,7 +38,6 @@ impl Usd {
     }
 
     /// Whether it is nothing.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
     pub const fn is_zero(&self) -> bool {
         self.0 == 0
     }

@@ -77,6 +77,7 @@ pub type Render = Arc<dyn Fn(&Done) -> Vec<u8> + Send + Sync>;
 
 /// What a keyed request did.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one answer, which a box would only make dearer")]
 pub enum Done {
     /// It made or changed a session.
     Session(SessionView),

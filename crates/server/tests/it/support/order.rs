@@ -170,7 +170,8 @@ impl Order {
             let withdrawn = data["withdrawn"] == json!(true) && self.queued.remove(&id);
             let fresh = self.known.insert(id.clone()) && self.queued.insert(id);
             let waits = kind.starts_with("user.") || kind == "system.message";
-            return (!withdrawn && !(fresh && waits)).then(|| "it has no time".to_owned());
+            let fine = withdrawn || (fresh && waits);
+            return (!fine).then(|| "it has no time".to_owned());
         }
         if !self.queued.remove(&id) && !self.known.insert(id) {
             return Some("it was told before".to_owned());
