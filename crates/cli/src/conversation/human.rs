@@ -69,6 +69,11 @@ impl Screen {
         }
     }
 
+    /// Somebody else has spoken: what the agent says next has its name before it.
+    pub(super) fn name_again(&mut self) {
+        self.named = false;
+    }
+
     /// The next turn begins with a name again.
     pub(super) fn end_turn(&mut self) {
         self.end_line();

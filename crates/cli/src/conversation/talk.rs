@@ -288,7 +288,10 @@ impl Conversation {
             self.screen.end_line();
             match end {
                 TurnEnd::Waiting(calls) => match self.answer(&calls).await? {
-                    Ok(()) => end = self.follow(None).await?,
+                    Ok(()) => {
+                        self.screen.name_again();
+                        end = self.follow(None).await?;
+                    }
                     Err(exit) => return Ok(After::Leave(exit)),
                 },
                 TurnEnd::Done => {
