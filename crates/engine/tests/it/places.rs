@@ -65,11 +65,8 @@ async fn a_session_that_is_flooded_makes_another_wait_for_one_request_at_most() 
     assert!(place <= asked_before + 2, "request {place}, when {asked_before} had been made");
 }
 
-#[tokio::test]
-async fn who_waits_for_a_sandbox_is_seen_until_it_does_not_any_more() {
-    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"}))]).await;
-    let config = Config { max_sandboxes: 1, ..Config::default() };
-    let engine = TestEngine::with_config(Some(&model.url), config).await;
+/// Three sessions that want the one sandbox there is room for: the first has it, and the others came 5 s apart.
+async fn three_in_line(engine: &TestEngine) -> Vec<SessionId> {
     let agent = engine.agent("claude-test").await;
     let mut sessions = Vec::new();
     for number in 0..3 {
@@ -84,6 +81,15 @@ async fn who_waits_for_a_sandbox_is_seen_until_it_does_not_any_more() {
         }
         sessions.push(session);
     }
+    sessions
+}
+
+#[tokio::test]
+async fn who_waits_for_a_sandbox_is_seen_until_it_does_not_any_more() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"}))]).await;
+    let config = Config { max_sandboxes: 1, ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let sessions = three_in_line(&engine).await;
     let room = engine.engine.stats().sandbox_room;
     assert_eq!((room.in_use, room.limit, room.waiting), (1, 1, 2));
     assert_eq!(room.oldest_wait.map(|wait| wait.as_secs()), Some(10));
@@ -102,19 +108,7 @@ async fn who_is_interrupted_or_steered_while_it_waits_for_a_sandbox_leaves_the_l
     let call = || Answer::Call("bash", json!({"command": "wait"}));
     let model = FakeModel::start([call(), call(), call(), Answer::Text("as you wish")]).await;
     let engine = TestEngine::with_config(Some(&model.url), Config { max_sandboxes: 1, ..Config::default() }).await;
-    let agent = engine.agent("claude-test").await;
-    let mut sessions = Vec::new();
-    for number in 0..3 {
-        let session = engine.session_for(agent.clone(), None).await;
-        engine.say(session, "go").await;
-        if number > 0 {
-            let queued = |fact: &Fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. });
-            engine.until(session, 0, queued).await;
-        } else {
-            engine.backend.wait_started(1).await;
-        }
-        sessions.push(session);
-    }
+    let sessions = three_in_line(&engine).await;
     assert_eq!(engine.engine.stats().sandbox_room.waiting, 2);
     interrupt(&engine, sessions[1]).await;
     assert_eq!(engine.engine.stats().sandbox_room.waiting, 1);
