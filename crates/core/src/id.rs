@@ -113,6 +113,8 @@ ids! {
     ItemId = "sevt";
     /// One life of a session's sandbox, from start to stop.
     SandboxId = "sbx";
+    /// A session's files as they were at one moment.
+    SnapshotId = "snap";
     /// An API key's public handle (never the secret).
     KeyId = "apikey";
 }
@@ -160,6 +162,11 @@ impl Ids {
     /// The next sandbox id.
     pub fn sandbox(&mut self) -> SandboxId {
         SandboxId::from_bits(self.bits())
+    }
+
+    /// The next snapshot id.
+    pub fn snapshot(&mut self) -> SnapshotId {
+        SnapshotId::from_bits(self.bits())
     }
 }
 

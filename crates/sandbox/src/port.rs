@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::id::{ItemId, SessionId};
+use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tokio::sync::mpsc;
 
 use crate::{Applied, CallEnd, Error, Leftover, Order, Report, Spec};
@@ -24,6 +24,38 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Ends the sandbox, if it is alive, and removes all its files and journals. Doing so twice is no error.
     fn destroy(&self, session: SessionId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Keeps the session's files as they are now under this id, whether its sandbox is alive or not. No call may be under way.
+    /// Repeating it with the same id changes nothing, and says what the first one came to.
+    ///
+    /// In constant time, unless processes go on living between calls. Then files have to be copied; if those would be more
+    /// than `most_copied` bytes (`None`: any number), nothing is kept and [`Taken::Skipped`] says so.
+    fn snapshot(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        most_copied: Option<u64>,
+    ) -> BoxFuture<'_, Result<Taken, Error>>;
+
+    /// Gives a session that has no files yet those of a snapshot of another. Nothing is copied, and neither sees what the
+    /// other does from then on. The new one has that snapshot too, and those of `earlier`, under the same ids. Doing so twice is
+    /// no error.
+    fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: &[SnapshotId],
+        to: SessionId,
+    ) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Puts the files of a session back to what one of its snapshots holds. Its sandbox is ended first. Later snapshots stay.
+    fn rewind(&self, session: SessionId, snapshot: SnapshotId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Forgets all snapshots of a session but these. What no other session or snapshot needs is removed in time.
+    fn keep_snapshots(&self, session: SessionId, keep: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The sessions that have files here, alive or not.
+    fn sessions(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>>;
 
     /// What is on the host and belongs to no session of `known`: processes, mounts, cgroups, directories.
     fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>>;
@@ -74,6 +106,26 @@ pub struct Opened {
     pub fresh: bool,
     /// The limits in force, and those that this host can't enforce.
     pub limits: Applied,
+}
+
+/// What keeping a session's files came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Taken {
+    /// The session's writable layer became a read-only one under a new writable layer.
+    Sealed,
+    /// Processes were alive, so the writable layer was copied while they stood still.
+    Copied {
+        /// Bytes of files in it.
+        bytes: u64,
+    },
+    /// Nothing had changed since the last snapshot, whose layers it shares.
+    Reused,
+    /// Nothing was kept: processes were alive, and more would have had to be copied than was allowed.
+    Skipped {
+        /// Bytes of files that would have had to be copied, as far as they were counted.
+        bytes: u64,
+    },
 }
 
 /// Why a sandbox is no more.

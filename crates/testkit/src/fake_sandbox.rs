@@ -2,9 +2,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tenure_core::id::{ItemId, SessionId};
+use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tenure_sandbox::{
-    Applied, Backend, BoxFuture, CallEnd, Error, Exit, Leftover, LostReason, Opened, Order, Report, Sandbox, Spec, Work,
+    Applied, Backend, BoxFuture, CallEnd, Error, Exit, Leftover, LostReason, Opened, Order, Report, Sandbox, Spec,
+    Taken, Work,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -28,6 +29,9 @@ struct Inner {
     cancelled: HashSet<ItemId>,
     acknowledged: Vec<ItemId>,
     opened: usize,
+    snapshots: HashMap<SessionId, Vec<SnapshotId>>,
+    /// From which snapshot a session's files came last.
+    origins: HashMap<SessionId, SnapshotId>,
 }
 
 impl FakeBackend {
@@ -100,6 +104,16 @@ impl FakeBackend {
         self.lock().files.contains(&session)
     }
 
+    /// The snapshots of a session that are kept, in the order in which they were taken.
+    pub fn snapshots(&self, session: SessionId) -> Vec<SnapshotId> {
+        self.lock().snapshots.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// The snapshot that the session was forked from or rewound to last.
+    pub fn origin(&self, session: SessionId) -> Option<SnapshotId> {
+        self.lock().origins.get(&session).copied()
+    }
+
     /// How many sandboxes were made.
     pub fn opened(&self) -> usize {
         self.lock().opened
@@ -135,9 +149,76 @@ impl Backend for FakeBackend {
     fn destroy(&self, session: SessionId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.kill(session);
-            self.change(|inner| inner.files.remove(&session));
+            self.change(|inner| {
+                inner.snapshots.remove(&session);
+                inner.files.remove(&session)
+            });
             Ok(())
         })
+    }
+
+    fn snapshot(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        _most_copied: Option<u64>,
+    ) -> BoxFuture<'_, Result<Taken, Error>> {
+        Box::pin(async move {
+            self.change(|inner| {
+                let kept = inner.snapshots.entry(session).or_default();
+                if !kept.contains(&snapshot) {
+                    kept.push(snapshot);
+                }
+            });
+            Ok(Taken::Sealed)
+        })
+    }
+
+    fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: &[SnapshotId],
+        to: SessionId,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        let shared: Vec<SnapshotId> = earlier.iter().copied().chain([snapshot]).collect();
+        Box::pin(async move {
+            let kept = self.snapshots(from);
+            if shared.iter().any(|snapshot| !kept.contains(snapshot)) {
+                return Err(no_snapshot());
+            }
+            self.change(|inner| {
+                inner.files.insert(to);
+                inner.origins.insert(to, snapshot);
+                inner.snapshots.insert(to, shared);
+            });
+            Ok(())
+        })
+    }
+
+    fn rewind(&self, session: SessionId, snapshot: SnapshotId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            if !self.snapshots(session).contains(&snapshot) {
+                return Err(no_snapshot());
+            }
+            self.kill(session);
+            self.change(|inner| inner.origins.insert(session, snapshot));
+            Ok(())
+        })
+    }
+
+    fn keep_snapshots(&self, session: SessionId, keep: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>> {
+        let keep = keep.to_vec();
+        Box::pin(async move {
+            self.change(|inner| {
+                inner.snapshots.entry(session).or_default().retain(|snapshot| keep.contains(snapshot));
+            });
+            Ok(())
+        })
+    }
+
+    fn sessions(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
+        Box::pin(async move { Ok(self.lock().files.iter().copied().collect()) })
     }
 
     fn leftovers(&self, _known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {
@@ -155,6 +236,10 @@ impl Backend for FakeBackend {
             Ok(())
         })
     }
+}
+
+fn no_snapshot() -> Error {
+    Error::Invalid("the session has no such snapshot".to_owned())
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use tenure_core::id::SessionId;
+use tenure_core::id::{SessionId, SnapshotId};
 
 use super::channel::{Channel, nobody_listens};
 use super::sandbox::NativeSandbox;
@@ -13,7 +13,7 @@ use super::trash::Trash;
 use super::{leftovers, probe};
 use crate::supervisor::{Config, KEEPER_SOCKET};
 use crate::wire::{SupervisorAsk, SupervisorTell};
-use crate::{Applied, Backend, BoxFuture, Error, Leftover, Opened, Report, Spec};
+use crate::{Applied, Backend, BoxFuture, Error, Leftover, Opened, Report, Spec, Taken};
 
 /// How a [`Native`] backend is set up.
 #[derive(Debug, Clone)]
@@ -149,6 +149,10 @@ impl Native {
     }
 }
 
+fn no_snapshot() -> Error {
+    Error::Invalid("the session has no such snapshot".to_owned())
+}
+
 fn odd_answer() -> Error {
     Error::failed("asking the sandbox supervisor")(io::Error::other("it gave the answer to another question"))
 }
@@ -168,6 +172,26 @@ impl Backend for Native {
 
     fn destroy(&self, session: SessionId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.destroy(session))
+    }
+
+    fn snapshot(&self, _: SessionId, _: SnapshotId, _: Option<u64>) -> BoxFuture<'_, Result<Taken, Error>> {
+        Box::pin(async { Ok(Taken::Skipped { bytes: 0 }) })
+    }
+
+    fn fork(&self, _: SessionId, _: SnapshotId, _: &[SnapshotId], _: SessionId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Err(no_snapshot()) })
+    }
+
+    fn rewind(&self, _: SessionId, _: SnapshotId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Err(no_snapshot()) })
+    }
+
+    fn keep_snapshots(&self, _: SessionId, _: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sessions(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {
