@@ -48,8 +48,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
         to: SessionId,
     ) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Puts the files of a session back to what one of its snapshots holds. Its sandbox is ended first. Later snapshots stay.
-    fn rewind(&self, session: SessionId, snapshot: SnapshotId) -> BoxFuture<'_, Result<(), Error>>;
+    /// Puts the files of a session back to what one of its snapshots holds; `None`: to what a session starts with. Its sandbox is
+    /// ended first. All snapshots stay, later ones too. Doing so twice is no error.
+    fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Forgets all snapshots of a session but these. What no other session or snapshot needs is removed in time.
     fn keep_snapshots(&self, session: SessionId, keep: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>>;

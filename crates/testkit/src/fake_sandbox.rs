@@ -196,13 +196,16 @@ impl Backend for FakeBackend {
         })
     }
 
-    fn rewind(&self, session: SessionId, snapshot: SnapshotId) -> BoxFuture<'_, Result<(), Error>> {
+    fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            if !self.snapshots(session).contains(&snapshot) {
+            if snapshot.is_some_and(|snapshot| !self.snapshots(session).contains(&snapshot)) {
                 return Err(no_snapshot());
             }
             self.kill(session);
-            self.change(|inner| inner.origins.insert(session, snapshot));
+            self.change(|inner| match snapshot {
+                Some(snapshot) => inner.origins.insert(session, snapshot),
+                None => inner.origins.remove(&session),
+            });
             Ok(())
         })
     }

@@ -182,7 +182,7 @@ impl Backend for Native {
         Box::pin(async { Err(no_snapshot()) })
     }
 
-    fn rewind(&self, _: SessionId, _: SnapshotId) -> BoxFuture<'_, Result<(), Error>> {
+    fn rewind(&self, _: SessionId, _: Option<SnapshotId>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Err(no_snapshot()) })
     }
 
