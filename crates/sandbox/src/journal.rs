@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallEnd, Exit};
+use crate::{CallEnd, Exit, Reached};
 
 /// The first bytes of every journal; the digit is the format's version.
 pub const MAGIC: &[u8; 8] = b"TENUREJ1";
@@ -60,6 +60,8 @@ pub struct Ending {
     pub(crate) cancelled: bool,
     pub(crate) shell_lost: bool,
     pub(crate) out_of_memory: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reached: Vec<Reached>,
 }
 
 impl Entry {
@@ -193,6 +195,7 @@ impl Record {
             cancelled: ending.cancelled,
             shell_lost: ending.shell_lost,
             out_of_memory: ending.out_of_memory,
+            reached: ending.reached,
         })
     }
 }
@@ -249,8 +252,8 @@ pub fn judge(record: Record, boot: &str, age: Age) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Age, Ending, Entry, Flaw, MAGIC, Record, Stream, Verdict, judge};
-    use crate::CallEnd;
+    use super::{Age, Ending, Entry, Flaw, MAGIC, Record, Stream, Verdict, frame, judge};
+    use crate::{CallEnd, Limit, Reached};
 
     fn file(entries: &[Entry]) -> Vec<u8> {
         entries.iter().fold(MAGIC.to_vec(), |mut file, entry| {
@@ -303,7 +306,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_skipped() {
         let mut bytes = file(&whole()[..2]);
-        bytes.extend(super::frame(b'?', &[b"later"]));
+        bytes.extend(frame(b'?', &[b"later"]));
         bytes.extend(Entry::Exited(Ending::default()).encode());
         assert!(Record::read(&bytes).ending.is_some());
     }
@@ -359,6 +362,27 @@ mod tests {
         }
         for garbage in [&b"\0\0\0\0\0\0\0\0\0\0"[..], b"TENUREJ2", b"hello\n", &[0xff; 4_096]] {
             assert_eq!(verdict(garbage, "b1", Age::Present), "interrupted", "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_were_reached_are_read_whoever_wrote_them() {
+        let reached = vec![Reached { limit: Limit::Disk, most: 1 << 30 }, Reached { limit: Limit::Pids, most: 512 }];
+        let ending = Ending { signal: Some(9), reached: reached.clone(), ..Ending::default() };
+        let record = Record::read(&file(&[Entry::Started, Entry::Exited(ending)]));
+        assert_eq!(record.into_exit().map(|exit| exit.reached), Some(reached));
+        let of_others: [(&str, Vec<Reached>); 2] = [
+            (r#"{"signal":9,"out_of_memory":true}"#, Vec::new()),
+            (
+                r#"{"signal":9,"reached":[{"limit":"patience","most":3}]}"#,
+                vec![Reached { limit: Limit::Other, most: 3 }],
+            ),
+        ];
+        for (written, expected) in of_others {
+            let exited = frame(b'X', &[written.as_bytes()]);
+            let record = Record::read(&[file(&[Entry::Started]), exited].concat());
+            let exit = record.into_exit().expect("an end");
+            assert_eq!((exit.signal, exit.reached), (Some(9), expected), "{written}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub use dispatch::{Op, dispatch};
 pub use error::Error;
 pub use guest::kept_head_bytes;
 pub use native::{Native, NativeConfig};
-pub use order::{CallEnd, Exit, Order, Work};
+pub use order::{CallEnd, Exit, Limit, Order, Reached, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
 pub use report::{Check, Leftover, Outcome, Report};
 pub use spec::{Applied, Limits, Network, Spec};

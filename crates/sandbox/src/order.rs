@@ -96,6 +96,55 @@ pub struct Exit {
     pub shell_lost: bool,
     /// Whether the kernel killed something in the sandbox for lack of memory meanwhile.
     pub out_of_memory: bool,
+    /// The limits that were reached meanwhile, or between the last call and this.
+    pub reached: Vec<Reached>,
+}
+
+/// A limit that was reached, and with which something was refused or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Which.
+    pub limit: Limit,
+    /// What it was then; 0 where that isn't known.
+    pub most: u64,
+}
+
+/// A limit of a sandbox that can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "&'static str")]
+pub enum Limit {
+    /// Memory: the kernel killed something.
+    Memory,
+    /// Processes and threads: no more were made.
+    Pids,
+    /// Bytes on the disk: what was running was ended.
+    Disk,
+    /// Files and directories on the disk: what was running was ended.
+    Inodes,
+    /// The host's disk is nearly full: what was running was ended.
+    HostDisk,
+    /// One that this version doesn't know.
+    Other,
+}
+
+impl From<Limit> for &'static str {
+    fn from(limit: Limit) -> Self {
+        match limit {
+            Limit::Memory => "memory",
+            Limit::Pids => "pids",
+            Limit::Disk => "disk",
+            Limit::Inodes => "inodes",
+            Limit::HostDisk => "host_disk",
+            Limit::Other => "other",
+        }
+    }
+}
+
+impl From<String> for Limit {
+    fn from(name: String) -> Self {
+        let known = [Self::Memory, Self::Pids, Self::Disk, Self::Inodes, Self::HostDisk];
+        known.into_iter().find(|limit| <&str>::from(*limit) == name).unwrap_or(Self::Other)
+    }
 }
 
 /// An order as it travels to the guest: this as one line of JSON, then stdin, the op's input or the command.

@@ -31,6 +31,16 @@ pub struct Limits {
     pub cpu_millis: Option<u32>,
     /// Processes and threads. Default: 512.
     pub pids: Option<u32>,
+    /// Bytes on the disk of everything the session has written and not removed, and the longest a file may be. Default:
+    /// 10 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// Files and directories on the disk that the session has made and not removed. Default: 1,000,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+    /// Files that one process may have open, 256 or more: the shell's own have high numbers. Default: 65,536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
 }
 
 impl Limits {
@@ -38,6 +48,12 @@ impl Limits {
     pub const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
     /// The limit of processes and threads where none is set.
     pub const DEFAULT_PIDS: u32 = 512;
+    /// The limit of bytes on the disk where none is set.
+    pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
+    /// The limit of files on the disk where none is set.
+    pub const DEFAULT_INODES: u64 = 1_000_000;
+    /// The limit of files that a process has open where none is set.
+    pub const DEFAULT_OPEN_FILES: u32 = 65_536;
 }
 
 /// The limits that are in force.
@@ -49,8 +65,29 @@ pub struct Applied {
     pub cpu_millis: Option<u32>,
     /// The limit of processes, if there is one.
     pub pids: Option<u32>,
+    /// The limit of bytes on the disk, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// The limit of files on the disk, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+    /// The limit of files that a process has open, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
     /// Defaults that this host can't enforce, each with its cause, for people.
     pub missing: Vec<String>,
+}
+
+impl Applied {
+    /// Notes the limits that need nothing of the host.
+    pub(crate) fn note_plain(&mut self, set: Limits) {
+        self.disk_bytes = set.disk_bytes.or(Some(Limits::DEFAULT_DISK_BYTES));
+        self.inodes = set.inodes.or(Some(Limits::DEFAULT_INODES));
+        // No process can be given more than this one may have.
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let open_files = set.open_files.unwrap_or(Limits::DEFAULT_OPEN_FILES);
+        self.open_files = Some(most.map_or(open_files, |most| open_files.min(u32::try_from(most).unwrap_or(u32::MAX))));
+    }
 }
 
 /// What a sandbox may reach.

@@ -20,6 +20,8 @@ pub(crate) struct Call {
     timeout: Option<Duration>,
     deadline: Option<Instant>,
     pub(crate) ending: Ending,
+    /// Whether it is being killed for what was found of it, and not for its time or by request.
+    pub(crate) doomed: bool,
     /// Whether the server wants to see output as it comes.
     pub(crate) watched: bool,
     /// How many bytes it has printed.
@@ -37,7 +39,19 @@ impl Call {
         let kept = || Kept::new(cap_bytes);
         let ending = Ending::default();
         let (recorder, recorded, deadline, printed) = (Recorder::new(journal), 0, None, 0);
-        Self { id, recorder, recorded, out: kept(), err: kept(), timeout, deadline, ending, watched, printed }
+        Self {
+            id,
+            recorder,
+            recorded,
+            out: kept(),
+            err: kept(),
+            timeout,
+            deadline,
+            ending,
+            doomed: false,
+            watched,
+            printed,
+        }
     }
 
     /// Says that it may have effects from here on. If that can't be recorded, it must not run.
@@ -61,7 +75,7 @@ impl Call {
 
     /// Whether it is being killed.
     pub(crate) fn is_doomed(&self) -> bool {
-        self.ending.timed_out || self.ending.cancelled
+        self.doomed || self.ending.timed_out || self.ending.cancelled
     }
 
     /// Takes what it printed.

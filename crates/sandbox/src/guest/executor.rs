@@ -8,7 +8,7 @@ use super::privileges::{self, Capabilities};
 use super::signals;
 use super::tool::{self, Notice};
 use crate::dispatch::Ops;
-use crate::supervisor::AGENT;
+use crate::supervisor::{AGENT, Board, ProcessLimits};
 use crate::wire::{SHORT, decode, encode, receive, send};
 
 /// What the executor forks, and the descriptors that come along.
@@ -43,15 +43,16 @@ pub(crate) struct Executor {
     entrances: Vec<OwnedFd>,
     env: Vec<(String, String)>,
     ops: Ops,
+    board: &'static Board,
     socket: Option<OwnedFd>,
     pid: i32,
 }
 
 impl Executor {
     /// Nothing is started until [`start`](Self::start) or the first job.
-    pub(crate) fn new(entrances: Vec<OwnedFd>, env: Vec<(String, String)>, ops: Ops) -> Self {
+    pub(crate) fn new(entrances: Vec<OwnedFd>, env: Vec<(String, String)>, ops: Ops, board: &'static Board) -> Self {
         let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
-        Self { entrances, env, ops, socket: None, pid: 0 }
+        Self { entrances, env, ops, board, socket: None, pid: 0 }
     }
 
     /// Starts one. Entering the limits takes it up to some milliseconds on cgroup version 1; it does so while the keeper
@@ -91,6 +92,7 @@ impl Executor {
         signals::close_all_but(&[socket.as_raw_fd()]);
         let unable = limited
             .and_then(|()| fill_standard_descriptors())
+            .and_then(|()| limit_processes(self.board.process_limits()))
             .and_then(|()| become_agent())
             .err()
             .map(|error| format!("the sandbox's limits can't be applied: {error}"));
@@ -124,6 +126,21 @@ fn fill_standard_descriptors() -> io::Result<()> {
         }
         std::mem::forget(null);
     }
+}
+
+/// How many files a program has open at most unless it asks for more: what programs expect, some of which take longer the
+/// higher it is.
+const USUAL_OPEN_FILES: u64 = 1024;
+
+/// Sets what this process and all it forks are limited to. None of them can raise it again.
+fn limit_processes(ProcessLimits { open_files, file_bytes }: ProcessLimits) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = open_files.into_iter().chain(getrlimit(Resource::Nofile).maximum).min();
+    let usual = most.map_or(USUAL_OPEN_FILES, |most| most.min(USUAL_OPEN_FILES));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(usual), maximum: most })?;
+    let longest = file_bytes.into_iter().chain(getrlimit(Resource::Fsize).maximum).min();
+    setrlimit(Resource::Fsize, Rlimit { current: longest, maximum: longest })?;
+    Ok(())
 }
 
 /// Becomes the user that tools are, without any right over others.

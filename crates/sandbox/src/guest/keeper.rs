@@ -1,14 +1,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenure_core::id::ItemId;
 
 use super::call::{Call, End};
+use super::events::{EventFiles, Events};
 use super::executor::{Executor, Job};
 use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process::{ToolPort, ToolProcess};
@@ -17,8 +17,8 @@ use super::server_link::ServerLink;
 use super::shell::{Line, Shell, ShellPort, Step};
 use super::signals;
 use crate::journal::Stream;
-use crate::order::Sheet;
-use crate::supervisor::{Doing, Failure};
+use crate::order::{Limit, Sheet};
+use crate::supervisor::{Board, Doing, Failure};
 use crate::wire::{KeeperAsk, KeeperTell, Versions};
 
 /// How many cancels of calls that have not come yet are remembered.
@@ -42,9 +42,8 @@ pub(crate) struct Keeper {
     cancelled: VecDeque<ItemId>,
     /// Pipes of calls that have ended, which something still writes to: emptied, so that it is not blocked or killed.
     drains: Vec<OwnedFd>,
-    memory_events: Option<File>,
-    killed_for_memory: u64,
-    busy: &'static AtomicBool,
+    events: Events,
+    board: &'static Board,
     /// Set once it is to stop: when to kill what has not ended by itself.
     stop_by: Option<Instant>,
 }
@@ -68,8 +67,8 @@ impl Keeper {
         signals: OwnedFd,
         mut executor: Executor,
         shell_mark: OwnedFd,
-        memory_events: Option<OwnedFd>,
-        busy: &'static AtomicBool,
+        events: EventFiles,
+        board: &'static Board,
     ) -> Result<Self, Failure> {
         executor.start().doing(|| "starting the executor".to_owned())?;
         Ok(Self {
@@ -80,9 +79,8 @@ impl Keeper {
             shell: Shell::new(shell_mark),
             cancelled: VecDeque::new(),
             drains: Vec::new(),
-            memory_events: memory_events.map(File::from),
-            killed_for_memory: 0,
-            busy,
+            events: Events::new(events, board),
+            board,
             stop_by: None,
         })
     }
@@ -96,7 +94,7 @@ impl Keeper {
             self.check_deadlines();
             let step = self.shell.advance(&mut self.executor);
             self.take_step(step);
-            self.busy.store(self.is_busy(), Ordering::Relaxed);
+            self.board.set_busy(self.is_busy());
             if self.has_stopped() {
                 return;
             }
@@ -145,6 +143,9 @@ impl Keeper {
             Wake::Signal => {
                 let _ = signals::drain(&self.signals);
                 reap();
+                if self.events.look() {
+                    self.end_all();
+                }
             }
             Wake::Connection => self.link.accept(),
             Wake::Stranger => self.link.greet(),
@@ -202,7 +203,7 @@ impl Keeper {
     fn run(&mut self, mut call: Call, order: OwnedFd) {
         crate::failpoint::pass("guest.ordered");
         // Before anything has started, so that nobody takes this sandbox for idle.
-        self.busy.store(true, Ordering::Relaxed);
+        self.board.set_busy(true);
         if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
             self.cancelled.retain(|id| *id != call.id);
             call.ending.cancelled = true;
@@ -276,21 +277,11 @@ impl Keeper {
 
     fn finish(&mut self, mut call: Call, end: End) {
         let id = call.id;
-        call.ending.out_of_memory = self.memory_ran_out();
+        call.ending.reached.extend(self.events.take());
+        call.ending.out_of_memory = call.ending.reached.iter().any(|reached| reached.limit == Limit::Memory);
         call.finish(end);
         self.link.tell(&KeeperTell::Ended { call: id });
         crate::failpoint::pass("guest.told");
-    }
-
-    /// Whether anything was killed for lack of memory since this was last asked.
-    fn memory_ran_out(&mut self) -> bool {
-        let Some(events) = &mut self.memory_events else { return false };
-        let mut text = String::new();
-        if events.seek(SeekFrom::Start(0)).and_then(|_| events.read_to_string(&mut text)).is_err() {
-            return false;
-        }
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0);
-        std::mem::replace(&mut self.killed_for_memory, count) < count
     }
 
     fn cancel(&mut self, id: ItemId) {
@@ -318,6 +309,15 @@ impl Keeper {
             tool.kill();
         }
         self.shell.check_deadline(now);
+    }
+
+    /// Ends every call that runs, and what earlier ones left running: whichever writes to the disk is among them.
+    fn end_all(&mut self) {
+        for tool in self.tools.values_mut() {
+            tool.call.doomed = true;
+            tool.kill();
+        }
+        self.shell.kill_everything(Instant::now());
     }
 
     fn is_busy(&self) -> bool {

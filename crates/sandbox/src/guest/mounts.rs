@@ -8,6 +8,7 @@ use rustix::mount::{
     mount_remount, move_mount, open_tree, unmount,
 };
 
+use crate::spec::Applied;
 use crate::supervisor::{Detached, Doing, Failure};
 
 /// Where the new root is put together, in our own mount namespace: any directory that every host has and everybody may
@@ -50,7 +51,7 @@ const NAMESPACE_LIMITS: &[&str] = &[
 ];
 
 /// Puts the new root together and makes it the root.
-pub(crate) fn build(layers: Vec<Detached>, memory_bytes: Option<u64>) -> Result<(), Failure> {
+pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "leaving the host's mounts".to_owned())?;
     let devices: Vec<(&str, OwnedFd)> = DEVICES
@@ -70,7 +71,7 @@ pub(crate) fn build(layers: Vec<Detached>, memory_bytes: Option<u64>) -> Result<
         attach(&layer.mount, &layer.target).doing(|| format!("mounting /{}", layer.target))?;
     }
     drop(layers);
-    memory_file_systems(memory_bytes)?;
+    memory_file_systems(limits)?;
     fill_dev(&devices)?;
     mount("proc", "proc", "proc", plain() | MountFlags::NOEXEC, None).map_err(no_proc)?;
     rustix::process::pivot_root(".", ".").doing(|| "changing the root".to_owned())?;
@@ -85,21 +86,24 @@ fn plain() -> MountFlags {
 }
 
 /// What doesn't outlive the sandbox. It counts against the memory limit. All of it together leaves a quarter of that to
-/// programs: where files took all, not even the one that would remove them could be started.
-fn memory_file_systems(memory_bytes: Option<u64>) -> Result<(), Failure> {
-    let limit = memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES);
-    let (temporary, shared) = (limit / 2, limit / 4);
+/// programs: where files took all, not even the one that would remove them could be started. An empty file takes memory as
+/// well, so there may be one for every 4 KiB.
+fn memory_file_systems(limits: &Applied) -> Result<(), Failure> {
+    let limit = limits.memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES);
+    let of_size = |mode: &str, bytes: u64| {
+        let inodes = (bytes / 4096).clamp(64, limits.inodes.unwrap_or(crate::Limits::DEFAULT_INODES).max(64));
+        let options = format!("mode={mode},size={bytes},nr_inodes={inodes}");
+        std::ffi::CString::new(options).expect("options have no zero byte")
+    };
     for (target, options, flags) in [
-        ("dev", "mode=0755,size=64k".to_owned(), MountFlags::NOSUID | MountFlags::NOEXEC),
-        ("tmp", format!("mode=1777,size={temporary}"), plain()),
-        ("run", "mode=0755,size=64k".to_owned(), plain()),
+        ("dev", of_size("0755", 64 << 10), MountFlags::NOSUID | MountFlags::NOEXEC),
+        ("tmp", of_size("1777", limit / 2), plain()),
+        ("run", of_size("0755", 64 << 10), plain()),
     ] {
-        let options = std::ffi::CString::new(options).expect("options have no zero byte");
         mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).doing(|| format!("mounting /{target}"))?;
     }
-    let options = std::ffi::CString::new(format!("mode=1777,size={shared}")).expect("options have no zero byte");
     make_dir("dev/shm", 0o1777)
-        .and_then(|()| Ok(mount("tmpfs", "dev/shm", "tmpfs", plain(), options.as_c_str())?))
+        .and_then(|()| Ok(mount("tmpfs", "dev/shm", "tmpfs", plain(), of_size("1777", limit / 4).as_c_str())?))
         .doing(|| "mounting /dev/shm".to_owned())
 }
 

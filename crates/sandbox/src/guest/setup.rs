@@ -1,15 +1,16 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
 
+use super::events::EventFiles;
 use super::executor::Executor;
 use super::keeper::Keeper;
 use super::privileges::{self, Capabilities};
 use super::server_link::ServerLink;
 use super::{mounts, seccomp, signals};
 use crate::dispatch::Ops;
-use crate::supervisor::{Detached, Doing, Failure, HOSTNAME};
+use crate::spec::Applied;
+use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME};
 
 /// What a keeper is made from.
 #[derive(Debug)]
@@ -18,8 +19,8 @@ pub(crate) struct Setup {
     pub(crate) listener: OwnedFd,
     pub(crate) shell_mark: OwnedFd,
     pub(crate) entrances: Vec<OwnedFd>,
-    pub(crate) memory_events: Option<OwnedFd>,
-    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) events: EventFiles,
+    pub(crate) limits: Applied,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mapped: OwnedFd,
     pub(crate) outcome: OwnedFd,
@@ -29,8 +30,8 @@ pub(crate) struct Setup {
 /// What a keeper has from its supervisor, whatever session it is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inherited {
-    /// Where it says whether a call is running.
-    pub(crate) busy: &'static AtomicBool,
+    /// Where it says whether a call is running, and hears of limits.
+    pub(crate) board: &'static Board,
     pub(crate) ops: Ops,
     /// The latest epoch that the supervisor knows of.
     pub(crate) epoch: u64,
@@ -68,7 +69,7 @@ fn close_what_is_not_ours(setup: &Setup) {
     let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome];
     let mut keep: Vec<i32> = singles.into_iter().map(AsRawFd::as_raw_fd).collect();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
-    keep.extend(setup.entrances.iter().chain(&setup.memory_events).map(AsRawFd::as_raw_fd));
+    keep.extend(setup.entrances.iter().map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()));
     keep.extend([0, 1, 2]);
     keep.sort_unstable();
     signals::close_all_but(&keep);
@@ -80,18 +81,18 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
     privileges::die_with_parent().doing(|| "tying the sandbox to its supervisor".to_owned())?;
     privileges::hide_from_peers().doing(|| "hiding the keeper".to_owned())?;
-    mounts::build(setup.mounts, setup.memory_bytes)?;
+    mounts::build(setup.mounts, &setup.limits)?;
     bring_up_loopback().doing(|| "bringing up the loopback device".to_owned())?;
     rustix::system::sethostname(HOSTNAME.as_bytes()).doing(|| "naming the sandbox".to_owned())?;
-    limit_resources();
+    forbid_core_files();
     let _ = rustix::process::setsid();
     privileges::gain_nothing_by_exec().doing(|| "forbidding new privileges".to_owned())?;
     privileges::set_capabilities(Capabilities::KEEPER).doing(|| "dropping capabilities".to_owned())?;
     seccomp::install().doing(|| "filtering system calls".to_owned())?;
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
-    let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops);
+    let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops, setup.inherited.board);
     let link = ServerLink::new(setup.listener, setup.inherited.epoch);
-    Keeper::new(link, signals, executor, setup.shell_mark, setup.memory_events, setup.inherited.busy)
+    Keeper::new(link, signals, executor, setup.shell_mark, setup.events, setup.inherited.board)
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {
@@ -115,13 +116,8 @@ fn bring_up_loopback() -> std::io::Result<()> {
     }
 }
 
-/// No core files (the host's pattern may be a program of the host), and as many open files as programs expect.
-fn limit_resources() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// The host's pattern for core files may be a program of the host.
+fn forbid_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let files = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit { current: files.maximum.map_or(Some(1024), |most| Some(most.min(1024))), ..files },
-    );
 }

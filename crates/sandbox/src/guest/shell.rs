@@ -298,6 +298,19 @@ impl Shell {
         }
     }
 
+    /// Kills all that lives below the shell, whichever call started it; the shell itself only if that doesn't end the current
+    /// call, of which it may be a loop.
+    pub(crate) fn kill_everything(&mut self, now: Instant) {
+        if let Some(current) = &mut self.current {
+            current.call.doomed = true;
+            current.spared.clear();
+            return self.kill_current(now);
+        }
+        if let Some((top, tool)) = self.running.as_ref().and_then(|bash| bash.pids) {
+            kill_below(&[top, tool], &HashSet::new());
+        }
+    }
+
     /// Ends the shell and everything in it.
     fn end(&mut self) {
         if let Some((top, _)) = self.running.take().and_then(|bash| bash.pids) {

@@ -1,6 +1,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+/// Tells a keeper to look at what its supervisor has noted for it.
+pub(crate) const LOOK: i32 = libc::SIGUSR1;
+
 /// What had been signalled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Signalled {
@@ -14,7 +17,7 @@ pub(crate) fn open() -> io::Result<OwnedFd> {
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, LOOK] {
             libc::sigaddset(&raw mut set, signal);
         }
         libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
@@ -48,6 +51,12 @@ pub(crate) fn reset() {
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
     }
+}
+
+/// A program that makes a file longer than it may gets an error, "File too large", and is not killed without a word.
+pub(crate) fn ignore_long_files() {
+    // SAFETY: sets a disposition of this process only.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Closes every descriptor but these, which must be in rising order.

@@ -72,6 +72,7 @@ impl Notice {
 /// runs, and reports its end.
 pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)], ops: Ops) -> i32 {
     signals::reset();
+    signals::ignore_long_files();
     let mut ours: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).chain([0, 1, 2]).collect();
     ours.sort_unstable();
     signals::close_all_but(&ours);

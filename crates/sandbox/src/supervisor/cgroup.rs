@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tenure_core::id::SessionId;
 
 use super::Failure;
+use crate::guest::events::EventFiles;
 use crate::spec::{Applied, Limits};
 use crate::wire::Control;
 
@@ -35,8 +36,8 @@ pub(crate) struct Group {
     /// Writing `0` to each of these puts a process under the limits. They are passed to the keeper, who can't see the
     /// file system they are in.
     pub(crate) entrances: Vec<OwnedFd>,
-    /// Tells how many processes were killed for lack of memory.
-    pub(crate) memory_events: Option<OwnedFd>,
+    /// Where the kernel counts how often limits were reached.
+    pub(crate) events: EventFiles,
 }
 
 impl Cgroups {
@@ -100,8 +101,12 @@ impl Cgroups {
             (Control::Cpu, limits.cpu_millis.map(u64::from), None),
             (Control::Pids, limits.pids.map(u64::from), Some(u64::from(Limits::DEFAULT_PIDS))),
         ];
-        let mut group =
-            Group { paths: Vec::new(), applied: Applied::default(), entrances: Vec::new(), memory_events: None };
+        let mut group = Group {
+            paths: Vec::new(),
+            applied: Applied::default(),
+            entrances: Vec::new(),
+            events: EventFiles::default(),
+        };
         let made = wanted.into_iter().try_for_each(|(control, set, default)| match (set.or(default), set.is_some()) {
             (None, _) => Ok(()),
             (Some(value), mandatory) => match self.limit(&mut group, session, control, value) {
@@ -202,11 +207,10 @@ impl Group {
         for path in &self.paths {
             let entrance = File::options().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
             self.entrances.push(entrance.into());
-            for events in ["memory.events", "memory.oom_control"] {
-                if let Ok(file) = File::open(path.join(events)) {
-                    self.memory_events.get_or_insert(file.into());
-                }
-            }
+            let open = |name: &str| File::open(path.join(name)).ok().map(OwnedFd::from);
+            let memory = || open("memory.events").or_else(|| open("memory.oom_control"));
+            self.events.memory = self.events.memory.take().or_else(memory);
+            self.events.pids = self.events.pids.take().or_else(|| open("pids.events"));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::layers::Detached;
 use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
 use super::{Doing, Failure, Group, idmap};
+use crate::guest::events::EventFiles;
 use crate::guest::setup::{self, Inherited, Setup};
 use crate::spec::Spec;
 
@@ -56,8 +57,8 @@ pub(crate) fn create(
             listener,
             shell_mark: shell_mark.into(),
             entrances,
-            memory_events: group.memory_events.take(),
-            memory_bytes: group.applied.memory_bytes,
+            events: std::mem::take(&mut group.events),
+            limits: group.applied.clone(),
             env: spec.env,
             mapped,
             outcome: say_outcome,
@@ -69,7 +70,7 @@ pub(crate) fn create(
     // What the keeper has now is not ours to hold: a group can't be removed from under an open file, nor should we pay
     // for a thousand of them.
     group.entrances.clear();
-    group.memory_events = None;
+    group.events = EventFiles::default();
     let ready = idmap::write_maps(pid, 0, first_uid)
         .and_then(|()| File::from(say_mapped).write_all(b"1"))
         .doing(|| "mapping the sandbox's users".to_owned())

@@ -1,14 +1,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tenure_core::id::SessionId;
 
 use super::create::create;
 use super::layers::Slot;
 use super::skeleton::Skeleton;
-use super::{Cgroups, Doing, Failure, Group, SLOTS, cgroup};
+use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
 use crate::guest;
 use crate::guest::setup::Inherited;
@@ -26,7 +25,7 @@ pub(crate) struct Sandboxes {
     lingering: Vec<PathBuf>,
     free: Vec<Slot>,
     next_slot: u32,
-    busy: &'static [AtomicBool],
+    boards: &'static [Board],
 }
 
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Sandboxes {
         crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
         let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
-        let busy = shared_flags(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
+        let boards = Board::shared(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
@@ -57,7 +56,7 @@ impl Sandboxes {
             lingering,
             free: Vec::new(),
             next_slot: 0,
-            busy,
+            boards,
         })
     }
 
@@ -79,6 +78,7 @@ impl Sandboxes {
     fn make(&mut self, spec: Spec, session_dir: &Path, epoch: u64) -> Result<Applied, Failure> {
         let session = spec.session;
         let mut group = self.cgroups.create(session, spec.limits)?;
+        group.applied.note_plain(spec.limits);
         crate::failpoint::pass("supervisor.grouped");
         let slot = match self.take_slot() {
             Ok(slot) => slot,
@@ -89,9 +89,9 @@ impl Sandboxes {
         };
         // The groups of its last life may be among them.
         self.lingering.retain(|path| !group.paths.contains(path));
-        let busy = &self.busy[slot.index as usize];
-        busy.store(false, Ordering::Relaxed);
-        let inherited = Inherited { busy, ops: self.ops, epoch };
+        let board = &self.boards[slot.index as usize];
+        board.wipe(&group.applied);
+        let inherited = Inherited { board, ops: self.ops, epoch };
         let mounts = slot.mount(session_dir, &self.skeleton.host_dirs);
         let create = |mounts| create(spec, mounts, session_dir, slot.base(), &mut group, inherited);
         match mounts.and_then(create) {
@@ -138,7 +138,7 @@ impl Sandboxes {
 
     /// Kills every sandbox in which no call runs.
     pub(crate) fn kill_idle(&self) {
-        let idle = self.live.iter().filter(|(_, live)| !self.busy[live.slot.index as usize].load(Ordering::Relaxed));
+        let idle = self.live.iter().filter(|(_, live)| !self.board(live).is_busy());
         idle.for_each(|(session, _)| self.kill(*session));
     }
 
@@ -174,7 +174,11 @@ impl Sandboxes {
 
     /// Whether a call is running in any of them.
     pub(crate) fn any_busy(&self) -> bool {
-        self.live.values().any(|live| self.busy[live.slot.index as usize].load(Ordering::Relaxed))
+        self.live.values().any(|live| self.board(live).is_busy())
+    }
+
+    fn board(&self, live: &Live) -> &'static Board {
+        &self.boards[live.slot.index as usize]
     }
 
     pub(crate) fn leave(&self) {
@@ -188,15 +192,5 @@ fn make_directory(dir: &Path) -> Result<bool, Failure> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error).doing(|| format!("making {}", dir.display())),
-    }
-}
-
-/// One flag for each slot, shared with the keepers: set while a call runs.
-fn shared_flags(count: usize) -> io::Result<&'static [AtomicBool]> {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-    // SAFETY: a fresh mapping of zeros, never unmapped; `AtomicBool` has the layout of a byte, and 0 is `false`.
-    unsafe {
-        let at = mmap_anonymous(std::ptr::null_mut(), count, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?;
-        Ok(std::slice::from_raw_parts(at.cast(), count))
     }
 }

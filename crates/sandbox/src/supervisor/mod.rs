@@ -1,6 +1,7 @@
 //! The process that makes sandboxes and outlives the server: single-threaded, forking from a small address space.
 
 pub(crate) mod abandoned;
+mod board;
 mod cgroup;
 mod create;
 mod failure;
@@ -13,6 +14,7 @@ mod serve;
 mod skeleton;
 mod start;
 
+pub(crate) use board::{Board, ProcessLimits};
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};

@@ -9,6 +9,7 @@ use tenure_sandbox::{Order, Work};
 
 use crate::guest::{self, Answer, Body, Workspace};
 use crate::input::{self, Field, Input};
+use crate::limits;
 use crate::spill::{Whole, shortened};
 use crate::{Tool, ToolContent, ToolCtx, ToolError, ToolResult, call};
 
@@ -74,8 +75,9 @@ impl Tool for FileTool {
                     timeout.as_secs()
                 )));
             }
-            if exit.out_of_memory && exit.code.is_none() {
-                return Err(ToolError::Model(format!("{}: the sandbox ran out of memory", self.name)));
+            let told = limits::told(&exit);
+            if exit.code.is_none() && !told.is_empty() {
+                return Err(ToolError::Model(format!("{}: {}", self.name, told.join("; "))));
             }
             let broken = |problem: String| ToolError::Operator {
                 doing: format!("running `{}` in the sandbox", self.name),

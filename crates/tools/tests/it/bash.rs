@@ -38,7 +38,7 @@ async fn a_failing_command_is_an_error_with_output_and_exit_code() {
     assert_eq!(
         says(killed).await,
         Err(
-            "half\n[the sandbox ran out of memory, and something in it was killed]\n[the shell was killed by signal 9]"
+            "half\n[killed: memory limit; something in the sandbox needed more than is left]\n[the shell was killed by signal 9]"
                 .to_owned()
         )
     );

@@ -223,7 +223,7 @@ async fn running_out_of_memory_is_told_to_the_model() {
             Err(ToolError::Model(message)) => message,
             other => panic!("{other:?}"),
         };
-        assert!(told.contains("ran out of memory"), "{told}");
+        assert!(told.contains("killed: memory limit;"), "{told}");
     }
 }
 

@@ -1,0 +1,69 @@
+//! What the model is told of limits that a call came up against.
+
+use tenure_sandbox::{Exit, Limit, Reached};
+
+/// A sentence for each limit that was reached, for the model.
+pub(crate) fn told(exit: &Exit) -> Vec<String> {
+    let mut reached = exit.reached.clone();
+    if exit.out_of_memory && !reached.iter().any(|reached| reached.limit == Limit::Memory) {
+        // From a record of an earlier version, which has no more than that.
+        reached.insert(0, Reached { limit: Limit::Memory, most: 0 });
+    }
+    reached.into_iter().map(sentence).collect()
+}
+
+fn sentence(Reached { limit, most }: Reached) -> String {
+    let of = |most: String| if most.is_empty() { most } else { format!(" {most}") };
+    let (bytes, count) = (of(bytes(most)), of(if most == 0 { String::new() } else { most.to_string() }));
+    match limit {
+        Limit::Memory => format!("killed: memory limit{bytes}; something in the sandbox needed more than is left"),
+        Limit::Pids => format!("process limit{count} reached: no more processes or threads could be started"),
+        Limit::Disk => format!("killed: disk limit{bytes}; until files are removed, none can be made longer"),
+        Limit::Inodes => {
+            format!("killed: limit of{count} files on the disk; until some are removed, none can be made longer")
+        }
+        Limit::HostDisk => {
+            "killed: the host has hardly any disk space left; until files are removed, none can be made longer"
+                .to_owned()
+        }
+        Limit::Other => "a limit of the sandbox was reached".to_owned(),
+    }
+}
+
+/// In the largest unit that needs no fraction.
+fn bytes(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None if bytes == 0 => String::new(),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_sandbox::{Exit, Limit, Reached};
+
+    use super::told;
+
+    #[test]
+    fn each_limit_is_told_with_what_it_is() {
+        let cases = [
+            (Limit::Memory, 512 << 20, "killed: memory limit 512 MiB;"),
+            (Limit::Memory, (1 << 30) + 1024, "killed: memory limit 1048577 KiB;"),
+            (Limit::Memory, 0, "killed: memory limit;"),
+            (Limit::Pids, 512, "process limit 512 reached:"),
+            (Limit::Disk, 1 << 30, "killed: disk limit 1 GiB;"),
+            (Limit::Disk, 1_000_000_001, "killed: disk limit 1000000001 bytes;"),
+            (Limit::Inodes, 1_000_000, "killed: limit of 1000000 files on the disk;"),
+            (Limit::HostDisk, 0, "killed: the host has hardly any disk space left;"),
+        ];
+        for (limit, most, expected) in cases {
+            let told = told(&Exit { reached: vec![Reached { limit, most }], ..Exit::default() });
+            assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+        }
+        let earlier = told(&Exit { out_of_memory: true, ..Exit::default() });
+        assert!(earlier.len() == 1 && earlier[0].starts_with("killed: memory limit;"), "{earlier:?}");
+        assert!(told(&Exit::default()).is_empty());
+    }
+}
