@@ -17,6 +17,7 @@ pub mod phase;
 pub mod price;
 pub mod question;
 pub mod resource;
+pub mod root;
 pub mod session;
 pub mod shown_urls;
 pub mod state;

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod error;
+mod image;
 mod order;
 mod port;
 mod report;
@@ -28,6 +29,7 @@ pub mod native;
 pub use dispatch::{Op, dispatch};
 pub use error::Error;
 pub use guest::kept_head_bytes;
+pub use image::{Fetched, Image, ImageLayer, Images, Packing};
 pub use native::{Native, NativeConfig};
 pub use order::{CallEnd, Exit, Limit, Order, Reached, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
