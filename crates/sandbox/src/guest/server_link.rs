@@ -17,8 +17,7 @@ const MOST_UNSENT: usize = 1024;
 
 /// The keeper's connection to its server. There is one at a time: one that greets with the same epoch or a later one
 /// replaces it, and its orders, if unread, are dropped with it. That is what orders repeated by a restarted server rely on.
-/// One of an earlier epoch is turned away: it was thought dead, and others have judged its calls since. Servers of
-/// version 1 have no epoch; whichever greets last is listened to.
+/// One of an earlier epoch is turned away: it was thought dead, and others have judged its calls since.
 #[derive(Debug)]
 pub(crate) struct ServerLink {
     listener: OwnedFd,
@@ -93,7 +92,6 @@ impl ServerLink {
         };
         let Ok((KeeperAsk::Hello(greeting), _)) = decode(&packet.bytes) else { return Stranger::TurnedAway };
         let answer = match (self.versions.agree(greeting), greeting.epoch) {
-            (Some(1), _) => return Stranger::Welcome(greeting),
             (Some(_), Some(epoch)) if epoch >= self.epoch => return Stranger::Welcome(greeting),
             (Some(_), Some(_)) => KeeperTell::Superseded { epoch: self.epoch },
             // It finds out why.

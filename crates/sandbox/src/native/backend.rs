@@ -109,13 +109,7 @@ impl Native {
     async fn make(&self, spec: &Spec) -> Result<(bool, Applied), Error> {
         match self.supervisor.ask(&SupervisorAsk::Open { spec: spec.clone() }).await? {
             SupervisorTell::Opened { fresh, limits } => Ok((fresh, limits)),
-            SupervisorTell::Refused { cause, fix } => Err(Error::Refused { cause, fix }),
-            SupervisorTell::Unenforceable { what, cause } => Err(Error::Unenforceable { what: what.name(), cause }),
-            SupervisorTell::Failed { doing, cause } => Err(Error::Failed { doing, source: io::Error::other(cause) }),
-            SupervisorTell::Hello(_)
-            | SupervisorTell::Ended
-            | SupervisorTell::Alive { .. }
-            | SupervisorTell::Superseded { .. } => Err(odd_answer()),
+            other => Err(refusal(other)),
         }
     }
 
@@ -134,27 +128,104 @@ impl Native {
     async fn alive(&self) -> Result<Vec<SessionId>, Error> {
         match self.supervisor.ask_if_running(&SupervisorAsk::Alive).await? {
             Some(SupervisorTell::Alive { sessions }) => Ok(sessions),
-            Some(_) => Err(odd_answer()),
+            Some(other) => Err(refusal(other)),
             None => Ok(Vec::new()),
         }
     }
 
     async fn destroy(&self, session: SessionId) -> Result<(), Error> {
-        let held = self.open.lock().expect("no holder panics").remove(&session).and_then(|held| held.upgrade());
-        if let Some(sandbox) = held {
-            sandbox.expect_end();
-        }
-        self.supervisor.ask_if_running(&SupervisorAsk::End { session }).await?;
+        self.end(session).await?;
         self.trash.take(&self.session_dir(session)).map_err(Error::failed("removing a sandbox's files"))
     }
 }
 
-fn no_snapshot() -> Error {
-    Error::Invalid("the session has no such snapshot".to_owned())
+/// How many snapshots are named in one packet.
+const MOST_NAMED: usize = 1_000;
+
+impl Native {
+    async fn snapshot(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        most_copied: Option<u64>,
+    ) -> Result<Taken, Error> {
+        match self.supervisor.ask(&SupervisorAsk::Snapshot { session, snapshot, most_copied }).await? {
+            SupervisorTell::Taken { taken } => Ok(taken),
+            other => Err(refusal(other)),
+        }
+    }
+
+    async fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: Vec<SnapshotId>,
+        to: SessionId,
+    ) -> Result<(), Error> {
+        let mut parts = earlier.chunks(MOST_NAMED);
+        let first = parts.next().unwrap_or_default();
+        for earlier in std::iter::once(first).chain(parts) {
+            self.order(SupervisorAsk::Fork { from, snapshot, earlier: earlier.to_vec(), to }).await?;
+        }
+        Ok(())
+    }
+
+    async fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> Result<(), Error> {
+        self.end(session).await?;
+        self.order(SupervisorAsk::Rewind { session, snapshot }).await?;
+        self.trash.sweep();
+        Ok(())
+    }
+
+    async fn keep_snapshots(&self, session: SessionId, keep: Vec<SnapshotId>) -> Result<(), Error> {
+        let kept = ids_in(&self.session_dir(session).join("snapshots"));
+        let gone: Vec<SnapshotId> = kept.into_iter().filter(|snapshot| !keep.contains(snapshot)).collect();
+        for snapshots in gone.chunks(MOST_NAMED) {
+            self.order(SupervisorAsk::Forget { session, snapshots: snapshots.to_vec() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn order(&self, ask: SupervisorAsk) -> Result<(), Error> {
+        match self.supervisor.ask(&ask).await? {
+            SupervisorTell::Done => Ok(()),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Ends the sandbox of a session, if it is alive.
+    async fn end(&self, session: SessionId) -> Result<(), Error> {
+        let held = self.open.lock().expect("no holder panics").remove(&session).and_then(|held| held.upgrade());
+        if let Some(sandbox) = held {
+            sandbox.expect_end();
+        }
+        self.supervisor.ask_if_running(&SupervisorAsk::End { session }).await.map(drop)
+    }
 }
 
-fn odd_answer() -> Error {
-    Error::failed("asking the sandbox supervisor")(io::Error::other("it gave the answer to another question"))
+/// The ids that are names in a directory, which need not be there.
+fn ids_in<T: std::str::FromStr>(dir: &Path) -> Vec<T> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The error that the supervisor tells of, or else an answer to another question.
+fn refusal(tell: SupervisorTell) -> Error {
+    match tell {
+        SupervisorTell::Refused { cause, fix } => Error::Refused { cause, fix },
+        SupervisorTell::Unenforceable { what, cause } => Error::Unenforceable { what: what.name(), cause },
+        SupervisorTell::Failed { doing, cause } => Error::Failed { doing, source: io::Error::other(cause) },
+        SupervisorTell::Invalid { why } => Error::Invalid(why),
+        SupervisorTell::Hello(_)
+        | SupervisorTell::Opened { .. }
+        | SupervisorTell::Ended
+        | SupervisorTell::Alive { .. }
+        | SupervisorTell::Superseded { .. }
+        | SupervisorTell::Taken { .. }
+        | SupervisorTell::Done => {
+            Error::failed("asking the sandbox supervisor")(io::Error::other("it gave the answer to another question"))
+        }
+    }
 }
 
 impl Backend for Native {
@@ -174,24 +245,35 @@ impl Backend for Native {
         Box::pin(self.destroy(session))
     }
 
-    fn snapshot(&self, _: SessionId, _: SnapshotId, _: Option<u64>) -> BoxFuture<'_, Result<Taken, Error>> {
-        Box::pin(async { Ok(Taken::Skipped { bytes: 0 }) })
+    fn snapshot(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        most_copied: Option<u64>,
+    ) -> BoxFuture<'_, Result<Taken, Error>> {
+        Box::pin(self.snapshot(session, snapshot, most_copied))
     }
 
-    fn fork(&self, _: SessionId, _: SnapshotId, _: &[SnapshotId], _: SessionId) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Err(no_snapshot()) })
+    fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: &[SnapshotId],
+        to: SessionId,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.fork(from, snapshot, earlier.to_vec(), to))
     }
 
-    fn rewind(&self, _: SessionId, _: Option<SnapshotId>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Err(no_snapshot()) })
+    fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.rewind(session, snapshot))
     }
 
-    fn keep_snapshots(&self, _: SessionId, _: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn keep_snapshots(&self, session: SessionId, keep: &[SnapshotId]) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.keep_snapshots(session, keep.to_vec()))
     }
 
     fn sessions(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(ids_in(&self.dir.join("sessions"))) })
     }
 
     fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {

@@ -145,6 +145,14 @@ impl SupervisorLink {
                     Reached::Stranger(stranger) => return Ok(Asked::Stranger(stranger)),
                 },
             };
+            let spoken = self.versions.agree(connection.greeting).unwrap_or(0);
+            if spoken < ask.since() {
+                let cause = format!(
+                    "the running supervisor is of an earlier version ({spoken}) that doesn't know this: it ends when no sandbox is \
+                     needed any more, or with `tenure down`"
+                );
+                return Err(failed(io::Error::other(cause)));
+            }
             let answer = match self.ask_on(&mut connection, ask).await {
                 // The supervisor that was there has gone since; every question can be asked of the next one.
                 Ok(None) | Err(_) if was_kept => continue,
@@ -308,7 +316,12 @@ impl SupervisorLink {
 /// Whether this is for the server that has the directory alone; others only look, or end everything.
 fn is_order(ask: &SupervisorAsk) -> bool {
     match ask {
-        SupervisorAsk::Open { .. } | SupervisorAsk::End { .. } => true,
+        SupervisorAsk::Open { .. }
+        | SupervisorAsk::End { .. }
+        | SupervisorAsk::Snapshot { .. }
+        | SupervisorAsk::Fork { .. }
+        | SupervisorAsk::Rewind { .. }
+        | SupervisorAsk::Forget { .. } => true,
         SupervisorAsk::Hello(_) | SupervisorAsk::Alive | SupervisorAsk::Shutdown | SupervisorAsk::Drain => false,
     }
 }
@@ -359,6 +372,7 @@ impl From<Failure> for Error {
             Failure::Refused { cause, fix } => Self::Refused { cause, fix },
             Failure::Unenforceable { what, cause } => Self::Unenforceable { what: what.name(), cause },
             Failure::Failed { doing, cause } => Self::Failed { doing, source: io::Error::other(cause) },
+            Failure::Invalid { why } => Self::Invalid(why),
         }
     }
 }

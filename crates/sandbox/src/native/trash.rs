@@ -36,12 +36,17 @@ impl Trash {
             _ => Err(error),
         });
         moved?;
+        self.sweep();
+        Ok(())
+    }
+
+    /// Deletes what is there.
+    pub(crate) fn sweep(&self) {
         let dir = self.dir.clone();
         let mut deleting = self.deleting.lock().expect("no holder panics");
         // Those that are done need not be kept.
         while deleting.try_join_next().is_some() {}
         deleting.spawn_blocking(move || empty(&dir));
-        Ok(())
     }
 
     /// Waits until everything taken so far is deleted.

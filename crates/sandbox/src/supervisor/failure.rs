@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{Control, SupervisorTell};
 
-/// Why a sandbox could not be made, on its way to the server.
+/// Why something asked of the supervisor was not done, on its way to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Refused { cause: String, fix: String },
     Unenforceable { what: Control, cause: String },
     Failed { doing: String, cause: String },
+    Invalid { why: String },
 }
 
 impl From<Failure> for SupervisorTell {
@@ -18,6 +19,7 @@ impl From<Failure> for SupervisorTell {
             Failure::Refused { cause, fix } => Self::Refused { cause, fix },
             Failure::Unenforceable { what, cause } => Self::Unenforceable { what, cause },
             Failure::Failed { doing, cause } => Self::Failed { doing, cause },
+            Failure::Invalid { why } => Self::Invalid { why },
         }
     }
 }

@@ -1,15 +1,15 @@
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen, open_tree,
-};
+use rustix::mount::{OpenTreeFlags, open_tree};
 
+use super::head::{Head, Root};
+use super::overlay::{Overlay, below};
 use super::requirements::{cannot_carry, refuse_user_namespace};
+use super::skeleton::Skeleton;
 use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, idmap};
 use crate::supervisor::RANGE;
 
@@ -28,16 +28,39 @@ pub(crate) struct Slot {
     layer_owners: OwnedFd,
     host_owners: OwnedFd,
     skeleton: OwnedFd,
+    layers: OwnedFd,
 }
 
-/// A directory of the host, and its name in the new root.
+/// What stacks are made from, whosever they are.
 #[derive(Debug)]
-struct HostDir<'s> {
-    at: &'s Path,
-    target: &'s str,
-    /// Whether the session's layer has something to put over it.
-    is_changed: bool,
+pub(crate) struct Sources {
+    pub(crate) skeleton: Skeleton,
+    /// The directory of the sealed layers.
+    pub(crate) layers: PathBuf,
 }
+
+/// One of the file systems that together are a sandbox's.
+#[derive(Debug)]
+struct Part {
+    /// Its name in the new root and in layers; that of the root itself is `root` in layers.
+    target: String,
+    /// The directory of the host that is its lowest layer, unless that is the skeleton.
+    host: Option<PathBuf>,
+    /// The sealed layers that have something for it, highest first.
+    layers: Vec<String>,
+    /// Whether anything is, or may be, put over what is lowest.
+    is_overlay: bool,
+}
+
+impl Part {
+    /// The name of its directory in a layer.
+    fn name(&self) -> &str {
+        if self.target.is_empty() { ROOT } else { &self.target }
+    }
+}
+
+/// The name in layers of what belongs over the skeleton.
+const ROOT: &str = "root";
 
 impl Slot {
     /// The slot's first uid on the host.
@@ -45,42 +68,52 @@ impl Slot {
         SANDBOX_BASE + self.index * RANGE
     }
 
-    /// Prepares a slot for sandboxes over this skeleton.
-    pub(crate) fn new(index: u32, skeleton: &Path) -> Result<Self, Failure> {
+    /// Prepares a slot for sandboxes over these.
+    pub(crate) fn new(index: u32, sources: &Sources) -> Result<Self, Failure> {
         let base = SANDBOX_BASE + index * RANGE;
         let layer_owners = idmap::user_namespace(CANONICAL_BASE, base).map_err(refuse_user_namespace)?;
         let host_owners = idmap::user_namespace(0, base).map_err(refuse_user_namespace)?;
-        let shifted = clone_tree(skeleton).doing(|| "opening the skeleton".to_owned())?;
-        idmap::shift_owners(&shifted, layer_owners.as_fd(), 0).map_err(|error| no_idmap(skeleton, &error))?;
-        Ok(Self { index, layer_owners, host_owners, skeleton: shifted })
+        let skeleton = shifted(&sources.skeleton.path, &layer_owners)?;
+        let layers = shifted(&sources.layers, &layer_owners)?;
+        Ok(Self { index, layer_owners, host_owners, skeleton, layers })
     }
 
-    /// Mounts a session's layer over the skeleton and the host's directories.
+    /// Mounts a session's stack, with its writable layer on top, over what its root says.
     ///
-    /// All overlays belong to the initial user namespace and have `redirect_dir=on`, so that renaming a directory of a
-    /// lower layer works; those mounted by a sandbox itself answer EXDEV. They are `volatile`: a sandbox's fsync costs
-    /// nothing, and the kernel writes back in its own time.
-    ///
-    /// A directory of the host over which the layer has nothing is mounted as it is, read-only: tools can't write to it
+    /// A directory of the host over which no layer has anything is mounted as it is, read-only: tools can't write to it
     /// anyway, being none of its owners, and an overlay takes a third of the time of making a sandbox.
-    pub(crate) fn mount(&self, session_dir: &Path, host_dirs: &[PathBuf]) -> Result<Vec<Detached>, Failure> {
-        let host_dirs: Vec<HostDir<'_>> = host_dirs.iter().map(|at| HostDir::new(at, session_dir)).collect();
-        make_directories(session_dir, &host_dirs).doing(|| format!("making {}", session_dir.display()))?;
-        let session = clone_tree(session_dir).doing(|| format!("opening {}", session_dir.display()))?;
-        idmap::shift_owners(&session, self.layer_owners.as_fd(), 0).map_err(|error| no_idmap(session_dir, &error))?;
+    pub(crate) fn mount(&self, session_dir: &Path, head: &Head, sources: &Sources) -> Result<Vec<Detached>, Failure> {
+        let parts = parts(session_dir, head, sources);
+        make_directories(session_dir, &parts).doing(|| format!("making {}", session_dir.display()))?;
+        let session = shifted(session_dir, &self.layer_owners)?;
         let acting = ActingAs::user(self.base()).doing(|| "taking on the sandbox's user".to_owned())?;
-        let root = overlay(&self.skeleton, &session, "root").map_err(|error| no_overlay(session_dir, &error))?;
-        let mut mounts = vec![Detached { target: String::new(), mount: root }];
-        for HostDir { at, target, is_changed } in host_dirs {
-            let lower = self.host_mount(at)?;
-            let mount = match is_changed {
-                true => overlay(&lower, &session, target).map_err(|error| no_overlay(session_dir, &error))?,
-                false => lower,
-            };
-            mounts.push(Detached { target: target.to_owned(), mount });
-        }
+        let mounts = parts.into_iter().map(|part| {
+            let mount = self.mount_part(&part, &session)?.map_err(|error| no_overlay(session_dir, &error))?;
+            Ok(Detached { target: part.target, mount })
+        });
+        let mounts = mounts.collect();
         drop(acting);
-        Ok(mounts)
+        mounts
+    }
+
+    fn mount_part(&self, part: &Part, session: &OwnedFd) -> Result<io::Result<OwnedFd>, Failure> {
+        let host = part.host.as_ref().map(|host| self.host_mount(host)).transpose()?;
+        let lowest = match host {
+            Some(host) if !part.is_overlay => return Ok(Ok(host)),
+            host => host,
+        };
+        Ok(self.stack(lowest.as_ref().unwrap_or(&self.skeleton), &part.layers, part.name(), session))
+    }
+
+    /// Mounts what layers, highest first, and the writable layer of a session have under this name over what is lowest.
+    fn stack(&self, lowest: &OwnedFd, layers: &[String], name: &str, session: &OwnedFd) -> io::Result<OwnedFd> {
+        let sealed = layers.iter().map(|layer| below(&self.layers, &format!("{layer}/{name}")));
+        let overlay = Overlay {
+            lowers: sealed.chain([below(lowest, "")]).collect(),
+            upper: below(session, &format!("layer/{name}")),
+            work: below(session, &format!("work/{name}")),
+        };
+        overlay.mount()
     }
 
     /// A directory of the host as the sandbox may see it: with its owners shifted, where the file system allows that
@@ -99,27 +132,38 @@ impl Slot {
     }
 }
 
-impl<'s> HostDir<'s> {
-    fn new(at: &'s Path, session_dir: &Path) -> Self {
-        // Their names are ours, and plain text.
-        let target = at.to_str().unwrap_or_default().trim_start_matches('/');
-        Self { at, target, is_changed: session_dir.join("layer").join(target).is_dir() }
+/// The file systems of a stack, that of the root first.
+fn parts(session_dir: &Path, head: &Head, sources: &Sources) -> Vec<Part> {
+    let writable = session_dir.join("layer");
+    let part = |target: &str, host: Option<&PathBuf>| {
+        let name = if target.is_empty() { ROOT } else { target };
+        let has_it = |layer: &String| sources.layers.join(layer).join(name).is_dir();
+        let layers: Vec<String> = head.layers.iter().rev().map(ToString::to_string).filter(has_it).collect();
+        let is_overlay = host.is_none() || !layers.is_empty() || writable.join(name).is_dir();
+        Part { target: target.to_owned(), host: host.cloned(), layers, is_overlay }
+    };
+    match head.root {
+        Root::Host => {
+            // Their names are ours, and plain text.
+            let target = |at: &PathBuf| at.to_str().unwrap_or_default().trim_start_matches('/').to_owned();
+            let hosts = sources.skeleton.host_dirs.iter().map(|at| part(&target(at), Some(at)));
+            std::iter::once(part("", None)).chain(hosts).collect()
+        }
     }
 }
 
-/// The layer keeps what it has; the overlays' working directories are made anew, as `volatile` demands.
-fn make_directories(session_dir: &Path, host_dirs: &[HostDir<'_>]) -> io::Result<()> {
+/// The writable layer keeps what it has; the overlays' working directories are made anew, as `volatile` demands.
+fn make_directories(session_dir: &Path, parts: &[Part]) -> io::Result<()> {
     let (layer, work) = (session_dir.join("layer"), session_dir.join("work"));
     match std::fs::remove_dir_all(&work) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let changed = host_dirs.iter().filter(|host_dir| host_dir.is_changed);
-    let names: Vec<&str> = std::iter::once("root").chain(changed.map(|host_dir| host_dir.target)).collect();
+    let overlays: Vec<&Part> = parts.iter().filter(|part| part.is_overlay).collect();
     for parent in [layer, work] {
         make_owned(&parent)?;
-        names.iter().try_for_each(|name| make_owned(&parent.join(name)))?;
+        overlays.iter().try_for_each(|part| make_owned(&parent.join(part.name())))?;
     }
     Ok(())
 }
@@ -136,21 +180,11 @@ fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
 }
 
-fn overlay(lower: &OwnedFd, session: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let through = |mount: &OwnedFd| format!("/proc/self/fd/{}", mount.as_raw_fd());
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let context = context.as_fd();
-    fsconfig_set_string(context, "source", "tenure")?;
-    fsconfig_set_string(context, "lowerdir", through(lower))?;
-    fsconfig_set_string(context, "upperdir", format!("{}/layer/{name}", through(session)))?;
-    fsconfig_set_string(context, "workdir", format!("{}/work/{name}", through(session)))?;
-    for (key, value) in [("redirect_dir", "on"), ("index", "off"), ("xino", "off"), ("metacopy", "off")] {
-        fsconfig_set_string(context, key, value)?;
-    }
-    fsconfig_set_flag(context, "volatile")?;
-    fsconfig_create(context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+/// A directory of layers with the owners that a slot's sandboxes have.
+fn shifted(path: &Path, owners: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let mount = clone_tree(path).doing(|| format!("opening {}", path.display()))?;
+    idmap::shift_owners(&mount, owners.as_fd(), 0).map_err(|error| no_idmap(path, &error))?;
+    Ok(mount)
 }
 
 /// While it lives, files are made as this user: an overlay works with the rights of who mounted it, and host uid 0 has

@@ -1,13 +1,15 @@
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use tenure_core::id::SessionId;
+use tenure_core::id::{SessionId, SnapshotId};
 
 use super::create::create;
-use super::layers::Slot;
+use super::head::LayerId;
+use super::layers::{Slot, Sources};
 use super::skeleton::Skeleton;
+use super::snapshots::{Files, make_session_directory};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
+use crate::Taken;
 use crate::dispatch::Ops;
 use crate::guest;
 use crate::guest::setup::Inherited;
@@ -16,8 +18,8 @@ use crate::spec::{Applied, Spec};
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
-    sessions_dir: PathBuf,
-    skeleton: Skeleton,
+    files: Files,
+    sources: Sources,
     cgroups: Cgroups,
     ops: Ops,
     live: HashMap<SessionId, Live>,
@@ -33,6 +35,9 @@ struct Live {
     keeper: i32,
     group: Group,
     slot: Slot,
+    /// The sealed layers that are mounted in it.
+    #[expect(dead_code, reason = "they must stay, whatever names them")]
+    layers: Vec<LayerId>,
 }
 
 impl Sandboxes {
@@ -44,12 +49,13 @@ impl Sandboxes {
         crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
         let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
+        let files = Files::new(dir).doing(|| "making the directory of layers".to_owned())?;
         let boards = Board::shared(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
-            sessions_dir: dir.join("sessions"),
-            skeleton,
+            sources: Sources { skeleton, layers: files.layers_dir() },
+            files,
             cgroups,
             ops,
             live: HashMap::new(),
@@ -65,9 +71,12 @@ impl Sandboxes {
         if let Some(live) = self.live.get(&spec.session) {
             return Ok((false, live.group.applied.clone()));
         }
-        let session_dir = self.sessions_dir.join(spec.session.to_string());
-        let is_new = make_directory(&session_dir)?;
-        let made = make_directory(&session_dir.join("calls")).and_then(|_| self.make(spec, &session_dir, epoch));
+        let session_dir = self.files.session_dir(spec.session);
+        let doing = || format!("making {}", session_dir.display());
+        let is_new = make_session_directory(&session_dir).doing(doing)?;
+        let made = make_session_directory(&session_dir.join("calls"))
+            .doing(doing)
+            .and_then(|_| self.make(spec, &session_dir, epoch));
         if made.is_err() && is_new {
             // A session that never had a sandbox has no files either.
             let _ = std::fs::remove_dir_all(&session_dir);
@@ -77,6 +86,7 @@ impl Sandboxes {
 
     fn make(&mut self, spec: Spec, session_dir: &Path, epoch: u64) -> Result<Applied, Failure> {
         let session = spec.session;
+        let head = self.files.head(session)?;
         let mut group = self.cgroups.create(session, spec.limits)?;
         group.applied.note_plain(spec.limits);
         crate::failpoint::pass("supervisor.grouped");
@@ -92,12 +102,12 @@ impl Sandboxes {
         let board = &self.boards[slot.index as usize];
         board.wipe(&group.applied);
         let inherited = Inherited { board, ops: self.ops, epoch };
-        let mounts = slot.mount(session_dir, &self.skeleton.host_dirs);
+        let mounts = slot.mount(session_dir, &head, &self.sources);
         let create = |mounts| create(spec, mounts, session_dir, slot.base(), &mut group, inherited);
         match mounts.and_then(create) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
-                self.live.insert(session, Live { keeper, group, slot });
+                self.live.insert(session, Live { keeper, group, slot, layers: head.layers });
                 crate::failpoint::pass("supervisor.made");
                 Ok(applied)
             }
@@ -119,9 +129,49 @@ impl Sandboxes {
                 cause: format!("{SLOTS} are alive, the most there can be"),
             });
         }
-        let slot = Slot::new(self.next_slot, &self.skeleton.path)?;
+        let slot = Slot::new(self.next_slot, &self.sources)?;
         self.next_slot += 1;
         Ok(slot)
+    }
+
+    /// Keeps the files of a session. Repeating it changes nothing.
+    pub(crate) fn snapshot(&mut self, session: SessionId, snapshot: SnapshotId) -> Result<Taken, Failure> {
+        if let Some(taken) = self.files.taken(session, snapshot)? {
+            return Ok(taken);
+        }
+        if self.live.contains_key(&session) {
+            return Ok(Taken::Skipped { bytes: 0 });
+        }
+        let (head, taken) = self.files.seal(session)?;
+        self.files.note(session, snapshot, &head, taken)?;
+        Ok(taken)
+    }
+
+    pub(crate) fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: &[SnapshotId],
+        to: SessionId,
+    ) -> Result<(), Failure> {
+        self.must_be_dead(to)?;
+        self.files.fork(from, snapshot, earlier, to)
+    }
+
+    pub(crate) fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> Result<(), Failure> {
+        self.must_be_dead(session)?;
+        self.files.rewind(session, snapshot)
+    }
+
+    pub(crate) fn forget(&self, session: SessionId, snapshots: &[SnapshotId]) -> Result<(), Failure> {
+        self.files.forget(session, snapshots)
+    }
+
+    fn must_be_dead(&self, session: SessionId) -> Result<(), Failure> {
+        match self.live.contains_key(&session) {
+            true => Err(Failure::Invalid { why: format!("the sandbox of session {session} is alive") }),
+            false => Ok(()),
+        }
     }
 
     /// Kills a sandbox; [`reap`](Self::reap) will find it dead.
@@ -183,14 +233,5 @@ impl Sandboxes {
 
     pub(crate) fn leave(&self) {
         self.cgroups.leave();
-    }
-}
-
-/// Makes it, if it isn't there; says whether it wasn't.
-fn make_directory(dir: &Path) -> Result<bool, Failure> {
-    match std::fs::create_dir(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error).doing(|| format!("making {}", dir.display())),
     }
 }

@@ -5,13 +5,16 @@ mod board;
 mod cgroup;
 mod create;
 mod failure;
+mod head;
 mod idmap;
 mod layers;
 mod live;
+mod overlay;
 mod predecessors;
 mod requirements;
 mod serve;
 mod skeleton;
+mod snapshots;
 mod start;
 
 pub(crate) use board::{Board, ProcessLimits};

@@ -4,7 +4,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::layers::Slot;
+use super::head::Head;
+use super::layers::{Slot, Sources};
+use super::skeleton::Skeleton;
 use super::{Doing, Failure, idmap, subdirectories};
 use crate::guest::privileges;
 
@@ -37,11 +39,16 @@ pub(crate) fn check_process() -> Result<(), Failure> {
 /// Whether a directory can carry layers: by mounting one, since a file system's name doesn't tell.
 pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
     let trial = Trial(dir.join(format!("trial-{}", std::process::id())));
-    let skeleton = trial.0.join("skeleton");
-    let mounted = std::fs::create_dir_all(&skeleton)
-        .doing(|| format!("making {}", skeleton.display()))
-        .and_then(|()| Slot::new(0, &skeleton))
-        .and_then(|slot| slot.mount(&trial.0, &[]));
+    let sources = Sources {
+        skeleton: Skeleton { path: trial.0.join("skeleton"), host_dirs: Vec::new() },
+        layers: trial.0.join("layers"),
+    };
+    let mounted = [&sources.skeleton.path, &sources.layers]
+        .into_iter()
+        .try_for_each(std::fs::create_dir_all)
+        .doing(|| format!("making {}", trial.0.display()))
+        .and_then(|()| Slot::new(0, &sources))
+        .and_then(|slot| slot.mount(&trial.0, &Head::default(), &sources));
     match mounted {
         Ok(_) => Ok(()),
         Err(Failure::Failed { doing, cause }) => Err(cannot_carry(dir, &format!("{doing}: {cause}"))),

@@ -195,10 +195,7 @@ impl Supervisor {
             Answer::Now(SupervisorTell::Failed { doing, cause })
         };
         let server = &self.servers[at];
-        let may_order = match (server.version, server.epoch) {
-            (Some(1), _) | (Some(_), Some(_)) => true,
-            (Some(_), None) | (None, _) => false,
-        };
+        let may_order = server.version.is_some() && server.epoch.is_some();
         match ask {
             SupervisorAsk::Hello(greeting) => self.greet(at, greeting),
             SupervisorAsk::Drain => {
@@ -210,7 +207,14 @@ impl Supervisor {
                 self.sandboxes.kill_all();
                 Answer::Now(SupervisorTell::Ended)
             }
-            SupervisorAsk::Open { .. } | SupervisorAsk::End { .. } if !may_order => {
+            SupervisorAsk::Open { .. }
+            | SupervisorAsk::End { .. }
+            | SupervisorAsk::Snapshot { .. }
+            | SupervisorAsk::Fork { .. }
+            | SupervisorAsk::Rewind { .. }
+            | SupervisorAsk::Forget { .. }
+                if !may_order =>
+            {
                 failed("a server that has not taken over the directory can't order anything")
             }
             SupervisorAsk::Open { .. } if self.closing || self.draining => failed("the supervisor is shutting down"),
@@ -230,6 +234,21 @@ impl Supervisor {
                 self.sandboxes.reap();
                 Answer::Now(SupervisorTell::Alive { sessions: self.sandboxes.sessions() })
             }
+            SupervisorAsk::Snapshot { session, snapshot, most_copied: _ } => {
+                self.sandboxes.reap();
+                Answer::Now(match self.sandboxes.snapshot(session, snapshot) {
+                    Ok(taken) => SupervisorTell::Taken { taken },
+                    Err(failure) => failure.into(),
+                })
+            }
+            SupervisorAsk::Fork { from, snapshot, earlier, to } => {
+                done(self.sandboxes.fork(from, snapshot, &earlier, to))
+            }
+            SupervisorAsk::Rewind { session, snapshot } => {
+                self.sandboxes.reap();
+                done(self.sandboxes.rewind(session, snapshot))
+            }
+            SupervisorAsk::Forget { session, snapshots } => done(self.sandboxes.forget(session, &snapshots)),
         }
     }
 
@@ -277,6 +296,10 @@ enum Answer {
     /// And nothing more.
     LetGo(SupervisorTell),
     WhenEnded(SessionId),
+}
+
+fn done(outcome: Result<(), Failure>) -> Answer {
+    Answer::Now(outcome.map_or_else(SupervisorTell::from, |()| SupervisorTell::Done))
 }
 
 impl Server {

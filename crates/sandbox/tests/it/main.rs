@@ -10,4 +10,5 @@ mod record;
 mod refusal;
 mod servers;
 mod shell;
+mod snapshots;
 mod tree;

@@ -192,7 +192,7 @@ async fn a_running_call_outlasts_the_time_without_a_server() {
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn neighbouring_versions_work_together() {
-    for (first, second) in [("1-1", "1-2"), ("1-2", "1-1"), ("1-2", "2-3"), ("2-3", "1-2")] {
+    for (first, second) in [("2-2", "2-3"), ("2-3", "2-2"), ("2-3", "3-4"), ("3-4", "2-3")] {
         let mut host = Host::with(|config| config.versions = Some(first.to_owned()));
         leave_running(&mut host).await;
         host.restarted_with(|config| config.versions = Some(second.to_owned()));
@@ -209,12 +209,12 @@ async fn neighbouring_versions_work_together() {
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn sandboxes_of_a_strange_version_are_drained_at_idle() {
-    for strange in ["3-4", "2-2"] {
+    for strange in ["4-5", "2-2"] {
         let mut host = Host::with(|config| config.versions = Some(strange.to_owned()));
         leave_running(&mut host).await;
         drop(host.open(session(2)).await);
         host.restarted_with(|config| {
-            config.versions = (strange == "2-2").then(|| "3-4".to_owned());
+            config.versions = (strange == "2-2").then(|| "4-5".to_owned());
         });
         assert_eq!(host.backend.alive().await.expect("a list"), [], "none that could be used");
         let old = host.supervisor();

@@ -1,0 +1,224 @@
+//! Snapshots of sessions, on disk: what [`head`](super::head) describes, changed so that whoever dies between any two steps,
+//! the next one that looks finishes what was begun.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+
+use tenure_core::id::{SessionId, SnapshotId};
+
+use super::head::{Head, LayerId, Noted};
+use super::{CANONICAL_BASE, Doing, Failure, SHELL_MARK, subdirectories};
+use crate::Taken;
+
+/// The files of all sessions. Nobody else changes which layers they are made of.
+#[derive(Debug)]
+pub(crate) struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    /// Those below this directory. Nobody but root and the sandboxes' own users may enter that of the layers; what mounts them
+    /// does so as one of these.
+    pub(crate) fn new(dir: &Path) -> io::Result<Self> {
+        let files = Self { dir: dir.to_owned() };
+        make_directory(&files.layers_dir())?;
+        chown(files.layers_dir(), Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
+        Ok(files)
+    }
+
+    pub(crate) fn session_dir(&self, session: SessionId) -> PathBuf {
+        self.dir.join("sessions").join(session.to_string())
+    }
+
+    pub(crate) fn layers_dir(&self) -> PathBuf {
+        self.dir.join("layers")
+    }
+
+    /// The stack that the session's files lie on. Whatever was begun with it is finished first.
+    pub(crate) fn head(&self, session: SessionId) -> Result<Head, Failure> {
+        self.settled(&self.session_dir(session)).doing(|| format!("reading what the files of {session} are made of"))
+    }
+
+    fn settled(&self, session_dir: &Path) -> io::Result<Head> {
+        let Some(mut head) = Head::read(&session_dir.join(HEAD))? else { return Ok(Head::default()) };
+        let layer = session_dir.join(LAYER);
+        if head.drop_layer {
+            self.throw_away(&layer)?;
+            crate::failpoint::pass("rewind.dropped");
+            head.drop_layer = false;
+            head.write(&session_dir.join(HEAD))?;
+        }
+        if let Some(top) = head.layers.last() {
+            let sealed = self.layers_dir().join(top.to_string());
+            if !sealed.exists() {
+                std::fs::rename(&layer, &sealed).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{} is missing: {error}", sealed.display()))
+                })?;
+            }
+        }
+        Ok(head)
+    }
+
+    /// Keeps the files of a session in which nothing can be writing; gives the stack of it. The writable layer is sealed, unless
+    /// there is nothing in it.
+    pub(crate) fn seal(&self, session: SessionId) -> Result<(Head, Taken), Failure> {
+        let session_dir = self.session_dir(session);
+        let mut head = self.head(session)?;
+        let doing = || format!("sealing the files of {session}");
+        if !has_anything(&session_dir.join(LAYER)).doing(doing)? {
+            return Ok((head, Taken::Reused));
+        }
+        let layer = LayerId::random().doing(doing)?;
+        head.layers.push(layer.clone());
+        head.own.push(layer.clone());
+        head.write(&session_dir.join(HEAD)).doing(doing)?;
+        crate::failpoint::pass("snapshot.headed");
+        std::fs::rename(session_dir.join(LAYER), self.layers_dir().join(layer.to_string())).doing(doing)?;
+        crate::failpoint::pass("snapshot.sealed");
+        Ok((head, Taken::Sealed))
+    }
+
+    /// What a snapshot of the session came to, if there is it.
+    pub(crate) fn taken(&self, session: SessionId, snapshot: SnapshotId) -> Result<Option<Taken>, Failure> {
+        let noted = Noted::read(&self.snapshot_file(session, snapshot));
+        Ok(noted.doing(|| format!("reading snapshot {snapshot}"))?.map(|noted| noted.taken))
+    }
+
+    /// Has a stack be the snapshot of this name.
+    pub(crate) fn note(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        head: &Head,
+        taken: Taken,
+    ) -> Result<(), Failure> {
+        let at = self.snapshot_file(session, snapshot);
+        let noted = make_session_directory(&self.session_dir(session))
+            .and_then(|_| make_directory(&self.session_dir(session).join(SNAPSHOTS)))
+            .and_then(|()| Noted { head: head.shared(), taken }.write(&at));
+        noted.doing(|| format!("writing snapshot {snapshot}"))?;
+        crate::failpoint::pass("snapshot.noted");
+        Ok(())
+    }
+
+    /// Has a session without files start from a snapshot of another, and gives it earlier ones.
+    pub(crate) fn fork(
+        &self,
+        from: SessionId,
+        snapshot: SnapshotId,
+        earlier: &[SnapshotId],
+        to: SessionId,
+    ) -> Result<(), Failure> {
+        self.head(from)?;
+        let start = self.snapshot(from, snapshot)?;
+        let (to_dir, doing) = (self.session_dir(to), || format!("forking {from} to {to}"));
+        let is_done = self.taken(to, snapshot)?.is_some();
+        let has_files = !is_done
+            && (to_dir.join(LAYER).exists()
+                || Head::read(&to_dir.join(HEAD)).doing(doing)?.is_some_and(|head| head != start.head));
+        if has_files {
+            return Err(Failure::Invalid { why: format!("session {to} has files already") });
+        }
+        for shared in earlier {
+            let noted = self.snapshot(from, *shared)?;
+            self.note(to, *shared, &noted.head, noted.taken)?;
+        }
+        if is_done {
+            return Ok(());
+        }
+        make_session_directory(&to_dir).and_then(|_| self.share_shell_mark(from, to)).doing(doing)?;
+        start.head.write(&to_dir.join(HEAD)).doing(doing)?;
+        crate::failpoint::pass("fork.headed");
+        self.note(to, snapshot, &start.head, start.taken)
+    }
+
+    /// Puts the files of a session that isn't alive back to a snapshot of it, or to what it started with.
+    pub(crate) fn rewind(&self, session: SessionId, snapshot: Option<SnapshotId>) -> Result<(), Failure> {
+        let before = self.head(session)?;
+        let mut head = match snapshot {
+            Some(snapshot) => self.snapshot(session, snapshot)?.head,
+            None => before.start(),
+        };
+        head.own = before.own.into_iter().filter(|layer| head.layers.contains(layer)).collect();
+        head.drop_layer = true;
+        make_session_directory(&self.session_dir(session))
+            .and_then(|_| head.write(&self.session_dir(session).join(HEAD)))
+            .doing(|| format!("rewinding {session}"))?;
+        crate::failpoint::pass("rewind.headed");
+        self.head(session).map(drop)
+    }
+
+    /// Forgets snapshots of a session; those it doesn't have are no error.
+    pub(crate) fn forget(&self, session: SessionId, snapshots: &[SnapshotId]) -> Result<(), Failure> {
+        for snapshot in snapshots {
+            match std::fs::remove_file(self.snapshot_file(session, *snapshot)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).doing(|| format!("forgetting snapshot {snapshot}"));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, session: SessionId, snapshot: SnapshotId) -> Result<Noted, Failure> {
+        let noted = Noted::read(&self.snapshot_file(session, snapshot));
+        noted
+            .doing(|| format!("reading snapshot {snapshot}"))?
+            .ok_or_else(|| Failure::Invalid { why: format!("session {session} has no snapshot {snapshot}") })
+    }
+
+    fn snapshot_file(&self, session: SessionId, snapshot: SnapshotId) -> PathBuf {
+        self.session_dir(session).join(SNAPSHOTS).join(snapshot.to_string())
+    }
+
+    /// A shell that the first had is missed in the second as well.
+    fn share_shell_mark(&self, from: SessionId, to: SessionId) -> io::Result<()> {
+        match std::fs::copy(self.session_dir(from).join(SHELL_MARK), self.session_dir(to).join(SHELL_MARK)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Puts something where the server deletes it.
+    fn throw_away(&self, victim: &Path) -> io::Result<()> {
+        let trash = self.dir.join("trash");
+        make_directory(&trash)?;
+        match std::fs::rename(victim, trash.join(LayerId::random()?.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The names of what a session's directory has.
+const HEAD: &str = "HEAD";
+const LAYER: &str = "layer";
+const SNAPSHOTS: &str = "snapshots";
+
+/// Whether any part of a layer has anything in it.
+fn has_anything(layer: &Path) -> io::Result<bool> {
+    for part in subdirectories(layer) {
+        if std::fs::read_dir(part)?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the directory of a session, if it isn't there; says whether it wasn't. Mounts of it are entered as a sandbox's user.
+pub(crate) fn make_session_directory(dir: &Path) -> io::Result<bool> {
+    match std::fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_directory(dir: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,218 @@
+//! Files of sessions, kept, forked and put back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure_core::id::SnapshotId;
+use tenure_sandbox::{Error, Sandbox, Taken};
+
+use crate::host::{Host, exec, run, session, shell, text};
+
+pub(crate) fn snapshot(n: u128) -> SnapshotId {
+    SnapshotId::from_bits(n)
+}
+
+impl Host {
+    /// Runs a script in the session's sandbox, made for it if need be, and gives what it printed.
+    async fn script(&self, n: u128, script: &str) -> String {
+        let sandbox = self.open(session(n)).await;
+        let printed = script_in(&sandbox, script).await;
+        sandbox.stop(Duration::ZERO).await.expect("stopped");
+        printed
+    }
+
+    async fn take(&self, n: u128, kept: u128) -> Taken {
+        self.backend.snapshot(session(n), snapshot(kept), None).await.expect("taken")
+    }
+
+    async fn fork(&self, from: u128, kept: u128, earlier: &[u128], to: u128) {
+        let earlier: Vec<SnapshotId> = earlier.iter().copied().map(snapshot).collect();
+        self.backend.fork(session(from), snapshot(kept), &earlier, session(to)).await.expect("forked");
+    }
+}
+
+async fn script_in(sandbox: &Arc<dyn Sandbox>, script: &str) -> String {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1_000_000);
+    let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    text(&run(sandbox, n.into(), exec(&["bash", "-c", script])).await)
+}
+
+/// What is in the workspace: names, kinds, modes, contents.
+const LOOK: &str =
+    r#"find . -printf '%P %y %m %l %n\n' | sort; find . -type f -print0 | sort -z | xargs -0r sha256sum"#;
+
+#[tokio::test]
+async fn a_stopped_session_is_kept_forked_and_put_back() {
+    let host = Host::new();
+    let made = "echo one > a; mkdir -p d/e; echo deep > d/e/f; ln -s a l; ln a hard; chmod 640 a; echo home > ~/h";
+    assert_eq!(host.script(1, made).await, "");
+    let first = host.script(1, LOOK).await;
+    assert_eq!(host.take(1, 10).await, Taken::Sealed);
+    assert_eq!(host.take(1, 10).await, Taken::Sealed, "as the first time");
+    assert_eq!(host.take(1, 11).await, Taken::Reused);
+    assert_eq!(host.script(1, LOOK).await, first);
+    let changed = "mv d moved; rm l; mkdir l; echo x > l/x; echo two >> a; rm ~/h; echo new > n";
+    assert_eq!(host.script(1, changed).await, "");
+    let second = host.script(1, LOOK).await;
+    assert_eq!(host.take(1, 12).await, Taken::Sealed);
+    assert_eq!(host.script(1, "rm -rf moved; mkdir moved; echo three > a").await, "");
+    let third = host.script(1, LOOK).await;
+
+    host.fork(1, 10, &[], 2).await;
+    host.fork(1, 12, &[10, 11], 3).await;
+    host.fork(1, 12, &[10, 11], 3).await;
+    assert_eq!(host.script(2, &format!("{LOOK}; cat ~/h")).await, format!("{first}home\n"));
+    assert_eq!(host.script(3, &format!("{LOOK}; cat ~/h 2>/dev/null")).await, second);
+    assert_eq!(host.script(1, LOOK).await, third);
+    // Neither sees what the other does.
+    assert_eq!(host.script(2, "rm -rf * ; echo mine > a").await, "");
+    assert_eq!(host.script(3, LOOK).await, second);
+    host.fork(3, 11, &[], 4).await;
+    assert_eq!(host.script(4, LOOK).await, first, "a fork has the earlier ones too");
+
+    let sandbox = host.open(session(1)).await;
+    host.backend.rewind(session(1), Some(snapshot(12))).await.expect("rewound");
+    assert_eq!(sandbox.lost().await, tenure_sandbox::LostReason::Stopped);
+    assert_eq!(host.script(1, LOOK).await, second);
+    host.backend.rewind(session(1), Some(snapshot(10))).await.expect("rewound");
+    host.backend.rewind(session(1), Some(snapshot(10))).await.expect("rewound");
+    assert_eq!(host.script(1, LOOK).await, first);
+    host.backend.rewind(session(1), Some(snapshot(12))).await.expect("later ones stay");
+    assert_eq!(host.script(1, LOOK).await, second);
+    host.backend.rewind(session(1), None).await.expect("rewound");
+    assert_eq!(host.script(1, "ls -A . ~ | grep -v bash").await, ".:\n\n/home/agent:\n");
+    host.backend.rewind(session(1), Some(snapshot(12))).await.expect("all stay");
+    assert_eq!(host.script(1, LOOK).await, second);
+    let mut sessions = host.backend.sessions().await.expect("a list");
+    sessions.sort_unstable();
+    assert_eq!(sessions, [1, 2, 3, 4].map(session));
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let host = Host::new();
+    host.script(1, "echo a > a").await;
+    host.take(1, 10).await;
+    let named = |outcome: Result<(), Error>, what: &str| match outcome {
+        Err(Error::Invalid(why)) => assert!(why.contains(what), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    let unknown = snapshot(77).to_string();
+    named(host.backend.rewind(session(1), Some(snapshot(77))).await, &unknown);
+    named(host.backend.rewind(session(9), Some(snapshot(77))).await, &unknown);
+    named(host.backend.fork(session(1), snapshot(77), &[], session(2)).await, &unknown);
+    named(host.backend.fork(session(1), snapshot(10), &[snapshot(77)], session(2)).await, &unknown);
+    host.script(3, "echo mine > a").await;
+    named(host.backend.fork(session(1), snapshot(10), &[], session(3)).await, "has files already");
+    assert_eq!(host.script(3, "cat a").await, "mine\n");
+    // One that had been taken can be forgotten; the others, and the files, stay.
+    host.script(1, "echo b > a").await;
+    host.take(1, 11).await;
+    host.backend.keep_snapshots(session(1), &[snapshot(11), snapshot(78)]).await.expect("kept");
+    host.backend.keep_snapshots(session(1), &[snapshot(11)]).await.expect("kept");
+    named(host.backend.rewind(session(1), Some(snapshot(10))).await, &snapshot(10).to_string());
+    host.backend.rewind(session(1), Some(snapshot(11))).await.expect("rewound");
+    assert_eq!(host.script(1, "cat a").await, "b\n");
+    host.finish().await;
+}
+
+/// A session that never had a sandbox has no files, and can be kept and forked as that.
+#[tokio::test]
+async fn a_session_without_files_is_kept_as_such() {
+    let host = Host::new();
+    assert_eq!(host.take(1, 10).await, Taken::Reused);
+    host.fork(1, 10, &[], 2).await;
+    assert_eq!(host.script(2, "ls -A").await, "");
+    host.finish().await;
+}
+
+/// More than the options of a mount would have room for by name; every layer with directories that lower ones have too.
+#[tokio::test]
+async fn a_high_stack_of_layers_is_one_tree() {
+    let host = Host::new();
+    for n in 0..50 {
+        let script = format!(
+            "mv d/all d/was 2>/dev/null; mkdir -p d/all; echo {n} > d/all/{n}; rm -rf d/before; mv d/was d/before 2>/dev/null"
+        );
+        assert_eq!(host.script(1, &script).await, "");
+        assert_eq!(host.take(1, n + 100).await, Taken::Sealed);
+    }
+    let look = "ls d d/all d/before; cat d/all/* d/before/*";
+    assert_eq!(host.script(1, look).await, "d:\nall\nbefore\n\nd/all:\n49\n\nd/before:\n48\n49\n48\n");
+    host.fork(1, 110, &[], 2).await;
+    assert_eq!(host.script(2, look).await, "d:\nall\nbefore\n\nd/all:\n10\n\nd/before:\n9\n10\n9\n");
+    host.finish().await;
+}
+
+/// A layer may have something over the host's directories; sealed, it has still.
+#[tokio::test]
+async fn what_lies_over_a_directory_of_the_host_is_kept() {
+    let host = Host::new();
+    host.script(1, "true").await;
+    let over = host.dir.path().join(format!("sessions/{}/layer/usr/share/tenure", session(1)));
+    std::fs::create_dir_all(&over).expect("made");
+    std::fs::write(over.join("note"), "over\n").expect("written");
+    for made in ["../..", "..", ".", "note"].map(|made| over.join(made)) {
+        std::os::unix::fs::chown(made, Some(100_000), Some(100_000)).expect("root may");
+    }
+    let look = "cat /usr/share/tenure/note; [ -e /usr/bin/env ] && echo host";
+    assert_eq!(host.script(1, look).await, "over\nhost\n");
+    assert_eq!(host.take(1, 10).await, Taken::Sealed);
+    assert_eq!(host.script(1, look).await, "over\nhost\n");
+    host.fork(1, 10, &[], 2).await;
+    assert_eq!(host.script(2, look).await, "over\nhost\n");
+    host.finish().await;
+}
+
+/// A shell of which the files were forked or put back is gone, and missed.
+#[tokio::test]
+async fn a_fork_misses_the_shell_of_its_parent() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("x=1")).await;
+    sandbox.stop(Duration::ZERO).await.expect("stopped");
+    host.take(1, 10).await;
+    host.fork(1, 10, &[], 2).await;
+    let sandbox = host.open(session(2)).await;
+    let exit = run(&sandbox, 1, shell("echo [$x]")).await;
+    assert_eq!((text(&exit).as_str(), exit.shell_lost), ("[]\n", true));
+    host.finish().await;
+}
+
+/// Wherever a supervisor dies, it is as before or as after, and asking again does the rest.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_a_supervisor_dies_files_are_as_before_or_after() {
+    for place in
+        ["snapshot.headed", "snapshot.sealed", "snapshot.noted", "rewind.headed", "rewind.dropped", "fork.headed"]
+    {
+        let mut host = Host::new();
+        host.script(1, "echo a > a; mkdir d").await;
+        host.take(1, 9).await;
+        host.script(1, "echo b > a; rmdir d").await;
+        host.backend.shutdown().await.expect("shut down");
+        host.restarted_with(|config| config.failpoint = Some(format!("{place}:1")));
+        drop(host.open(session(8)).await);
+        let first = host.supervisor();
+        // The one that dies is replaced while it is asked.
+        let outcome = match place.split_once('.') {
+            Some(("snapshot", _)) => host.backend.snapshot(session(1), snapshot(10), None).await.map(drop),
+            Some(("rewind", _)) => host.backend.rewind(session(1), Some(snapshot(9))).await,
+            _ => host.backend.fork(session(1), snapshot(9), &[], session(2)).await,
+        };
+        drop(host.open(session(8)).await);
+        assert_ne!(host.supervisor(), first, "{place} was reached");
+        host.backend.shutdown().await.expect("shut down");
+        host.restarted();
+        let expected = if place.starts_with("rewind") { "a\nd\n" } else { "b\n" };
+        assert_eq!(host.script(1, "cat a; ls -d d 2>/dev/null").await, expected, "{place}: {outcome:?}");
+        host.backend.snapshot(session(1), snapshot(10), None).await.expect("taken");
+        host.script(1, "echo c > a").await;
+        host.backend.rewind(session(1), Some(snapshot(10))).await.expect("rewound");
+        assert_eq!(host.script(1, "cat a; ls -d d 2>/dev/null").await, expected, "{place}");
+        host.fork(1, 9, &[], 2).await;
+        assert_eq!(host.script(2, "cat a; ls").await, "a\na\nd\n", "{place}");
+        host.finish().await;
+    }
+}
