@@ -12,6 +12,7 @@ mod error;
 mod image;
 mod order;
 mod port;
+mod process;
 mod report;
 mod spec;
 
@@ -33,5 +34,6 @@ pub use image::{Fetched, Image, ImageLayer, Images, Packing};
 pub use native::{Native, NativeConfig};
 pub use order::{CallEnd, Exit, Limit, Order, Reached, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
+pub use process::{Control, Launch, Output, Process, ProcessSide, TerminalSize};
 pub use report::{Check, Leftover, Outcome, Report};
 pub use spec::{Applied, Limits, Network, Spec};

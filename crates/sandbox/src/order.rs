@@ -3,6 +3,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tenure_core::id::ItemId;
 
+use crate::TerminalSize;
+
 /// One call to run in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -150,16 +152,27 @@ impl From<String> for Limit {
 /// An order as it travels to the guest: this as one line of JSON, then stdin, the op's input or the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Sheet {
-    Shell { restart: bool },
-    Exec { argv: Vec<String>, env: Vec<(String, String)>, cwd: String },
-    Op { name: String },
+    Shell {
+        restart: bool,
+    },
+    Exec {
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: String,
+        /// Only of a process that is launched.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terminal: Option<TerminalSize>,
+    },
+    Op {
+        name: String,
+    },
 }
 
 impl Work {
     pub(crate) fn into_sheet(self) -> (Sheet, Vec<u8>) {
         match self {
             Self::Shell { command, restart } => (Sheet::Shell { restart }, command.into_bytes()),
-            Self::Exec { argv, env, cwd, stdin } => (Sheet::Exec { argv, env, cwd }, stdin),
+            Self::Exec { argv, env, cwd, stdin } => (Sheet::Exec { argv, env, cwd, terminal: None }, stdin),
             Self::Op { name, input } => (Sheet::Op { name }, input),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tokio::sync::mpsc;
 
-use crate::{Applied, CallEnd, Error, Leftover, Order, Report, Spec};
+use crate::{Applied, CallEnd, Error, Launch, Leftover, Order, Process, Report, Spec};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = futures_core::future::BoxFuture<'a, T>;
@@ -78,6 +78,10 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     ///
     /// `progress` gets output as it comes; chunks are dropped rather than waited for when the receiver is slow.
     fn run(&self, order: Order, progress: Option<mpsc::Sender<Vec<u8>>>) -> BoxFuture<'_, Result<CallEnd, Error>>;
+
+    /// Starts a process with which somebody talks while it runs. It isn't repeated after a crash: it ends with this process, and
+    /// with the sandbox. It is no call, and disturbs none.
+    fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Process, Error>>;
 
     /// Kills everything the call started, escaped daemons included. A cancel that arrives before its call is
     /// remembered: the call then ends, cancelled, without having started.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tenure_sandbox::{
-    Applied, Backend, BoxFuture, CallEnd, Error, Exit, Leftover, LostReason, Opened, Order, Report, Sandbox, Spec,
-    Taken, Work,
+    Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, LostReason, Opened, Order, Output,
+    Process, ProcessSide, Report, Sandbox, Spec, Taken, Work,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -245,6 +245,32 @@ fn no_snapshot() -> Error {
     Error::Invalid("the session has no such snapshot".to_owned())
 }
 
+/// The life of a process that was launched.
+async fn play(argv: Vec<String>, mut side: ProcessSide, mut gone: watch::Receiver<bool>) {
+    let _ = side.output.send(Output::Out(format!("ran: {}\n", argv.join(" ")).into_bytes())).await;
+    let end = loop {
+        tokio::select! {
+            biased;
+            () = async { drop(gone.wait_for(|gone| *gone).await) } => break Err(Error::Lost),
+            control = side.control.recv() => match control {
+                Some(Control::Resize(size)) => {
+                    let told = format!("{}x{}\n", size.columns, size.rows);
+                    let _ = side.output.send(Output::Out(told.into_bytes())).await;
+                }
+                Some(Control::Signal(signal)) => break Ok(Exit { signal: Some(signal), ..Exit::default() }),
+                None => break Ok(Exit { signal: Some(9), cancelled: true, ..Exit::default() }),
+            },
+            given = side.input.recv() => match given {
+                Some(bytes) => {
+                    let _ = side.output.send(Output::Out(bytes)).await;
+                }
+                None => break Ok(Exit { code: Some(0), ..Exit::default() }),
+            },
+        }
+    };
+    let _ = side.end.send(end);
+}
+
 #[derive(Debug)]
 struct FakeSandbox {
     session: SessionId,
@@ -312,6 +338,21 @@ impl Sandbox for FakeSandbox {
 
     fn run(&self, order: Order, _progress: Option<mpsc::Sender<Vec<u8>>>) -> BoxFuture<'_, Result<CallEnd, Error>> {
         Box::pin(self.perform(order))
+    }
+
+    /// A program prints `ran: <argv>` and what it is given; it ends with its input, or when it is let go of or sent a signal.
+    fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Process, Error>> {
+        Box::pin(async move {
+            if *self.gone.borrow() {
+                return Err(Error::Lost);
+            }
+            let Work::Exec { argv, .. } = launch.work else {
+                return Err(Error::Invalid("only programs are launched here".to_owned()));
+            };
+            let (process, side) = Process::pair();
+            tokio::spawn(play(argv, side, self.gone.clone()));
+            Ok(process)
+        })
     }
 
     fn cancel(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {

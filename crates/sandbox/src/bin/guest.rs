@@ -10,6 +10,7 @@ const OPS: &[Op] = &[
     Op { name: "echo", run: echo },
     Op { name: "panic", run: |_, _| panic!("as asked") },
     Op { name: "hog", run: hog },
+    Op { name: "relay", run: relay },
 ];
 
 fn main() {
@@ -105,6 +106,20 @@ fn echo(input: &[u8], out: &mut dyn Write) -> i32 {
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Gives back what it was ordered with, then what comes in, as it comes.
+fn relay(input: &[u8], out: &mut dyn Write) -> i32 {
+    let mut bytes = [0; 1000];
+    let mut given = out.write_all(input).and_then(|()| out.flush());
+    while given.is_ok() {
+        given = match std::io::stdin().read(&mut bytes) {
+            Ok(0) => return 0,
+            Ok(length) => out.write_all(&bytes[..length]).and_then(|()| out.flush()),
+            Err(error) => Err(error),
+        };
+    }
+    1
 }
 
 /// Takes memory until there is none.

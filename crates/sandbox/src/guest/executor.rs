@@ -18,6 +18,9 @@ pub(crate) enum Job {
     Exec,
     /// As `Exec`.
     Op,
+    /// With the order, where input comes from, where output and errors go, where controls come from, and where its
+    /// [`Notice`]s go.
+    Attended,
     /// With where commands come from, where output goes, where statuses go, and where its [`Notice`]s go.
     Shell,
 }

@@ -25,6 +25,10 @@ use crate::wire::{KeeperAsk, KeeperTell, Versions};
 const REMEMBERED_CANCELS: usize = 1024;
 /// How many calls may be under way, those that wait for the shell included; each holds some descriptors.
 const MOST_CALLS: usize = 128;
+/// What comes with something to launch: a file for its record, its order, and four ends of pipes.
+const LAUNCH_DESCRIPTORS: usize = 6;
+/// How much is kept of why it could not be started.
+const COMPLAINT_BYTES: usize = 4096;
 /// How many pipes of ended calls are kept open for what still writes to them. Beyond that the oldest is closed, which
 /// whatever writes to it gets to know as any program does whose reader has gone.
 const MOST_DRAINS: usize = 256;
@@ -92,6 +96,7 @@ impl Keeper {
                 self.handle(wake);
             }
             self.check_deadlines();
+            self.end_launched();
             let step = self.shell.advance(&mut self.executor);
             self.take_step(step);
             self.board.set_busy(self.is_busy());
@@ -184,6 +189,12 @@ impl Keeper {
                     self.run(call, order);
                 }
             }
+            KeeperAsk::Launch { call, timeout_ms } => {
+                let connection = self.link.connection();
+                if let (None, Some(connection)) = (self.call(call), connection) {
+                    self.launch(call, timeout_ms.map(Duration::from_millis), descriptors, connection);
+                }
+            }
             KeeperAsk::Attach { call, watch } => {
                 let known = self.call(call).map(|known| known.watched = watch).is_some();
                 self.link.tell(&KeeperTell::Attached { call, known });
@@ -225,14 +236,47 @@ impl Keeper {
         }
     }
 
+    /// Starts a process with which the server talks.
+    fn launch(&mut self, id: ItemId, timeout: Option<Duration>, mut descriptors: Vec<OwnedFd>, connection: u64) {
+        if descriptors.len() != LAUNCH_DESCRIPTORS {
+            return;
+        }
+        let record = descriptors.remove(0);
+        self.board.set_busy(true);
+        let mut call = Call::new(id, record, timeout, COMPLAINT_BYTES, false);
+        if self.stop_by.is_some() {
+            call.ending.cancelled = true;
+            return self.finish(call, End::Signal(libc::SIGKILL));
+        }
+        if self.tools.len() + self.shell.calls() >= MOST_CALLS {
+            call.print(Stream::Err, format!("{MOST_CALLS} calls are under way in this sandbox already\n").as_bytes());
+            return self.finish(call, End::Code(126));
+        }
+        match ToolProcess::launch(call, &descriptors, connection, &mut self.executor) {
+            Ok(tool) => drop(self.tools.insert(tool.call.id, tool)),
+            Err(failed) => self.not_started(*failed),
+        }
+    }
+
+    fn not_started(&mut self, (mut call, error): (Call, std::io::Error)) {
+        call.print(Stream::Err, format!("can't start a process: {error}\n").as_bytes());
+        self.finish(call, End::Code(126));
+    }
+
+    /// Ends what was launched by a server that is gone.
+    fn end_launched(&mut self) {
+        let connection = self.link.connection();
+        let left_behind = |tool: &&mut ToolProcess| tool.launched_by.is_some() && tool.launched_by != connection;
+        for tool in self.tools.values_mut().filter(left_behind).filter(|tool| !tool.call.is_doomed()) {
+            tool.call.ending.cancelled = true;
+            tool.kill();
+        }
+    }
+
     fn start_tool(&mut self, call: Call, job: Job, order: OwnedFd) {
         match ToolProcess::start(call, job, &order, &mut self.executor) {
             Ok(tool) => drop(self.tools.insert(tool.call.id, tool)),
-            Err(failed) => {
-                let (mut call, error) = *failed;
-                call.print(Stream::Err, format!("can't start a process: {error}\n").as_bytes());
-                self.finish(call, End::Code(126));
-            }
+            Err(failed) => self.not_started(*failed),
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod seccomp;
 pub(crate) mod setup;
 pub(crate) mod signals;
 
+mod attended;
 mod bpf_list;
 mod call;
 mod executor;

@@ -23,6 +23,8 @@ pub(crate) struct ToolProcess {
     pids: Option<(i32, i32)>,
     /// It is to be killed as soon as it is known.
     kill_wanted: bool,
+    /// The connection it came by, if it is to end with that.
+    pub(crate) launched_by: Option<u64>,
 }
 
 /// A descriptor of a tool.
@@ -55,8 +57,39 @@ impl ToolProcess {
                     notice_bytes: Vec::new(),
                     pids: None,
                     kill_wanted: false,
+                    launched_by: None,
                 })
             }
+            Err(error) => Err(Box::new((call, error))),
+        }
+    }
+
+    /// Starts one with which a server talks through these descriptors: the order, where input comes from, where output and errors
+    /// go, and where controls come from.
+    pub(crate) fn launch(
+        mut call: Call,
+        descriptors: &[OwnedFd],
+        connection: u64,
+        executor: &mut Executor,
+    ) -> Result<Self, Box<(Call, io::Error)>> {
+        let forked = call.start().and_then(|()| {
+            let (notices, notices_in) = pipe_with(PipeFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(&notices, true)?;
+            let passed: Vec<BorrowedFd<'_>> = descriptors.iter().chain([&notices_in]).map(AsFd::as_fd).collect();
+            executor.give(Job::Attended, &passed)?;
+            Ok(notices)
+        });
+        match forked {
+            Ok(notices) => Ok(Self {
+                call,
+                out: None,
+                err: None,
+                notices,
+                notice_bytes: Vec::new(),
+                pids: None,
+                kill_wanted: false,
+                launched_by: Some(connection),
+            }),
             Err(error) => Err(Box::new((call, error))),
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct ServerLink {
     /// Those that have not greeted yet, oldest first.
     strangers: VecDeque<OwnedFd>,
     socket: Option<OwnedFd>,
+    /// How many servers have been welcomed.
+    welcomed: u64,
     /// The latest that anyone has greeted with, here or at the supervisor.
     epoch: u64,
     unsent: VecDeque<Vec<u8>>,
@@ -40,11 +42,16 @@ enum Stranger {
 impl ServerLink {
     pub(crate) fn new(listener: OwnedFd, epoch: u64) -> Self {
         let (strangers, unsent, versions) = (VecDeque::new(), VecDeque::new(), Versions::of_this_process());
-        Self { listener, strangers, socket: None, epoch, unsent, versions }
+        Self { listener, strangers, socket: None, welcomed: 0, epoch, unsent, versions }
     }
 
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+
+    /// The number of the present connection, if there is one.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.socket.as_ref().map(|_| self.welcomed)
     }
 
     /// Connections that have not greeted yet.
@@ -77,6 +84,7 @@ impl ServerLink {
                 Stranger::Welcome(greeting) => {
                     self.epoch = greeting.epoch.unwrap_or(self.epoch);
                     self.socket = Some(stranger);
+                    self.welcomed += 1;
                     self.unsent.clear();
                     self.tell(&KeeperTell::Hello(self.versions.greeting()));
                 }

@@ -41,7 +41,7 @@ pub(crate) fn exec(commands: &OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &
     // SAFETY: these numbers are nobody's in this process, which has a handful of descriptors.
     let plumbed =
         unsafe { libc::dup2(commands.as_raw_fd(), COMMANDS) >= 0 && libc::dup2(statuses.as_raw_fd(), STATUSES) >= 0 };
-    if !plumbed || !tool::plumb(null.as_raw_fd(), out, out) {
+    if !plumbed || !tool::plumb(&null, out, out) {
         return 126;
     }
     // It has its new number, and as itself is closed with all the rest below.

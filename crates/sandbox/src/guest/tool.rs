@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::attended::{self, Program, Streams};
 use super::executor::{Job, borrow_into};
 use super::{privileges, shell, signals};
 use crate::dispatch::Ops;
@@ -76,18 +77,22 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
     let mut ours: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).chain([0, 1, 2]).collect();
     ours.sort_unstable();
     signals::close_all_but(&ours);
-    let Ok([first, second, third, notices]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
     let _ = privileges::adopt_orphans();
+    if job == Job::Attended {
+        return tend_attended(descriptors, env, ops);
+    }
+    let Ok([first, second, third, notices]) = <[OwnedFd; 4]>::try_from(descriptors) else { return 1 };
     let top = std::process::id() as i32;
     let forked = match job {
         Job::Op => {
             Notice::Started { top, tool: top }.give(&notices);
-            let code = run_op(first, &second, &third, env, ops);
+            let code = run_op(first, None, &second, &third, env, ops);
             Notice::Ended(code << 8).give(&notices);
             return 0;
         }
         Job::Exec => borrow_into(|| exec(&first, &second, &third, env)),
         Job::Shell => borrow_into(|| shell::exec(&first, &second, &third, env)),
+        Job::Attended => return 1,
     };
     let tool = match forked {
         Ok(tool) => tool,
@@ -113,6 +118,29 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
     }
 }
 
+/// The same for a process with which somebody talks.
+fn tend_attended(descriptors: Vec<OwnedFd>, env: &[(String, String)], ops: Ops) -> i32 {
+    let Ok([order, input, out, err, control, notices]) = <[OwnedFd; 6]>::try_from(descriptors) else { return 1 };
+    let mut order = File::from(order);
+    match read_sheet(&mut order) {
+        Ok(Sheet::Exec { argv, env: more, cwd, terminal }) => {
+            let program = Program { argv, env: more, cwd, terminal };
+            attended::tend(&program, Streams { input, out, err, control }, &notices, env)
+        }
+        Ok(Sheet::Op { .. }) => {
+            let top = std::process::id() as i32;
+            Notice::Started { top, tool: top }.give(&notices);
+            let code = run_op(order.into(), Some(&input), &out, &err, env, ops);
+            Notice::Ended(code << 8).give(&notices);
+            0
+        }
+        Ok(Sheet::Shell { .. }) | Err(_) => {
+            Notice::Unable("the order can't be read".to_owned()).give(&notices);
+            1
+        }
+    }
+}
+
 /// Reads the order's first line and leaves the file where its payload begins.
 pub(crate) fn read_sheet(order: &mut File) -> io::Result<Sheet> {
     let mut text = Vec::new();
@@ -129,11 +157,18 @@ pub(crate) fn read_sheet(order: &mut File) -> io::Result<Sheet> {
     Ok(serde_json::from_slice(&text[..end])?)
 }
 
-fn run_op(order: OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)], ops: Ops) -> i32 {
+fn run_op(
+    order: OwnedFd,
+    input: Option<&OwnedFd>,
+    out: &OwnedFd,
+    err: &OwnedFd,
+    env: &[(String, String)],
+    ops: Ops,
+) -> i32 {
     let mut order = File::from(order);
     let null = File::options().read(true).write(true).open("/dev/null");
     let plumbed = null.is_ok_and(|null| {
-        rustix::stdio::dup2_stdin(&null).is_ok()
+        rustix::stdio::dup2_stdin(input.unwrap_or(&null.into())).is_ok()
             && rustix::stdio::dup2_stdout(out).is_ok()
             && rustix::stdio::dup2_stderr(err).is_ok()
     });
@@ -163,11 +198,11 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 fn exec(order: &OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) -> i32 {
     // SAFETY: the descriptor stays open for as long as this is used, and is not closed by it.
     let mut order = ManuallyDrop::new(unsafe { File::from_raw_fd(order.as_raw_fd()) });
-    if !plumb(order.as_raw_fd(), out, err) {
+    if !plumb(&*order, out, err) {
         return 126;
     }
     let (argv, cwd, env) = match read_sheet(&mut order) {
-        Ok(Sheet::Exec { argv, env: more, cwd }) => (argv, cwd, overlaid(env, more)),
+        Ok(Sheet::Exec { argv, env: more, cwd, terminal: _ }) => (argv, cwd, overlaid(env, more)),
         Ok(Sheet::Shell { .. } | Sheet::Op { .. }) | Err(_) => return complain(126, "the order can't be read"),
     };
     if let Err(error) = std::env::set_current_dir(&cwd) {
@@ -178,11 +213,15 @@ fn exec(order: &OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)])
 
 /// Makes these the standard descriptors of a new session and closes all others. The order's descriptor is at its
 /// payload's beginning when it is read as standard input.
-pub(crate) fn plumb(stdin: i32, out: &OwnedFd, err: &OwnedFd) -> bool {
+pub(crate) fn plumb(stdin: &impl AsRawFd, out: &OwnedFd, err: &OwnedFd) -> bool {
     let _ = rustix::process::setsid();
     // SAFETY: the standard descriptors are nobody's in this process.
 
-    unsafe { libc::dup2(stdin, 0) == 0 && libc::dup2(out.as_raw_fd(), 1) == 1 && libc::dup2(err.as_raw_fd(), 2) == 2 }
+    unsafe {
+        libc::dup2(stdin.as_raw_fd(), 0) == 0
+            && libc::dup2(out.as_raw_fd(), 1) == 1
+            && libc::dup2(err.as_raw_fd(), 2) == 2
+    }
 }
 
 /// A later value of a variable replaces an earlier one.
@@ -238,7 +277,7 @@ fn execve(path: &std::ffi::CStr, arguments: &[CString], variables: &[CString]) -
     io::Error::last_os_error()
 }
 
-fn complain(code: i32, text: &str) -> i32 {
+pub(crate) fn complain(code: i32, text: &str) -> i32 {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
     code
 }

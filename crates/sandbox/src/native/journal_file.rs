@@ -10,7 +10,7 @@ use tenure_core::id::ItemId;
 
 use super::files::restored_at;
 use crate::journal::{Age, Entry, MAGIC, Record};
-use crate::order::Work;
+use crate::order::{Sheet, Work};
 
 /// The journal of a call as the server sees it: a path, opened afresh for each look.
 #[derive(Debug, Clone)]
@@ -101,12 +101,17 @@ pub(crate) fn begin(file: &mut File) -> io::Result<()> {
 /// The order as a file that can't be changed any more, to be passed to the keeper.
 pub(crate) fn write_order(work: Work) -> io::Result<OwnedFd> {
     let (sheet, payload) = work.into_sheet();
+    write_sheet(&sheet, &payload)
+}
+
+/// The same for an order in its travelling form.
+pub(crate) fn write_sheet(sheet: &Sheet, payload: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("order", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut writer = File::from(file);
-    let mut line = serde_json::to_vec(&sheet)?;
+    let mut line = serde_json::to_vec(sheet)?;
     line.push(b'\n');
     writer.write_all(&line)?;
-    writer.write_all(&payload)?;
+    writer.write_all(payload)?;
     let file = OwnedFd::from(writer);
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file)

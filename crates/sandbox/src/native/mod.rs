@@ -5,6 +5,7 @@ mod channel;
 mod epoch;
 mod files;
 mod journal_file;
+mod launched;
 mod leftovers;
 mod probe;
 mod sandbox;

@@ -14,7 +14,7 @@ use super::journal_file::{JournalFile, age, begin, boot_id, read_locked, write_o
 use super::supervisor_link::SupervisorLink;
 use crate::journal::{Record, Verdict, judge};
 use crate::wire::{Greeting, KeeperAsk, KeeperTell, SupervisorAsk, decode, encode};
-use crate::{BoxFuture, CallEnd, Error, LostReason, Order, Sandbox, Work};
+use crate::{BoxFuture, CallEnd, Error, Launch, LostReason, Order, Process, Sandbox, Work};
 
 /// How long a keeper may take to end beyond the grace it was asked to give.
 const STOP_SLACK: Duration = Duration::from_secs(5);
@@ -28,16 +28,20 @@ pub(crate) struct NativeSandbox {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     session: SessionId,
     /// The directory of all sandboxes.
     root: PathBuf,
     session_dir: PathBuf,
     /// The calls that had a journal when this handle was made.
     found: Vec<ItemId>,
-    channel: Channel,
+    pub(super) channel: Channel,
     waiting: Mutex<HashMap<ItemId, Waiting>>,
-    lost: watch::Sender<Option<LostReason>>,
+    /// Who waits for the ends of processes that were launched.
+    pub(super) launched: Mutex<HashMap<ItemId, oneshot::Sender<()>>>,
+    /// The newest version that the keeper and we speak.
+    pub(super) version: u16,
+    pub(super) lost: watch::Sender<Option<LostReason>>,
 }
 
 /// Somebody waits for a call.
@@ -67,8 +71,8 @@ impl NativeSandbox {
         // If it doesn't hear this, it is gone.
         let Ok(()) = channel.send(&encode(&hello), &[]).await else { return Ok(None) };
         let Some(packet) = channel.receive().await.map_err(failed)? else { return Ok(None) };
-        match decode(&packet.bytes).map_err(failed)?.0 {
-            KeeperTell::Hello(greeting) if versions.agree(greeting).is_some() => {}
+        let version = match decode(&packet.bytes).map_err(failed)?.0 {
+            KeeperTell::Hello(greeting) if let Some(version) = versions.agree(greeting) => version,
             KeeperTell::Hello(greeting) => {
                 let spoken = format!("the keeper speaks versions {} to {}", greeting.min, greeting.max);
                 return Err(failed(io::Error::other(spoken)));
@@ -79,9 +83,11 @@ impl NativeSandbox {
             KeeperTell::Attached { .. } | KeeperTell::Ended { .. } | KeeperTell::Progress { .. } => {
                 return Err(failed(io::Error::other("the keeper did not greet")));
             }
-        }
+        };
         let (found, lost) = (JournalFile::all(&session_dir).map_err(failed)?, watch::channel(None).0);
-        let shared = Arc::new(Shared { session, root, session_dir, found, channel, waiting: Mutex::default(), lost });
+        let (waiting, launched) = (Mutex::default(), Mutex::default());
+        let shared = Shared { session, root, session_dir, found, channel, waiting, launched, version, lost };
+        let shared = Arc::new(shared);
         let reader = tokio::spawn(Arc::clone(&shared).read());
         Ok(Some(Self { shared, supervisor, reader }))
     }
@@ -124,6 +130,13 @@ impl Sandbox for NativeSandbox {
         Box::pin(async move {
             check(&order.work)?;
             self.shared.run(order, progress).await
+        })
+    }
+
+    fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Process, Error>> {
+        Box::pin(async move {
+            check(&launch.work)?;
+            self.shared.clone().launch(launch).await
         })
     }
 
@@ -207,6 +220,9 @@ impl Shared {
                 if let Some(waiting) = waiting.get(&call) {
                     waiting.ended.send_replace(true);
                 }
+                if let Some(launched) = self.launched.lock().expect("no holder panics").remove(&call) {
+                    let _ = launched.send(());
+                }
             }
             KeeperTell::Progress { call, from } => {
                 if let Some(waiting) = waiting.get_mut(&call) {
@@ -285,7 +301,7 @@ impl Shared {
             let sheet = write_order(work).map_err(Error::failed("writing an order"))?;
             let ask = KeeperAsk::Run {
                 call,
-                timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+                timeout_ms: timeout.map(millis),
                 cap_bytes: output_cap_bytes,
                 watch: self.is_watched(call),
             };
@@ -379,6 +395,10 @@ impl Waiting {
             let _ = progress.try_send(fresh);
         }
     }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The end of a call that the keeper says has ended, and whose record doesn't say how.

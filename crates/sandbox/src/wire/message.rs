@@ -9,8 +9,8 @@ use crate::spec::{Applied, Spec};
 
 /// Which versions of these messages somebody speaks.
 ///
-/// Version 2 added epochs and draining; version 3 snapshots, forks and rewinding. A greeting, and [`SupervisorAsk::Drain`] and
-/// [`SupervisorAsk::Shutdown`] after it, are understood between all versions from 2 on.
+/// Version 2 added epochs and draining; version 3 snapshots, forks, rewinding and processes that are launched. A greeting, and
+/// [`SupervisorAsk::Drain`] and [`SupervisorAsk::Shutdown`] after it, are understood between all versions from 2 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) min: u16,
@@ -188,6 +188,12 @@ pub(crate) enum KeeperAsk {
     Attach {
         call: ItemId,
         watch: bool,
+    },
+    /// With a file for the record, the order, and where input comes from, where output and errors go, and where controls come
+    /// from. What is launched ends with this connection. Since version 3.
+    Launch {
+        call: ItemId,
+        timeout_ms: Option<u64>,
     },
     Cancel {
         call: ItemId,

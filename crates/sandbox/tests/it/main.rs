@@ -5,6 +5,7 @@ mod crash;
 mod escape;
 mod files;
 mod host;
+mod launch;
 mod limits;
 mod record;
 mod refusal;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tenure_core::id::{ItemId, SessionId};
-use tenure_sandbox::{BoxFuture, CallEnd, Error, Exit, LostReason, Order, Sandbox, Work};
+use tenure_sandbox::{BoxFuture, CallEnd, Error, Exit, Launch, LostReason, Order, Process, Sandbox, Work};
 use tenure_tools::{Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult, guest, registry};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +124,10 @@ impl Sandbox for Fake {
                 None => Ok(CallEnd::Exited(self.perform(order))),
             }
         })
+    }
+
+    fn launch(&self, _launch: Launch) -> BoxFuture<'_, Result<Process, Error>> {
+        Box::pin(async { Err(Error::Invalid("nothing is launched here".to_owned())) })
     }
 
     fn cancel(&self, _call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
