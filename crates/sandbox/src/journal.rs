@@ -367,7 +367,10 @@ mod tests {
 
     #[test]
     fn limits_that_were_reached_are_read_whoever_wrote_them() {
-        let reached = vec![Reached { limit: Limit::Disk, most: 1 << 30 }, Reached { limit: Limit::Pids, most: 512 }];
+        let reached = vec![
+            Reached { limit: Limit::Disk, most: 1 << 30, ended: true },
+            Reached { limit: Limit::Pids, most: 512, ended: false },
+        ];
         let ending = Ending { signal: Some(9), reached: reached.clone(), ..Ending::default() };
         let record = Record::read(&file(&[Entry::Started, Entry::Exited(ending)]));
         assert_eq!(record.into_exit().map(|exit| exit.reached), Some(reached));
@@ -375,7 +378,7 @@ mod tests {
             (r#"{"signal":9,"out_of_memory":true}"#, Vec::new()),
             (
                 r#"{"signal":9,"reached":[{"limit":"patience","most":3}]}"#,
-                vec![Reached { limit: Limit::Other, most: 3 }],
+                vec![Reached { limit: Limit::Other, most: 3, ended: false }],
             ),
         ];
         for (written, expected) in of_others {

@@ -102,28 +102,31 @@ pub struct Exit {
     pub reached: Vec<Reached>,
 }
 
-/// A limit that was reached, and with which something was refused or ended.
+/// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// Which.
     pub limit: Limit,
     /// What it was then; 0 where that isn't known.
     pub most: u64,
+    /// Whether something was ended for it. Otherwise more was refused.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// A limit of a sandbox that can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "&'static str")]
 pub enum Limit {
-    /// Memory: the kernel killed something.
+    /// Memory.
     Memory,
-    /// Processes and threads: no more were made.
+    /// Processes and threads.
     Pids,
-    /// Bytes on the disk: what was running was ended.
+    /// Bytes on the disk.
     Disk,
-    /// Files and directories on the disk: what was running was ended.
+    /// Files and directories on the disk.
     Inodes,
-    /// The host's disk is nearly full: what was running was ended.
+    /// What the host keeps of its disk.
     HostDisk,
     /// One that this version doesn't know.
     Other,

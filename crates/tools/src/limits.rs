@@ -7,25 +7,26 @@ pub(crate) fn told(exit: &Exit) -> Vec<String> {
     let mut reached = exit.reached.clone();
     if exit.out_of_memory && !reached.iter().any(|reached| reached.limit == Limit::Memory) {
         // From a record of an earlier version, which has no more than that.
-        reached.insert(0, Reached { limit: Limit::Memory, most: 0 });
+        reached.insert(0, Reached { limit: Limit::Memory, most: 0, ended: true });
     }
     reached.into_iter().map(sentence).collect()
 }
 
-fn sentence(Reached { limit, most }: Reached) -> String {
+fn sentence(Reached { limit, most, ended }: Reached) -> String {
     let of = |most: String| if most.is_empty() { most } else { format!(" {most}") };
     let (bytes, count) = (of(bytes(most)), of(if most == 0 { String::new() } else { most.to_string() }));
+    let over = if ended { "killed: " } else { "over the " };
     match limit {
         Limit::Memory => format!("killed: memory limit{bytes}; something in the sandbox needed more than is left"),
         Limit::Pids => format!("process limit{count} reached: no more processes or threads could be started"),
-        Limit::Disk => format!("killed: disk limit{bytes}; until files are removed, none can be made longer"),
+        Limit::Disk => format!("{over}disk limit{bytes}; until files are removed, none can be made longer"),
         Limit::Inodes => {
-            format!("killed: limit of{count} files on the disk; until some are removed, none can be made longer")
+            format!("{over}limit of{count} files on the disk; until some are removed, none can be made longer")
         }
-        Limit::HostDisk => {
-            "killed: the host has hardly any disk space left; until files are removed, none can be made longer"
-                .to_owned()
+        Limit::HostDisk if ended => {
+            "killed: the host has hardly any disk space left; files can only be removed".to_owned()
         }
+        Limit::HostDisk => "the host has hardly any disk space left; files can only be removed".to_owned(),
         Limit::Other => "a limit of the sandbox was reached".to_owned(),
     }
 }
@@ -49,17 +50,18 @@ mod tests {
     #[test]
     fn each_limit_is_told_with_what_it_is() {
         let cases = [
-            (Limit::Memory, 512 << 20, "killed: memory limit 512 MiB;"),
-            (Limit::Memory, (1 << 30) + 1024, "killed: memory limit 1048577 KiB;"),
-            (Limit::Memory, 0, "killed: memory limit;"),
-            (Limit::Pids, 512, "process limit 512 reached:"),
-            (Limit::Disk, 1 << 30, "killed: disk limit 1 GiB;"),
-            (Limit::Disk, 1_000_000_001, "killed: disk limit 1000000001 bytes;"),
-            (Limit::Inodes, 1_000_000, "killed: limit of 1000000 files on the disk;"),
-            (Limit::HostDisk, 0, "killed: the host has hardly any disk space left;"),
+            (Limit::Memory, 512 << 20, true, "killed: memory limit 512 MiB;"),
+            (Limit::Memory, (1 << 30) + 1024, true, "killed: memory limit 1048577 KiB;"),
+            (Limit::Memory, 0, true, "killed: memory limit;"),
+            (Limit::Pids, 512, false, "process limit 512 reached:"),
+            (Limit::Disk, 1 << 30, true, "killed: disk limit 1 GiB;"),
+            (Limit::Disk, 1_000_000_001, false, "over the disk limit 1000000001 bytes;"),
+            (Limit::Inodes, 1_000_000, true, "killed: limit of 1000000 files on the disk;"),
+            (Limit::HostDisk, 0, true, "killed: the host has hardly any disk space left;"),
+            (Limit::HostDisk, 0, false, "the host has hardly any disk space left;"),
         ];
-        for (limit, most, expected) in cases {
-            let told = told(&Exit { reached: vec![Reached { limit, most }], ..Exit::default() });
+        for (limit, most, ended, expected) in cases {
+            let told = told(&Exit { reached: vec![Reached { limit, most, ended }], ..Exit::default() });
             assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
         }
         let earlier = told(&Exit { out_of_memory: true, ..Exit::default() });

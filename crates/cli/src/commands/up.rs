@@ -86,7 +86,11 @@ async fn serve(
 
     let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: settings.master_key()? });
     let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
-    let sandboxes = NativeConfig { linger: settings.sandbox_linger, ..NativeConfig::new(dir.sandbox()) };
+    let sandboxes = NativeConfig {
+        linger: settings.sandbox_linger,
+        disk_floor_bytes: Some(settings.sandbox_disk_floor as u64).filter(|floor| *floor > 0),
+        ..NativeConfig::new(dir.sandbox())
+    };
     let parts = Parts {
         store: Arc::new(store),
         backend: Arc::new(Native::new(sandboxes)),

@@ -58,8 +58,12 @@ impl Events {
     /// The limits that were reached since this was last asked.
     pub(crate) fn take(&mut self) -> Vec<Reached> {
         let counted = self.counters.iter_mut().filter_map(Counter::has_risen);
-        let reached: Vec<Limit> = counted.chain(self.passed.take()).collect();
-        reached.into_iter().map(|limit| Reached { limit, most: self.board.most(limit) }).collect()
+        let counted = counted.map(|limit| (limit, limit == Limit::Memory));
+        // As long as it is over, the next call ought to know.
+        let (passed, fence) = (self.passed.take(), self.board.fence());
+        let of_the_disk = passed.map(|limit| (limit, true)).or(fence.map(|limit| (limit, false)));
+        let reached: Vec<(Limit, bool)> = counted.chain(of_the_disk).collect();
+        reached.into_iter().map(|(limit, ended)| Reached { limit, most: self.board.most(limit), ended }).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process::{ToolPort, ToolProcess};
 use super::process_tree;
 use super::server_link::ServerLink;
+use super::setup::Inherited;
 use super::shell::{Line, Shell, ShellPort, Step};
 use super::signals;
 use crate::journal::Stream;
@@ -48,6 +49,7 @@ pub(crate) struct Keeper {
     drains: Vec<OwnedFd>,
     events: Events,
     board: &'static Board,
+    bell: &'static OwnedFd,
     /// Set once it is to stop: when to kill what has not ended by itself.
     stop_by: Option<Instant>,
 }
@@ -72,8 +74,9 @@ impl Keeper {
         mut executor: Executor,
         shell_mark: OwnedFd,
         events: EventFiles,
-        board: &'static Board,
+        inherited: Inherited,
     ) -> Result<Self, Failure> {
+        let Inherited { board, bell, .. } = inherited;
         executor.start().doing(|| "starting the executor".to_owned())?;
         Ok(Self {
             link,
@@ -85,6 +88,7 @@ impl Keeper {
             drains: Vec::new(),
             events: Events::new(events, board),
             board,
+            bell,
             stop_by: None,
         })
     }
@@ -215,6 +219,7 @@ impl Keeper {
         crate::failpoint::pass("guest.ordered");
         // Before anything has started, so that nobody takes this sandbox for idle.
         self.board.set_busy(true);
+        let _ = rustix::io::write(self.bell, &1u64.to_ne_bytes());
         if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
             self.cancelled.retain(|id| *id != call.id);
             call.ending.cancelled = true;

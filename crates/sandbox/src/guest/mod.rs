@@ -4,8 +4,10 @@
 //! supervisor's memory, so a hostile root filesystem has nothing to replace.
 
 pub(crate) mod events;
+pub(crate) mod executor;
 pub(crate) mod privileges;
 pub(crate) mod probe;
+pub(crate) mod process_tree;
 pub(crate) mod seccomp;
 pub(crate) mod setup;
 pub(crate) mod signals;
@@ -13,15 +15,14 @@ pub(crate) mod signals;
 mod attended;
 mod bpf_list;
 mod call;
-mod executor;
 mod keeper;
 mod mounts;
 mod output;
 mod process;
-mod process_tree;
 mod recorder;
 mod server_link;
 mod shell;
 mod tool;
 
+pub(crate) use executor::USUAL_OPEN_FILES;
 pub use output::kept_head_bytes;

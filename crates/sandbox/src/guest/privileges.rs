@@ -21,6 +21,11 @@ impl Capabilities {
         self.effective & 1 << CAP_SYS_ADMIN != 0
     }
 
+    /// Whether whoever has these can raise limits of processes.
+    pub(crate) fn can_raise_limits(self) -> bool {
+        self.effective & 1 << CAP_SYS_RESOURCE != 0
+    }
+
     const fn of(bits: u64) -> Self {
         Self { effective: bits, permitted: bits, inheritable: 0 }
     }
@@ -31,6 +36,7 @@ const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
 
 const VERSION_3: u32 = 0x2008_0522;
 

@@ -44,6 +44,13 @@ impl Snapshot {
         self.0.values().flatten().copied().filter(move |process| process.pid != 1 && process.pid != executor)
     }
 
+    /// The ids of everything below a process.
+    pub(crate) fn all_below(&self, pid: i32) -> Vec<i32> {
+        let mut found = Vec::new();
+        self.below(pid, &HashSet::new(), &mut found);
+        found.into_iter().map(|process| process.pid).collect()
+    }
+
     /// Everything below a process, except what is below one of `spared`.
     fn below(&self, pid: i32, spared: &HashSet<Process>, found: &mut Vec<Process>) {
         for child in self.children(pid).iter().filter(|child| !spared.contains(child)) {

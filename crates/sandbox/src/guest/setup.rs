@@ -32,6 +32,8 @@ pub(crate) struct Setup {
 pub(crate) struct Inherited {
     /// Where it says whether a call is running, and hears of limits.
     pub(crate) board: &'static Board,
+    /// What to ring when a call begins.
+    pub(crate) bell: &'static OwnedFd,
     pub(crate) ops: Ops,
     /// The latest epoch that the supervisor knows of.
     pub(crate) epoch: u64,
@@ -66,7 +68,7 @@ fn live(setup: Setup) {
 
 /// The supervisor's descriptors came along: its sockets, other sandboxes' mounts. They must not stay.
 fn close_what_is_not_ours(setup: &Setup) {
-    let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome];
+    let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome, setup.inherited.bell];
     let mut keep: Vec<i32> = singles.into_iter().map(AsRawFd::as_raw_fd).collect();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
     keep.extend(setup.entrances.iter().map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()));
@@ -92,7 +94,7 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
     let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops, setup.inherited.board);
     let link = ServerLink::new(setup.listener, setup.inherited.epoch);
-    Keeper::new(link, signals, executor, setup.shell_mark, setup.events, setup.inherited.board)
+    Keeper::new(link, signals, executor, setup.shell_mark, setup.events, setup.inherited)
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {

@@ -28,6 +28,8 @@ pub struct NativeConfig {
     pub linger: Duration,
     /// Whether to use cgroups. Without, no limit is enforced, and setting one is an error. Default: yes.
     pub cgroups: bool,
+    /// How many bytes of the disk sandboxes leave to the host. Default: a gibibyte, or a twentieth of the disk if that is less.
+    pub disk_floor_bytes: Option<u64>,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
     /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
@@ -46,6 +48,7 @@ impl NativeConfig {
             executable: None,
             linger: Duration::from_secs(300),
             cgroups: true,
+            disk_floor_bytes: None,
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
             versions: None,
         }
@@ -67,10 +70,10 @@ const ATTEMPTS: u32 = 3;
 impl Native {
     /// A backend; nothing is started until the first sandbox is opened.
     pub fn new(config: NativeConfig) -> Self {
-        let NativeConfig { dir, executable, linger, cgroups, failpoint, versions } = config;
+        let NativeConfig { dir, executable, linger, cgroups, disk_floor_bytes, failpoint, versions } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let config = Config { dir: dir.clone(), linger, cgroups };
+        let config = Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes };
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
         let trash = Trash::new(&dir);
         Self { dir, supervisor, open: Mutex::default(), trash }

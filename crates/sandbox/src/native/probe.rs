@@ -60,6 +60,9 @@ impl Report {
         for (name, value) in [
             ("memory", limits.memory_bytes.map(|bytes| format!("{} MiB by default", bytes >> 20))),
             ("pids", limits.pids.map(|pids| format!("{pids} by default"))),
+            ("disk", limits.disk_bytes.map(|bytes| format!("{} GiB by default, by looking", bytes >> 30))),
+            ("inodes", limits.inodes.map(|inodes| format!("{inodes} files on the disk by default, by looking"))),
+            ("open files", limits.open_files.map(|files| format!("{files} of a process by default"))),
         ] {
             let check = format!("{name} can be limited");
             let missing = limits.missing.iter().find(|missing| missing.starts_with(name));

@@ -18,8 +18,8 @@ pub(crate) struct Board {
     open_files: AtomicU64,
     /// Which limit of the disk was passed, so that what runs has to end; 0: none.
     passed: AtomicU8,
-    /// Whether the sandbox has more on the disk than it may, so that nothing in it may make a file longer.
-    fenced: AtomicBool,
+    /// The limit of the disk that it is over, so that nothing in it may make a file longer; 0: none.
+    fence: AtomicU8,
 }
 
 /// The limits that a process gets of itself, since no cgroup knows them.
@@ -27,9 +27,21 @@ pub(crate) struct Board {
 pub(crate) struct ProcessLimits {
     pub(crate) open_files: Option<u64>,
     pub(crate) file_bytes: Option<u64>,
+    /// Whether no file may become longer at all.
+    pub(crate) fenced: bool,
 }
 
-const NOTHING_PASSED: u8 = 0;
+/// Limits of the disk as numbers; 0 is none.
+const OF_THE_DISK: [Limit; 3] = [Limit::Disk, Limit::Inodes, Limit::HostDisk];
+
+fn number(limit: Option<Limit>) -> u8 {
+    let at = limit.and_then(|limit| OF_THE_DISK.iter().position(|other| *other == limit));
+    at.map_or(0, |at| at as u8 + 1)
+}
+
+fn limit(number: u8) -> Option<Limit> {
+    OF_THE_DISK.get(usize::from(number).checked_sub(1)?).copied()
+}
 
 impl Board {
     /// As many as that, all blank, in memory that is shared with every process forked from this one.
@@ -48,8 +60,8 @@ impl Board {
     /// Makes it the board of a new sandbox.
     pub(crate) fn wipe(&self, limits: &Applied) {
         self.set_busy(false);
-        self.fenced.store(false, Ordering::Relaxed);
-        self.passed.store(NOTHING_PASSED, Ordering::Relaxed);
+        self.fence.store(number(None), Ordering::Relaxed);
+        self.passed.store(number(None), Ordering::Relaxed);
         self.set_limits(limits);
     }
 
@@ -85,38 +97,28 @@ impl Board {
     /// may grow at all while that is too large already.
     pub(crate) fn process_limits(&self) -> ProcessLimits {
         let set = |value: &AtomicU64| Some(value.load(Ordering::Relaxed)).filter(|value| *value > 0);
-        let file_bytes = match self.fenced.load(Ordering::Relaxed) {
-            true => Some(0),
-            false => set(&self.disk_bytes),
-        };
-        ProcessLimits { open_files: set(&self.open_files), file_bytes }
+        let fenced = self.fence().is_some();
+        ProcessLimits { open_files: set(&self.open_files), file_bytes: set(&self.disk_bytes), fenced }
     }
 
-    #[expect(dead_code, reason = "whoever watches the disk says so")]
-    /// Lets the sandbox's files grow, or not; says whether that is new.
-    pub(crate) fn set_fenced(&self, fenced: bool) -> bool {
-        self.fenced.swap(fenced, Ordering::Relaxed) != fenced
+    /// The limit of the disk that it is over, if it is.
+    pub(crate) fn fence(&self) -> Option<Limit> {
+        limit(self.fence.load(Ordering::Relaxed))
     }
 
-    #[expect(dead_code, reason = "whoever watches the disk says so")]
+    /// Lets no file in it become longer, as it is over this limit, or lets them again; says whether that is new.
+    pub(crate) fn set_fence(&self, over: Option<Limit>) -> bool {
+        let before = self.fence.swap(number(over), Ordering::Relaxed);
+        limit(before).is_some() != over.is_some()
+    }
+
     /// Notes that a limit of the disk was passed. A signal to the keeper has to follow.
-    pub(crate) fn pass(&self, limit: Limit) {
-        let code = match limit {
-            Limit::Disk => 1,
-            Limit::Inodes => 2,
-            Limit::HostDisk => 3,
-            Limit::Memory | Limit::Pids | Limit::Other => return,
-        };
-        self.passed.store(code, Ordering::Release);
+    pub(crate) fn pass(&self, passed: Limit) {
+        self.passed.store(number(Some(passed)), Ordering::Release);
     }
 
     /// The limit of the disk that was passed since this was last asked.
     pub(crate) fn take_passed(&self) -> Option<Limit> {
-        match self.passed.swap(NOTHING_PASSED, Ordering::Acquire) {
-            1 => Some(Limit::Disk),
-            2 => Some(Limit::Inodes),
-            3 => Some(Limit::HostDisk),
-            _ => None,
-        }
+        limit(self.passed.swap(number(None), Ordering::Acquire))
     }
 }

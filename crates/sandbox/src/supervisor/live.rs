@@ -1,18 +1,24 @@
 use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
 use super::create::create;
+use super::disk::{Found, Subject, Watcher};
 use super::head::LayerId;
 use super::layers::{Slot, Sources};
+use super::process_limits::limit_processes;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::Taken;
 use crate::dispatch::Ops;
-use crate::guest;
 use crate::guest::setup::Inherited;
+use crate::guest::{self, signals};
+use crate::order::Limit;
 use crate::spec::{Applied, Spec};
 
 /// The sandboxes that are alive, and what is needed to make more.
@@ -28,6 +34,9 @@ pub(crate) struct Sandboxes {
     free: Vec<Slot>,
     next_slot: u32,
     boards: &'static [Board],
+    /// A keeper rings it when a call begins, so that the disk is looked at often from then on.
+    bell: &'static OwnedFd,
+    watcher: Watcher,
 }
 
 #[derive(Debug)]
@@ -38,11 +47,14 @@ struct Live {
     /// The sealed layers that are mounted in it.
     #[expect(dead_code, reason = "they must stay, whatever names them")]
     layers: Vec<LayerId>,
+    /// The limit of its own that it is over on the disk.
+    over: Option<Limit>,
 }
 
 impl Sandboxes {
     pub(crate) fn new(
         dir: &Path,
+        disk_floor_bytes: Option<u64>,
         take_cgroups: impl FnOnce() -> (Cgroups, Vec<PathBuf>),
         ops: Ops,
     ) -> Result<Self, Failure> {
@@ -51,6 +63,9 @@ impl Sandboxes {
         let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
         let files = Files::new(dir).doing(|| "making the directory of layers".to_owned())?;
         let boards = Board::shared(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(|| "making an eventfd".to_owned())?;
+        let bell = Box::leak(Box::new(bell));
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
@@ -63,6 +78,8 @@ impl Sandboxes {
             free: Vec::new(),
             next_slot: 0,
             boards,
+            bell,
+            watcher: Watcher::new(dir, disk_floor_bytes),
         })
     }
 
@@ -101,13 +118,13 @@ impl Sandboxes {
         self.lingering.retain(|path| !group.paths.contains(path));
         let board = &self.boards[slot.index as usize];
         board.wipe(&group.applied);
-        let inherited = Inherited { board, ops: self.ops, epoch };
+        let inherited = Inherited { board, bell: self.bell, ops: self.ops, epoch };
         let mounts = slot.mount(session_dir, &head, &self.sources);
         let create = |mounts| create(spec, mounts, session_dir, slot.base(), &mut group, inherited);
         match mounts.and_then(create) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
-                self.live.insert(session, Live { keeper, group, slot, layers: head.layers });
+                self.live.insert(session, Live { keeper, group, slot, layers: head.layers, over: None });
                 crate::failpoint::pass("supervisor.made");
                 Ok(applied)
             }
@@ -202,10 +219,55 @@ impl Sandboxes {
                 return;
             }
             let dead = self.live.iter().find(|(_, live)| live.keeper == pid).map(|(session, _)| *session);
-            if let Some(live) = dead.and_then(|session| self.live.remove(&session)) {
+            if let Some((session, live)) = dead.and_then(|session| self.live.remove_entry(&session)) {
                 self.lingering.extend(live.group.remove());
                 self.free.push(live.slot);
+                self.watcher.forget(session);
             }
+        }
+    }
+
+    /// How long until the disk wants to be looked at.
+    pub(crate) fn disk_timeout(&self) -> Option<Duration> {
+        (!self.live.is_empty()).then(|| self.watcher.timeout(self.any_busy()))
+    }
+
+    /// What tells that the disk wants to be looked at: a call that begins, a count that is done.
+    pub(crate) fn disk_wakes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.bell.as_fd()).chain(self.watcher.answer())
+    }
+
+    /// Looks at the disk, if it is time to, and ends what takes too much of it.
+    pub(crate) fn look_at_disk(&mut self) {
+        let _ = rustix::io::read(self.bell, &mut [0; 8]);
+        let boards = self.boards;
+        let board = |live: &Live| &boards[live.slot.index as usize];
+        if let Some((session, found)) = self.watcher.hear(|session| self.live.get(&session).map(board)) {
+            self.judge(session, found);
+        }
+        let subject = |(session, live): (&SessionId, &Live)| Subject {
+            session: *session,
+            keeper: live.keeper,
+            board: board(live),
+        };
+        let subjects: Vec<Subject> = self.live.iter().map(subject).collect();
+        if let Some(host) = self.watcher.look(&subjects) {
+            for live in self.live.values() {
+                live.fence(board(live), host.over);
+                if let Some(limit) = host.over.filter(|_| host.ends && board(live).is_busy()) {
+                    live.end_calls(board(live), limit);
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, session: SessionId, found: Found) {
+        let Some(live) = self.live.get_mut(&session) else { return };
+        let board = &self.boards[live.slot.index as usize];
+        live.over = found.over;
+        live.fence(board, board.fence().filter(|limit| *limit == Limit::HostDisk));
+        if let Some(limit) = found.over.filter(|_| found.ends) {
+            live.end_calls(board, limit);
         }
     }
 
@@ -233,5 +295,21 @@ impl Sandboxes {
 
     pub(crate) fn leave(&self) {
         self.cgroups.leave();
+    }
+}
+
+impl Live {
+    /// Keeps files from growing, or lets them, as its own limits and what the host has left of its disk demand.
+    fn fence(&self, board: &Board, host: Option<Limit>) {
+        if board.set_fence(self.over.or(host)) {
+            limit_processes(self.keeper, board.process_limits());
+        }
+    }
+
+    /// Has the keeper end what runs, and say why.
+    fn end_calls(&self, board: &Board, limit: Limit) {
+        board.pass(limit);
+        // SAFETY: the keeper is our child and not yet waited for, so the id is still its own.
+        unsafe { libc::kill(self.keeper, signals::LOOK) };
     }
 }

@@ -61,6 +61,8 @@ enum Wake {
     Signal,
     Connection,
     Server(usize),
+    /// Looked after in any case.
+    Disk,
 }
 
 impl Supervisor {
@@ -78,7 +80,7 @@ impl Supervisor {
         let signals = signals::open()
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
-            sandboxes: Sandboxes::new(&config.dir, take_cgroups, ops)?,
+            sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops)?,
             listener,
             signals,
             servers: Vec::new(),
@@ -105,9 +107,11 @@ impl Supervisor {
                     }
                     Wake::Connection => self.accept(),
                     Wake::Server(at) => self.hear(at),
+                    Wake::Disk => {}
                 }
             }
             self.sandboxes.reap();
+            self.sandboxes.look_at_disk();
             if self.draining {
                 self.sandboxes.kill_idle();
             }
@@ -133,6 +137,7 @@ impl Supervisor {
         if self.servers.len() < MOST_SERVERS {
             sources.push((Wake::Connection, self.listener.as_fd()));
         }
+        sources.extend(self.sandboxes.disk_wakes().map(|wake| (Wake::Disk, wake)));
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
         let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
@@ -151,7 +156,7 @@ impl Supervisor {
         let again = (self.draining || !self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
         let alone =
             self.servers.is_empty().then(|| self.bears.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
-        again.into_iter().chain(alone).min()
+        again.into_iter().chain(alone).chain(self.sandboxes.disk_timeout()).min()
     }
 
     fn accept(&mut self) {

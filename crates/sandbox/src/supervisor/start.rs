@@ -22,6 +22,9 @@ pub(crate) struct Config {
     pub(crate) linger: Duration,
     /// Whether to put sandboxes into cgroups at all; without, no limit can be enforced.
     pub(crate) cgroups: bool,
+    /// How many bytes of the disk sandboxes leave to the host; `None`: a gibibyte, of small disks less.
+    #[serde(default)]
+    pub(crate) disk_floor_bytes: Option<u64>,
 }
 
 /// The variable that has the configuration. Nobody but root can read a supervisor's or a keeper's environment.

@@ -24,7 +24,7 @@ async fn lack_of_memory_kills_the_tool_and_not_the_record() {
     for (n, hog) in hogs.into_iter().enumerate() {
         let exit = run(&sandbox, 10 + n as u128, hog).await;
         assert!(exit.out_of_memory && exit.code != Some(0), "{exit:?}");
-        assert_eq!(exit.reached, [Reached { limit: Limit::Memory, most: 64 << 20 }]);
+        assert_eq!(exit.reached, [Reached { limit: Limit::Memory, most: 64 << 20, ended: true }]);
     }
     let exit = run(&sandbox, 20, shell("echo $x")).await;
     assert!(!exit.out_of_memory && text(&exit) == "kept\n", "{exit:?}");
@@ -59,7 +59,7 @@ async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
     );
     order.timeout = Some(std::time::Duration::from_millis(500));
     let end = sandbox.run(order, None).await.expect("a result");
-    let reached = Reached { limit: Limit::Pids, most: 40 };
+    let reached = Reached { limit: Limit::Pids, most: 40, ended: false };
     let told = |exit: &Exit| exit.timed_out && exit.reached == [reached];
     assert!(matches!(&end, tenure_sandbox::CallEnd::Exited(exit) if told(exit)), "{end:?}");
     let after = run(&sandbox, 2, exec(&["echo", "fine"])).await;

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crash;
+mod disk;
 mod escape;
 mod files;
 mod host;
