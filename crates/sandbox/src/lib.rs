@@ -17,6 +17,7 @@ mod report;
 mod spec;
 
 mod failpoint;
+mod fences;
 
 pub mod dispatch;
 pub mod journal;

@@ -1,5 +1,6 @@
 //! Which crate may know which: `cli → server → engine → { tools → sandbox, models, store } → core`.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -76,6 +77,7 @@ pub(super) fn check(repo: &Repo, findings: &mut Findings) -> Result<()> {
     for package in packages(repo)? {
         edges(&package, findings);
         libraries(&package, findings);
+        weaknesses(&package, findings);
     }
     for file in repo.rust() {
         source(repo, file, findings)?;
@@ -114,6 +116,29 @@ fn libraries(package: &Package, findings: &mut Findings) {
         }
         if package.name == "tenure-core" && !CORE_LIBRARIES.contains(&name) {
             findings.refuse(&package.name, format_args!("is pure and must not depend on `{name}`"));
+        }
+    }
+}
+
+/// Features that take something away so that a test can see the difference. Nothing turns them on but a command line that
+/// builds tests.
+const WEAKNESSES: &[&str] = &["weakened", "failpoints"];
+
+fn weaknesses(package: &Package, findings: &mut Findings) {
+    let names_one = |names: &[String]| {
+        let last = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
+        names.iter().map(last).find(|name| WEAKNESSES.contains(&name.as_str()))
+    };
+    for (feature, implied) in package.features.iter().filter(|(feature, _)| !WEAKNESSES.contains(&feature.as_str())) {
+        if let Some(weakness) = names_one(implied) {
+            findings.refuse(&package.name, format_args!("the feature `{feature}` must not turn on `{weakness}`"));
+        }
+    }
+    for dependency in package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev")) {
+        if let Some(weakness) = names_one(&dependency.features) {
+            let name = &dependency.name;
+            findings
+                .refuse(&package.name, format_args!("must not build `{name}` with `{weakness}`: that is for tests"));
         }
     }
 }
@@ -157,12 +182,14 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     name: String,
+    features: BTreeMap<String, Vec<String>>,
     dependencies: Vec<Dependency>,
 }
 
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
+    features: Vec<String>,
     kind: Option<String>,
 }
 

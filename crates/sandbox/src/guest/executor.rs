@@ -8,6 +8,7 @@ use super::privileges::{self, Capabilities};
 use super::signals;
 use super::tool::{self, Notice};
 use crate::dispatch::Ops;
+use crate::fences::Fence;
 use crate::supervisor::{AGENT, Board, ProcessLimits};
 use crate::wire::{SHORT, decode, encode, receive, send};
 
@@ -149,9 +150,11 @@ fn limit_processes(ProcessLimits { open_files, file_bytes, fenced }: ProcessLimi
 
 /// Becomes the user that tools are, without any right over others.
 fn become_agent() -> io::Result<()> {
-    privileges::empty_bounding_set()?;
-    privileges::become_user(AGENT)?;
-    privileges::set_capabilities(Capabilities::NONE)?;
+    if Fence::Capabilities.is_up() {
+        privileges::empty_bounding_set()?;
+        privileges::become_user(AGENT)?;
+        privileges::set_capabilities(Capabilities::NONE)?;
+    }
     privileges::hide_from_peers()?;
     privileges::die_with_parent()?;
     // Its children, each at the top of a tool's tree, report for themselves.

@@ -8,6 +8,7 @@ use rustix::mount::{
     mount_remount, move_mount, open_tree, unmount,
 };
 
+use crate::fences::Fence;
 use crate::spec::Applied;
 use crate::supervisor::{Detached, Doing, Failure};
 
@@ -60,6 +61,10 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
             clone_mount(&format!("/dev/{name}")).map(|mount| (*name, mount)).doing(|| format!("opening /dev/{name}"))
         })
         .collect::<Result<_, _>>()?;
+    let hosts_proc = match Fence::Pids.is_up() {
+        true => None,
+        false => Some(clone_mount("/proc").doing(|| "opening the host's /proc".to_owned())?),
+    };
     for layer in &layers {
         if !layer.target.is_empty() {
             continue;
@@ -73,11 +78,21 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
     drop(layers);
     memory_file_systems(limits)?;
     fill_dev(&devices)?;
-    mount("proc", "proc", "proc", plain() | MountFlags::NOEXEC, None).map_err(no_proc)?;
+    match hosts_proc {
+        None => mount("proc", "proc", "proc", plain() | MountFlags::NOEXEC, None).map_err(no_proc)?,
+        Some(proc) => attach(&proc, "proc").doing(|| "showing the host's /proc".to_owned())?,
+    }
+    if !Fence::NoSysfs.is_up() {
+        mount("sysfs", "sys", "sysfs", plain(), None).doing(|| "mounting /sys".to_owned())?;
+    }
     rustix::process::pivot_root(".", ".").doing(|| "changing the root".to_owned())?;
-    unmount(".", UnmountFlags::DETACH).doing(|| "letting go of the host's root".to_owned())?;
+    if Fence::OldRoot.is_up() {
+        unmount(".", UnmountFlags::DETACH).doing(|| "letting go of the host's root".to_owned())?;
+    }
     rustix::process::chdir("/").doing(|| "entering the new root".to_owned())?;
-    forbid_namespaces()?;
+    if Fence::NamespaceLimits.is_up() {
+        forbid_namespaces()?;
+    }
     mask_proc()
 }
 
@@ -145,18 +160,27 @@ fn forbid_namespaces() -> Result<(), Failure> {
 }
 
 fn mask_proc() -> Result<(), Failure> {
+    if Fence::Masks.is_up() {
+        hide_files()?;
+    }
+    if Fence::ProcSys.is_up() {
+        for name in READ_ONLY {
+            mask(&format!("/proc/{name}"), |path| {
+                mount_bind(path, path)?;
+                Ok(mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOEXEC | plain(), c"")?)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn hide_files() -> Result<(), Failure> {
     for name in MASKED_FILES {
         mask(&format!("/proc/{name}"), |path| Ok(mount_bind("/dev/null", path)?))?;
     }
     for name in MASKED_DIRS {
         mask(&format!("/proc/{name}"), |path| {
             Ok(mount("tmpfs", path, "tmpfs", plain() | MountFlags::RDONLY, c"size=0,nr_inodes=1")?)
-        })?;
-    }
-    for name in READ_ONLY {
-        mask(&format!("/proc/{name}"), |path| {
-            mount_bind(path, path)?;
-            Ok(mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOEXEC | plain(), c"")?)
         })?;
     }
     Ok(())

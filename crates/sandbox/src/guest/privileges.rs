@@ -1,5 +1,7 @@
 use std::io;
 
+use crate::fences::Fence;
+
 /// A bit for each capability: effective, permitted, inheritable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capabilities {
@@ -113,8 +115,9 @@ pub(crate) fn gain_nothing_by_exec() -> io::Result<()> {
 
 /// Other processes of the same user may not look into this one; `/proc` shows it as root's.
 pub(crate) fn hide_from_peers() -> io::Result<()> {
+    let dumpable = libc::c_ulong::from(!Fence::Hidden.is_up());
     // SAFETY: takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into())
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, dumpable, 0, 0, 0) }.into())
 }
 
 /// Dies when the process that forked this one does. A change of user undoes it, so it comes after.

@@ -52,7 +52,7 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_set_robust_list SYS_set_tid_address SYS_setfsgid SYS_setfsuid SYS_setgid
     SYS_setgroups SYS_setitimer SYS_setpgid SYS_setpriority SYS_setregid SYS_setresgid SYS_setresuid SYS_setreuid
     SYS_setrlimit SYS_setsid SYS_setsockopt SYS_setuid SYS_setxattr SYS_shmat SYS_shmctl SYS_shmdt SYS_shmget SYS_shutdown
-    SYS_sigaltstack SYS_signalfd4 SYS_socketpair SYS_splice SYS_statfs SYS_statx SYS_symlinkat SYS_sync SYS_sync_file_range
+    SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx SYS_symlinkat SYS_sync SYS_sync_file_range
     SYS_syncfs SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime
     SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate SYS_umask
     SYS_uname SYS_unlinkat SYS_utimensat SYS_vmsplice SYS_wait4 SYS_waitid SYS_write SYS_writev
@@ -101,8 +101,10 @@ pub(crate) fn install() -> io::Result<()> {
 
 fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let known = ALLOWED.iter().chain(ALLOWED_HERE).chain(REFUSED).copied();
-    let known =
-        known.chain([libc::SYS_clone, libc::SYS_socket, libc::SYS_personality]).map(|call| call as u32).collect();
+    let known = known
+        .chain([libc::SYS_clone, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_personality])
+        .map(|call| call as u32)
+        .collect();
 
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(
@@ -110,6 +112,8 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         NAMESPACE_FLAGS.iter().map(|flag| has_flag(0, *flag as u64)).collect::<Result<_, _>>()?,
     );
     refused.insert(libc::SYS_socket, refused_sockets()?);
+    let other_pairs = compare(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?;
+    refused.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![other_pairs])?]);
     // 0: Linux; 8: Linux with 4 GiB of address space; the last asks only. Others bring back old weaknesses.
     let other_personalities = [0, 8, 0xffff_ffff].map(|allowed| compare(0, SeccompCmpOp::Ne, allowed));
     refused.insert(
@@ -135,7 +139,8 @@ const NAMESPACE_FLAGS: &[libc::c_int] = &[
 ];
 
 /// Every family but UNIX, INET and INET6, and NETLINK for routes. Above all AF_VSOCK, which no namespace confines, and
-/// AF_ALG, AF_PACKET and the rest, which are kernel code that few have looked at.
+/// AF_ALG, AF_PACKET and the rest, which are kernel code that few have looked at. Of the internet's protocols likewise those
+/// that programs use.
 fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let family = |operator, value: i32| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value as u64);
     let netlink_but_routes = SeccompRule::new(vec![
@@ -144,8 +149,25 @@ fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     ])?;
     let others = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
         .map(|allowed| family(SeccompCmpOp::Ne, allowed));
-    Ok(vec![netlink_but_routes, SeccompRule::new(others.into_iter().collect::<Result<_, _>>()?)?])
+    let raw = SeccompRule::new(vec![
+        family(SeccompCmpOp::Ne, libc::AF_NETLINK)?,
+        compare(1, SeccompCmpOp::MaskedEq(KIND_OF_SOCKET), libc::SOCK_RAW as u64)?,
+    ])?;
+    let mut rules = vec![netlink_but_routes, raw, SeccompRule::new(others.into_iter().collect::<Result<_, _>>()?)?];
+    for internet in [libc::AF_INET, libc::AF_INET6] {
+        let mut conditions = vec![family(SeccompCmpOp::Eq, internet)?];
+        for protocol in PROTOCOLS {
+            conditions.push(compare(2, SeccompCmpOp::Ne, *protocol as u64)?);
+        }
+        rules.push(SeccompRule::new(conditions)?);
+    }
+    Ok(rules)
 }
+
+/// The bits of a socket's type that are not flags.
+const KIND_OF_SOCKET: u64 = 0xf;
+/// 0: the usual one of the type.
+const PROTOCOLS: &[libc::c_int] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
 
 fn compare(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)

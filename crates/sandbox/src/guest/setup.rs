@@ -9,6 +9,7 @@ use super::privileges::{self, Capabilities};
 use super::server_link::ServerLink;
 use super::{mounts, seccomp, signals};
 use crate::dispatch::Ops;
+use crate::fences::Fence;
 use crate::spec::Applied;
 use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME};
 
@@ -84,13 +85,21 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     privileges::die_with_parent().doing(|| "tying the sandbox to its supervisor".to_owned())?;
     privileges::hide_from_peers().doing(|| "hiding the keeper".to_owned())?;
     mounts::build(setup.mounts, &setup.limits)?;
-    bring_up_loopback().doing(|| "bringing up the loopback device".to_owned())?;
+    if Fence::Network.is_up() {
+        bring_up_loopback().doing(|| "bringing up the loopback device".to_owned())?;
+    }
     rustix::system::sethostname(HOSTNAME.as_bytes()).doing(|| "naming the sandbox".to_owned())?;
     forbid_core_files();
     let _ = rustix::process::setsid();
-    privileges::gain_nothing_by_exec().doing(|| "forbidding new privileges".to_owned())?;
-    privileges::set_capabilities(Capabilities::KEEPER).doing(|| "dropping capabilities".to_owned())?;
-    seccomp::install().doing(|| "filtering system calls".to_owned())?;
+    if Fence::NewPrivileges.is_up() {
+        privileges::gain_nothing_by_exec().doing(|| "forbidding new privileges".to_owned())?;
+    }
+    if Fence::Capabilities.is_up() {
+        privileges::set_capabilities(Capabilities::KEEPER).doing(|| "dropping capabilities".to_owned())?;
+    }
+    if Fence::Seccomp.is_up() {
+        seccomp::install().doing(|| "filtering system calls".to_owned())?;
+    }
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
     let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops, setup.inherited.board);
     let link = ServerLink::new(setup.listener, setup.inherited.epoch);

@@ -9,6 +9,7 @@ use super::layers::Detached;
 use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
 use super::{Doing, Failure, Group, idmap};
+use crate::fences::Fence;
 use crate::guest::events::EventFiles;
 use crate::guest::setup::{self, Inherited, Setup};
 use crate::spec::Spec;
@@ -18,13 +19,13 @@ pub(crate) const KEEPER_SOCKET: &str = "keeper.sock";
 /// The file in a session's directory that isn't empty once the session had a shell.
 pub(crate) const SHELL_MARK: &str = "shell";
 
-const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+/// The namespaces that a sandbox has of its own.
+fn namespaces() -> libc::c_int {
+    let always = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    let fenced =
+        [(Fence::Pids, libc::CLONE_NEWPID), (Fence::Network, libc::CLONE_NEWNET), (Fence::Ipc, libc::CLONE_NEWIPC)];
+    fenced.into_iter().filter(|(fence, _)| fence.is_up()).fold(always, |all, (_, namespace)| all | namespace)
+}
 
 /// Makes a sandbox and waits until its keeper is ready; gives the keeper's process id.
 pub(crate) fn create(
@@ -46,7 +47,7 @@ pub(crate) fn create(
 
     // SAFETY: this process has one thread, so its copy finds every lock open; the child only goes on to `setup::enter`,
     // which never returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, NAMESPACES | libc::SIGCHLD, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces() | libc::SIGCHLD, 0, 0, 0, 0) };
     if pid < 0 {
         return Err(refuse_user_namespace(io::Error::last_os_error()));
     }
@@ -71,7 +72,7 @@ pub(crate) fn create(
     // for a thousand of them.
     group.entrances.clear();
     group.events = EventFiles::default();
-    let ready = idmap::write_maps(pid, 0, first_uid)
+    let ready = idmap::write_maps(pid, 0, if Fence::OwnUsers.is_up() { first_uid } else { 0 })
         .and_then(|()| File::from(say_mapped).write_all(b"1"))
         .doing(|| "mapping the sandbox's users".to_owned())
         .and_then(|()| wait_ready(outcome));

@@ -102,6 +102,7 @@ impl Sandboxes {
     }
 
     fn make(&mut self, spec: Spec, session_dir: &Path, epoch: u64) -> Result<Applied, Failure> {
+        crate::fences::prepare(&spec);
         let session = spec.session;
         let head = self.files.head(session)?;
         let mut group = self.cgroups.create(session, spec.limits)?;

@@ -65,7 +65,10 @@ impl Overlay {
         }
         fsconfig_set_flag(context, "volatile")?;
         fsconfig_create(context)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let attributes = match crate::fences::Fence::MountFlags.is_up() {
+            true => MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+            false => MountAttrFlags::empty(),
+        };
         Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
     }
 }

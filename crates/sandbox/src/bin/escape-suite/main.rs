@@ -1,0 +1,48 @@
+//! Runs `tenure-escape`, the program that tries to get out, inside of sandboxes, and prints what came of each attempt.
+//!
+//! Each attempt must fail. So that this means something, each is also made in sandboxes that lack fences: it must get out
+//! of one that lacks all that are named for it, and of none that has but one of them.
+//!
+//!   tenure-escape-suite            Tenure's own sandboxes; ends with 1 unless no attempt got out and every control did
+//!   tenure-escape-suite bwrap      for comparison, where it is installed
+//!   tenure-escape-suite runc       likewise
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
+
+mod case;
+mod native;
+mod peers;
+mod stage;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+fn main() -> ExitCode {
+    tenure_sandbox::dispatch(&[]);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let what = arguments.first().map_or("native", String::as_str).to_owned();
+    let ended = stage::on_a_stage_of_our_own(move || match run(&what) {
+        Ok(true) => 0,
+        Ok(false) => 1,
+        Err(error) => {
+            eprintln!("tenure-escape-suite: {error:#}");
+            1
+        }
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("tenure-escape-suite: a place for it can't be made: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(what: &str) -> Result<bool> {
+    let cases = case::all()?;
+    let stage = stage::Stage::set()?;
+    let rows = match what {
+        "native" => native::run(&cases, &stage)?,
+        "bwrap" | "runc" => peers::run(what, &cases, &stage)?,
+        other => anyhow::bail!("expected `bwrap`, `runc` or nothing, got `{other}`"),
+    };
+    Ok(table::print(what, &cases, &rows))
+}
