@@ -10,6 +10,7 @@ mod head;
 mod idmap;
 mod layers;
 mod live;
+mod merge;
 mod overlay;
 mod predecessors;
 mod process_limits;
