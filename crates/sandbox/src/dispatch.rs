@@ -38,4 +38,7 @@ pub fn dispatch(ops: &'static [Op]) {
     if std::env::args_os().next().is_some_and(|name| name == SUPERVISOR) {
         crate::supervisor::start(Ops(ops));
     }
+    if std::env::args_os().next().is_some_and(|name| name == crate::supervisor::WORKER) {
+        crate::supervisor::play();
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use tenure_core::id::SessionId;
 use tenure_engine::Replayer;
-use tenure_sandbox::native::{Damage, check_files, strays};
+use tenure_sandbox::native::{Damage, check_files, check_layers, strays};
 use tenure_store::sqlite::{CheckOptions, SessionIds, check, repair};
 use tenure_store::{Checked, Finding, MasterKey, Part};
 
@@ -96,6 +96,8 @@ fn files(dir: &Path, root: &Path, tell: &mut dyn FnMut(Finding)) -> Result<()> {
         damages.into_iter().for_each(|damage| tell(finding(damage, Some(session))));
         anyhow::Ok(())
     })?;
+    let damages = check_layers(root).context("can't check the sealed layers")?;
+    damages.into_iter().for_each(|damage| tell(finding(damage, None)));
     // What can't be looked up now isn't called a stray.
     let known = |session| sessions.knows(session).unwrap_or(true);
     let strays = strays(root, &known).context("can't look through the sessions' files")?;

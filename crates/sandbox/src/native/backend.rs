@@ -283,6 +283,8 @@ impl Backend for Native {
         let known = known.to_vec();
         Box::pin(async move {
             self.trash.wait_empty().await;
+            // What nothing needs any more is still there for a moment; one that can't be asked has nothing to say of it.
+            let _ = self.supervisor.ask_if_running(&SupervisorAsk::Tidy).await;
             leftovers::find(&self.dir, self.supervisor.pid().await?, &self.alive().await?, &known)
         })
     }

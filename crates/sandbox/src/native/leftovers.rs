@@ -4,7 +4,7 @@ use tenure_core::id::SessionId;
 
 use super::cgroup_name;
 use crate::dispatch::SUPERVISOR;
-use crate::supervisor::{Cgroups, abandoned, cut_short, subdirectories};
+use crate::supervisor::{Cgroups, WORKER, abandoned, cut_short, needless_layers, subdirectories};
 use crate::{Error, Leftover};
 
 /// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
@@ -23,6 +23,11 @@ pub(crate) fn find(
     let trash = subdirectories(&dir.join("trash"));
     let strangers = directories.into_iter().filter(|path| !is_known(path));
     found.extend(strangers.chain(trash).chain(cut_short(dir)).map(Leftover::Directory));
+
+    // What is mounted is needed as well, and where no supervisor runs, the next one collects.
+    if supervisor.is_some() && alive.is_empty() {
+        found.extend(needless_layers(dir).into_iter().map(Leftover::Directory));
+    }
 
     let mountinfo =
         std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
@@ -70,7 +75,8 @@ impl Family {
     fn read(pid: i32, dir: &Path) -> Option<Self> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut arguments = command.split(|byte| *byte == 0);
-        let is_ours = arguments.next()? == SUPERVISOR.as_bytes() && arguments.next()? == cgroup_name(dir).as_bytes();
-        is_ours.then(|| Self { pid, role: SUPERVISOR.to_owned() })
+        let role = arguments.next()?;
+        let role = [SUPERVISOR, WORKER].into_iter().find(|known| role == known.as_bytes())?;
+        (arguments.next()? == cgroup_name(dir).as_bytes()).then(|| Self { pid, role: role.to_owned() })
     }
 }

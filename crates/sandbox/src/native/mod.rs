@@ -13,7 +13,7 @@ mod supervisor_link;
 mod trash;
 
 pub use backend::{Native, NativeConfig, cgroup_name};
-pub use files::{Damage, Noted, Saved, check_files, load_files, mark_restored, save_files, strays};
+pub use files::{Damage, Noted, Saved, check_files, check_layers, load_files, mark_restored, save_files, strays};
 
 /// Makes the attempts of [`probe`](crate::Backend::probe) that are safe outside of a sandbox in this very process: the
 /// control that shows that they can succeed.

@@ -322,7 +322,11 @@ fn is_order(ask: &SupervisorAsk) -> bool {
         | SupervisorAsk::Fork { .. }
         | SupervisorAsk::Rewind { .. }
         | SupervisorAsk::Forget { .. } => true,
-        SupervisorAsk::Hello(_) | SupervisorAsk::Alive | SupervisorAsk::Shutdown | SupervisorAsk::Drain => false,
+        SupervisorAsk::Hello(_)
+        | SupervisorAsk::Alive
+        | SupervisorAsk::Shutdown
+        | SupervisorAsk::Drain
+        | SupervisorAsk::Tidy => false,
     }
 }
 

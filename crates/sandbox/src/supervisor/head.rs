@@ -125,6 +125,11 @@ impl LayerId {
         Ok(Self(format!("{:032x}", u128::from_le_bytes(bits))))
     }
 
+    /// Whether it was a session's own writable layer, or is merged from such: all others belong to root file systems.
+    pub(crate) fn is_of_a_session(&self) -> bool {
+        self.0.starts_with("merged-") || self.0.len() == 32 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// The one whose directory has this name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -24,7 +24,7 @@ use crate::spec::{Applied, Spec};
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
-    files: Files,
+    pub(crate) files: Files,
     sources: Sources,
     cgroups: Cgroups,
     ops: Ops,
@@ -45,7 +45,6 @@ struct Live {
     group: Group,
     slot: Slot,
     /// The sealed layers that are mounted in it.
-    #[expect(dead_code, reason = "they must stay, whatever names them")]
     layers: Vec<LayerId>,
     /// The limit of its own that it is over on the disk.
     over: Option<Limit>,
@@ -210,20 +209,25 @@ impl Sandboxes {
         idle.for_each(|(session, _)| self.kill(*session));
     }
 
-    /// Collects every sandbox that has died: all its processes are gone when its keeper can be waited for.
-    pub(crate) fn reap(&mut self) {
+    /// Collects every sandbox that has died: all its processes are gone when its keeper can be waited for. Gives other
+    /// children that have ended.
+    pub(crate) fn reap(&mut self) -> Vec<i32> {
+        let mut others = Vec::new();
         self.lingering.retain(|path| !cgroup::remove(path));
         loop {
             // SAFETY: takes no pointer that matters.
             let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
             if pid <= 0 {
-                return;
+                return others;
             }
             let dead = self.live.iter().find(|(_, live)| live.keeper == pid).map(|(session, _)| *session);
-            if let Some((session, live)) = dead.and_then(|session| self.live.remove_entry(&session)) {
-                self.lingering.extend(live.group.remove());
-                self.free.push(live.slot);
-                self.watcher.forget(session);
+            match dead.and_then(|session| self.live.remove_entry(&session)) {
+                Some((session, live)) => {
+                    self.lingering.extend(live.group.remove());
+                    self.free.push(live.slot);
+                    self.watcher.forget(session);
+                }
+                None => others.push(pid),
             }
         }
     }
@@ -270,6 +274,11 @@ impl Sandboxes {
         if let Some(limit) = found.over.filter(|_| found.ends) {
             live.end_calls(board, limit);
         }
+    }
+
+    /// The sealed layers that any of them has mounted.
+    pub(crate) fn mounted_layers(&self) -> impl Iterator<Item = &LayerId> {
+        self.live.values().flat_map(|live| &live.layers)
     }
 
     pub(crate) fn is_alive(&self, session: SessionId) -> bool {

@@ -6,7 +6,7 @@ mod cgroup;
 mod create;
 mod disk;
 mod failure;
-mod head;
+pub(crate) mod head;
 mod idmap;
 mod layers;
 mod live;
@@ -17,8 +17,9 @@ mod process_limits;
 mod requirements;
 mod serve;
 mod skeleton;
-mod snapshots;
+pub(crate) mod snapshots;
 mod start;
+mod upkeep;
 
 pub(crate) use board::{Board, ProcessLimits};
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};
@@ -27,7 +28,9 @@ pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;
 pub(crate) use requirements::cut_short;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
+
 pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
+pub(crate) use upkeep::{WORKER, needless_layers, play};
 
 /// The uids and gids of a sandbox's files on disk: this many, from this one on, whichever range the sandbox has itself.
 /// So layers can be shared between sandboxes.

@@ -4,6 +4,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::WORKER;
 use crate::dispatch::SUPERVISOR;
 
 /// Ends what an earlier supervisor of the same directory left and waits until it is gone. Its sandboxes die with it, but
@@ -35,6 +36,9 @@ fn is_orphan(pid: i32, name: &str) -> bool {
     let command = std::fs::read(at.join("cmdline")).unwrap_or_default();
     let expected = [SUPERVISOR.as_bytes(), name.as_bytes()];
     let is_ours = command.split(|byte| *byte == 0).take(2).eq(expected);
+    if command.split(|byte| *byte == 0).take(2).eq([WORKER.as_bytes(), name.as_bytes()]) {
+        return true;
+    }
     // A process in a namespace below ours has two numbers.
     let status = std::fs::read_to_string(at.join("status")).unwrap_or_default();
     is_ours

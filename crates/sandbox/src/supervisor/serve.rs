@@ -6,6 +6,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 use tenure_core::id::SessionId;
 
 use super::live::Sandboxes;
+use super::upkeep::Upkeep;
 use super::{Cgroups, Config, Failure, abandoned};
 use crate::dispatch::Ops;
 use crate::guest::signals;
@@ -25,6 +26,7 @@ const FIRST_SERVER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     sandboxes: Sandboxes,
+    upkeep: Upkeep,
     listener: OwnedFd,
     signals: OwnedFd,
     servers: Vec<Server>,
@@ -51,6 +53,8 @@ struct Server {
     epoch: Option<u64>,
     /// Sandboxes whose end it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
     ending: Option<SessionId>,
+    /// It waits until nothing is left to tidy.
+    tidying: bool,
     gone: bool,
 }
 
@@ -81,6 +85,7 @@ impl Supervisor {
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
             sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops)?,
+            upkeep: Upkeep::new(&config.dir),
             listener,
             signals,
             servers: Vec::new(),
@@ -110,15 +115,25 @@ impl Supervisor {
                     Wake::Disk => {}
                 }
             }
-            self.sandboxes.reap();
+            self.reap();
             self.sandboxes.look_at_disk();
             if self.draining {
                 self.sandboxes.kill_idle();
             }
+            if !self.closing && !self.draining {
+                self.upkeep.step(&self.sandboxes);
+            }
             self.tell_ends();
             self.let_go();
         }
+        self.upkeep.end();
         self.sandboxes.leave();
+    }
+
+    fn reap(&mut self) {
+        for pid in self.sandboxes.reap() {
+            self.upkeep.ended(pid, &self.sandboxes);
+        }
     }
 
     fn is_done(&mut self) -> bool {
@@ -139,7 +154,8 @@ impl Supervisor {
         }
         sources.extend(self.sandboxes.disk_wakes().map(|wake| (Wake::Disk, wake)));
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
-        let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none());
+        let listened_to =
+            self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none() && !server.tidying);
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -156,12 +172,13 @@ impl Supervisor {
         let again = (self.draining || !self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
         let alone =
             self.servers.is_empty().then(|| self.bears.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
-        again.into_iter().chain(alone).chain(self.sandboxes.disk_timeout()).min()
+        let upkeep = self.upkeep.due_in().filter(|_| !self.closing && !self.draining);
+        again.into_iter().chain(alone).chain(self.sandboxes.disk_timeout()).chain(upkeep).min()
     }
 
     fn accept(&mut self) {
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            self.servers.push(Server { socket, version: None, epoch: None, ending: None, gone: false });
+            self.servers.push(Server { socket, version: None, epoch: None, ending: None, tidying: false, gone: false });
         }
     }
 
@@ -191,6 +208,7 @@ impl Supervisor {
                 self.servers[at].gone = true;
             }
             Answer::WhenEnded(session) => self.servers[at].ending = Some(session),
+            Answer::WhenTidy => self.servers[at].tidying = true,
         }
     }
 
@@ -225,22 +243,28 @@ impl Supervisor {
             SupervisorAsk::Open { .. } if self.closing || self.draining => failed("the supervisor is shutting down"),
             SupervisorAsk::Open { spec } => {
                 // The keeper of an earlier sandbox may have died unnoticed a moment ago.
-                self.sandboxes.reap();
+                self.reap();
                 Answer::Now(match self.sandboxes.open(spec, self.epoch) {
                     Ok((fresh, limits)) => SupervisorTell::Opened { fresh, limits },
                     Err(failure) => failure.into(),
                 })
             }
+            SupervisorAsk::Tidy => {
+                self.upkeep.hurry();
+                Answer::WhenTidy
+            }
             SupervisorAsk::End { session } => {
+                self.upkeep.changed();
                 self.sandboxes.kill(session);
                 Answer::WhenEnded(session)
             }
             SupervisorAsk::Alive => {
-                self.sandboxes.reap();
+                self.reap();
                 Answer::Now(SupervisorTell::Alive { sessions: self.sandboxes.sessions() })
             }
             SupervisorAsk::Snapshot { session, snapshot, most_copied: _ } => {
-                self.sandboxes.reap();
+                self.upkeep.changed();
+                self.reap();
                 Answer::Now(match self.sandboxes.snapshot(session, snapshot) {
                     Ok(taken) => SupervisorTell::Taken { taken },
                     Err(failure) => failure.into(),
@@ -250,10 +274,14 @@ impl Supervisor {
                 done(self.sandboxes.fork(from, snapshot, &earlier, to))
             }
             SupervisorAsk::Rewind { session, snapshot } => {
-                self.sandboxes.reap();
+                self.upkeep.changed();
+                self.reap();
                 done(self.sandboxes.rewind(session, snapshot))
             }
-            SupervisorAsk::Forget { session, snapshots } => done(self.sandboxes.forget(session, &snapshots)),
+            SupervisorAsk::Forget { session, snapshots } => {
+                self.upkeep.changed();
+                done(self.sandboxes.forget(session, &snapshots))
+            }
         }
     }
 
@@ -281,6 +309,10 @@ impl Supervisor {
                 server.ending = None;
                 server.tell(&SupervisorTell::Ended);
             }
+            if server.tidying && (self.upkeep.is_done() || self.closing || self.draining) {
+                server.tidying = false;
+                server.tell(&SupervisorTell::Done);
+            }
         }
     }
 
@@ -301,6 +333,7 @@ enum Answer {
     /// And nothing more.
     LetGo(SupervisorTell),
     WhenEnded(SessionId),
+    WhenTidy,
 }
 
 fn done(outcome: Result<(), Failure>) -> Answer {

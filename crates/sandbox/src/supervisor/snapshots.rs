@@ -1,6 +1,8 @@
 //! Snapshots of sessions, on disk: what [`head`](super::head) describes, changed so that whoever dies between any two steps,
 //! the next one that looks finishes what was begun.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
@@ -15,13 +17,15 @@ use crate::Taken;
 #[derive(Debug)]
 pub(crate) struct Files {
     dir: PathBuf,
+    /// Layers named since [`note_names`](Self::note_names) was called.
+    named: RefCell<HashSet<LayerId>>,
 }
 
 impl Files {
     /// Those below this directory. Nobody but root and the sandboxes' own users may enter that of the layers; what mounts them
     /// does so as one of these.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
-        let files = Self { dir: dir.to_owned() };
+        let files = Self { dir: dir.to_owned(), named: RefCell::default() };
         make_directory(&files.layers_dir())?;
         chown(files.layers_dir(), Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
         Ok(files)
@@ -32,7 +36,7 @@ impl Files {
     }
 
     pub(crate) fn layers_dir(&self) -> PathBuf {
-        self.dir.join("layers")
+        self.dir.join(LAYERS)
     }
 
     /// The stack that the session's files lie on. Whatever was begun with it is finished first.
@@ -47,7 +51,7 @@ impl Files {
             self.throw_away(&layer)?;
             crate::failpoint::pass("rewind.dropped");
             head.drop_layer = false;
-            head.write(&session_dir.join(HEAD))?;
+            self.write_head(&session_dir.join(HEAD), &head)?;
         }
         if let Some(top) = head.layers.last() {
             let sealed = self.layers_dir().join(top.to_string());
@@ -72,7 +76,7 @@ impl Files {
         let layer = LayerId::random().doing(doing)?;
         head.layers.push(layer.clone());
         head.own.push(layer.clone());
-        head.write(&session_dir.join(HEAD)).doing(doing)?;
+        self.write_head(&session_dir.join(HEAD), &head).doing(doing)?;
         crate::failpoint::pass("snapshot.headed");
         std::fs::rename(session_dir.join(LAYER), self.layers_dir().join(layer.to_string())).doing(doing)?;
         crate::failpoint::pass("snapshot.sealed");
@@ -96,7 +100,7 @@ impl Files {
         let at = self.snapshot_file(session, snapshot);
         let noted = make_session_directory(&self.session_dir(session))
             .and_then(|_| make_directory(&self.session_dir(session).join(SNAPSHOTS)))
-            .and_then(|()| Noted { head: head.shared(), taken }.write(&at));
+            .and_then(|()| self.write_noted(&at, &Noted { head: head.shared(), taken }));
         noted.doing(|| format!("writing snapshot {snapshot}"))?;
         crate::failpoint::pass("snapshot.noted");
         Ok(())
@@ -128,7 +132,7 @@ impl Files {
             return Ok(());
         }
         make_session_directory(&to_dir).and_then(|_| self.share_shell_mark(from, to)).doing(doing)?;
-        start.head.write(&to_dir.join(HEAD)).doing(doing)?;
+        self.write_head(&to_dir.join(HEAD), &start.head).doing(doing)?;
         crate::failpoint::pass("fork.headed");
         self.note(to, snapshot, &start.head, start.taken)
     }
@@ -143,7 +147,7 @@ impl Files {
         head.own = before.own.into_iter().filter(|layer| head.layers.contains(layer)).collect();
         head.drop_layer = true;
         make_session_directory(&self.session_dir(session))
-            .and_then(|_| head.write(&self.session_dir(session).join(HEAD)))
+            .and_then(|_| self.write_head(&self.session_dir(session).join(HEAD), &head))
             .doing(|| format!("rewinding {session}"))?;
         crate::failpoint::pass("rewind.headed");
         self.head(session).map(drop)
@@ -173,6 +177,28 @@ impl Files {
         self.session_dir(session).join(SNAPSHOTS).join(snapshot.to_string())
     }
 
+    /// Has a session's `HEAD` name a stack.
+    pub(crate) fn write_head(&self, at: &Path, head: &Head) -> io::Result<()> {
+        self.named.borrow_mut().extend(head.layers.iter().cloned());
+        head.write(at)
+    }
+
+    /// Writes a snapshot.
+    pub(crate) fn write_noted(&self, at: &Path, noted: &Noted) -> io::Result<()> {
+        self.named.borrow_mut().extend(noted.head.layers.iter().cloned());
+        noted.write(at)
+    }
+
+    /// From now on it is kept which layers are named: somebody else begins to look at what is named already.
+    pub(crate) fn note_names(&self) {
+        self.named.borrow_mut().clear();
+    }
+
+    /// Whether anything has come to name a layer since then.
+    pub(crate) fn was_named(&self, layer: &LayerId) -> bool {
+        self.named.borrow().contains(layer)
+    }
+
     /// A shell that the first had is missed in the second as well.
     fn share_shell_mark(&self, from: SessionId, to: SessionId) -> io::Result<()> {
         match std::fs::copy(self.session_dir(from).join(SHELL_MARK), self.session_dir(to).join(SHELL_MARK)) {
@@ -182,8 +208,8 @@ impl Files {
     }
 
     /// Puts something where the server deletes it.
-    fn throw_away(&self, victim: &Path) -> io::Result<()> {
-        let trash = self.dir.join("trash");
+    pub(crate) fn throw_away(&self, victim: &Path) -> io::Result<()> {
+        let trash = self.dir.join(TRASH);
         make_directory(&trash)?;
         match std::fs::rename(victim, trash.join(LayerId::random()?.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -193,9 +219,22 @@ impl Files {
 }
 
 /// The names of what a session's directory has.
-const HEAD: &str = "HEAD";
+pub(crate) const HEAD: &str = "HEAD";
 const LAYER: &str = "layer";
-const SNAPSHOTS: &str = "snapshots";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+
+/// The names of what the directory of all has.
+pub(crate) const LAYERS: &str = "layers";
+/// Each of its files names layers that root file systems are made of.
+pub(crate) const ROOTS: &str = "roots";
+pub(crate) const TRASH: &str = "trash";
+/// Locked, shared, by who reads layers and would miss one; exclusively while some are taken away.
+pub(crate) const COLLECT_LOCK: &str = "collect.lock";
+
+/// In a layer that was merged: what it was merged of.
+pub(crate) const MERGED: &str = "merged.json";
+/// How names of layers begin that a worker is about to make.
+pub(crate) const UNFINISHED: &str = "tmp-";
 
 /// Whether any part of a layer has anything in it.
 fn has_anything(layer: &Path) -> io::Result<bool> {

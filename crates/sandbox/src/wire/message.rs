@@ -101,6 +101,8 @@ pub(crate) enum SupervisorAsk {
         session: SessionId,
         snapshots: Vec<SnapshotId>,
     },
+    /// Collect what nothing needs and flatten deep stacks now, and say when nothing is left to do. Since version 3.
+    Tidy,
 }
 
 impl SupervisorAsk {
@@ -109,7 +111,7 @@ impl SupervisorAsk {
         match self {
             Self::Hello(_) | Self::Open { .. } | Self::End { .. } | Self::Alive | Self::Shutdown => 1,
             Self::Drain => 2,
-            Self::Snapshot { .. } | Self::Fork { .. } | Self::Rewind { .. } | Self::Forget { .. } => 3,
+            Self::Snapshot { .. } | Self::Fork { .. } | Self::Rewind { .. } | Self::Forget { .. } | Self::Tidy => 3,
         }
     }
 }

@@ -14,3 +14,4 @@ mod servers;
 mod shell;
 mod snapshots;
 mod tree;
+mod upkeep;

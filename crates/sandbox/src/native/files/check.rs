@@ -5,11 +5,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, openat};
-use tenure_core::id::{ItemId, SessionId};
+use tenure_core::id::{ItemId, SessionId, SnapshotId};
 
 use super::save::{Found, MOST_LEVELS};
 use crate::Error;
 use crate::journal::{Flaw, Record};
+use crate::supervisor::head::{Head, LayerId, Noted};
+use crate::supervisor::snapshots::{HEAD, LAYERS, SNAPSHOTS, UNFINISHED};
 use crate::supervisor::{CANONICAL_BASE, KEEPER_SOCKET, RANGE, SHELL_MARK};
 
 /// Something that isn't as it should be.
@@ -44,15 +46,41 @@ pub fn check_files(root: &Path, session: SessionId) -> Result<Vec<Damage>, Error
     let names = check.list(&dir, Path::new(""));
     for name in &names {
         match name.to_str() {
-            Some("layer") => check.layer(&dir),
+            Some("layer") => check.layer(&dir, Path::new("layer")),
+            Some(HEAD) => check.stack(root, Path::new(HEAD), Head::read, names.iter().any(|name| name == "layer")),
+            Some(SNAPSHOTS) => check.snapshots(root, &dir),
+            Some(name) if name.ends_with(".new") => {}
             Some("calls") => check.journals(&dir),
             Some("work" | KEEPER_SOCKET | SHELL_MARK) => {}
             Some(_) | None => check.add(Path::new(name), "a foreign file", "nothing reads it".to_owned(), REMOVE),
         }
     }
-    if !names.is_empty() && !names.iter().any(|name| name == "layer") {
+    let has_files = |name: &OsString| name == "layer" || name == HEAD;
+    if !names.is_empty() && !names.iter().any(has_files) {
         let meaning = "the session's files are gone; it starts with an empty workspace".to_owned();
         check.add(Path::new("layer"), "a missing layer", meaning, RESTORE);
+    }
+    Ok(check.found)
+}
+
+/// Checks the sealed layers of all sessions: whether all of them can be read and is of sandboxes' users. Changes nothing;
+/// sandboxes may be alive. Blocks.
+pub fn check_layers(root: &Path) -> Result<Vec<Damage>, Error> {
+    let at = root.join(LAYERS);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match openat(CWD, &at, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+        Err(error) => return Ok(vec![unreadable(at, &error.into())]),
+    };
+    crate::supervisor::allow_many_files();
+    let mut check = Check { at, found: Vec::new() };
+    for name in check.list(&dir, Path::new("")) {
+        match name.to_str() {
+            Some(name) if name.starts_with(UNFINISHED) => {}
+            Some(layer) if LayerId::parse(layer).is_some() => check.layer(&dir, Path::new(layer)),
+            Some(_) | None => check.add(Path::new(&name), "a foreign file", "nothing reads it".to_owned(), REMOVE),
+        }
     }
     Ok(check.found)
 }
@@ -62,8 +90,8 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
     let mut found = Vec::new();
     for (path, name) in entries(root).map_err(Error::failed(format!("reading {}", root.display())))? {
         match name.as_str() {
-            "sessions" | "layers" | "skeleton" | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" => {
-            }
+            "sessions" | "layers" | "roots" | "skeleton" | "collect.lock" | "supervisor.lock" | "supervisor.sock"
+            | "supervisor.log" | "epoch" => {}
             "restored-at" => {
                 if let Err(error) = super::restored_at(root) {
                     found.push(unreadable(path, &error));
@@ -119,11 +147,45 @@ struct Check {
 }
 
 impl Check {
-    fn layer(&mut self, session_dir: &OwnedFd) {
+    /// Whether a file names layers that are there.
+    fn stack(&mut self, root: &Path, file: &Path, read: fn(&Path) -> io::Result<Option<Head>>, may_be_top: bool) {
+        let head = match read(&self.at.join(file)) {
+            Ok(Some(head)) => head,
+            // It went meanwhile.
+            Ok(None) => return,
+            Err(error) => return self.unread(file, &error),
+        };
+        for (from_below, layer) in head.layers.iter().enumerate() {
+            let is_there = root.join(LAYERS).join(layer.to_string()).is_dir();
+            // One that is about to be sealed lies where it was written.
+            let is_to_come = may_be_top && from_below + 1 == head.layers.len();
+            // What is replaced meanwhile doesn't need it any more.
+            if !is_there && !is_to_come && read(&self.at.join(file)).is_ok_and(|now| now.as_ref() == Some(&head)) {
+                let meaning = format!("{layer} isn't there, and what was in it is lost");
+                self.add(file, "a stack that lacks a layer", meaning, RESTORE);
+            }
+        }
+    }
+
+    fn snapshots(&mut self, root: &Path, session_dir: &OwnedFd) {
+        let Some((snapshots, at)) = self.open(session_dir, OsStr::new(SNAPSHOTS), Path::new(SNAPSHOTS)) else { return };
+        for name in self.list(&snapshots.handle, &at) {
+            let path = at.join(&name);
+            match name.to_str() {
+                Some(name) if name.ends_with(".new") => {}
+                Some(name) if name.parse::<SnapshotId>().is_ok() => {
+                    self.stack(root, &path, |at| Ok(Noted::read(at)?.map(|noted| noted.head)), false);
+                }
+                Some(_) | None => self.add(&path, "a foreign file", "nothing reads it".to_owned(), REMOVE),
+            }
+        }
+    }
+
+    fn layer(&mut self, parent: &OwnedFd, at: &Path) {
         // By number, since a file with several names would be named as often.
         let mut strangers = HashSet::new();
         let mut levels: Vec<(OwnedFd, PathBuf, Vec<OsString>)> = Vec::new();
-        let mut next = self.open(session_dir, OsStr::new("layer"), Path::new("layer"));
+        let mut next = self.open(parent, at.file_name().unwrap_or_default(), at);
         loop {
             match next.take() {
                 Some((found, path)) => {

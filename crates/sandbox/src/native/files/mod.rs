@@ -8,7 +8,7 @@ mod save;
 
 pub(crate) use restored::restored_at;
 
-pub use check::{Damage, check_files, strays};
+pub use check::{Damage, check_files, check_layers, strays};
 pub use load::load_files;
 pub use restored::mark_restored;
 pub use save::{Noted, Saved, save_files};

@@ -142,9 +142,7 @@ fn edit(root: &Path, dice: &mut Dice, steps: u64, marks: Marks) {
             14 => match dice.below(3) {
                 0 => std::os::unix::fs::chown(&at, Some(100_000 + dice.below(3) as u32), None),
                 1 => std::fs::set_permissions(&at, PermissionsExt::from_mode(0o700 + dice.below(0o100) as u32)),
-                _ => {
-                    rustix::fs::mknodat(CWD, &at, rustix::fs::FileType::Fifo, Mode::RUSR, 0).map_err(io::Error::from)
-                }
+                _ => rustix::fs::mknodat(CWD, &at, rustix::fs::FileType::Fifo, Mode::RUSR, 0).map_err(io::Error::from),
             },
             _ => {
                 // What means something to the other kind of overlay, or is of our own kind and kept under another name.
@@ -173,11 +171,18 @@ fn view(mount: &OwnedFd) -> BTreeMap<PathBuf, String> {
         };
         assert!(!kind.is_char_device(), "{} is a whiteout", path.display());
         if kind.is_dir() {
-            let listed: BTreeSet<_> =
-                std::fs::read_dir(&at).expect("a directory").map(|entry| entry.expect("readable").file_name()).collect();
+            let listed: BTreeSet<_> = std::fs::read_dir(&at)
+                .expect("a directory")
+                .map(|entry| entry.expect("readable").file_name())
+                .collect();
             for name in NAMES {
                 let is_there = at.join(name).symlink_metadata().is_ok();
-                assert_eq!(is_there, listed.contains(name.as_ref() as &std::ffi::OsStr), "{name} in {}", path.display());
+                assert_eq!(
+                    is_there,
+                    listed.contains(name.as_ref() as &std::ffi::OsStr),
+                    "{name} in {}",
+                    path.display()
+                );
             }
             left.extend(listed.into_iter().rev().map(|name| path.join(name)));
         }

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    fsetxattr, fstat, fsync, futimens, linkat, makedev, mkdirat, mknodat, openat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
+    fchown, fsetxattr, fstat, fsync, futimens, linkat, makedev, mkdirat, mknodat, openat,
 };
 use rustix::io::Errno;
 
@@ -229,9 +229,8 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
 }
 
 fn named(error: &io::Error, levels: &[Level], name: &[u8]) -> io::Error {
-    let parent = levels.last().and_then(|level| {
-        std::fs::read_link(format!("/proc/self/fd/{}", level.out.as_raw_fd())).ok()
-    });
+    let parent =
+        levels.last().and_then(|level| std::fs::read_link(format!("/proc/self/fd/{}", level.out.as_raw_fd())).ok());
     let at = parent.unwrap_or_default().join(OsStr::from_bytes(name));
     io::Error::new(error.kind(), format!("merging {}: {error}", at.display()))
 }

@@ -53,7 +53,8 @@ impl Stack {
     /// What a name means in a directory that these layers make up. `is_open` says whether anything below all of ours shows
     /// through that.
     pub(super) fn look_up(&self, parent: &[Source], is_open: bool, name: &[u8]) -> io::Result<Meaning> {
-        let mut search = Search { marks: self.marks, wanted: name.to_vec(), stop: false, is_whiteout: false, is_dir: false };
+        let mut search =
+            Search { marks: self.marks, wanted: name.to_vec(), stop: false, is_whiteout: false, is_dir: false };
         let mut sources = Vec::new();
         let (mut list, mut at, mut from_root) = (parent, 0, false);
         while !search.stop && at < list.len() {

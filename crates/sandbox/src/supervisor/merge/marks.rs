@@ -81,7 +81,8 @@ impl Marks {
         }
         let mut others = Vec::new();
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            let name = String::from_utf8(name.to_vec()).map_err(|_| io::Error::other("an attribute's name isn't text"))?;
+            let name =
+                String::from_utf8(name.to_vec()).map_err(|_| io::Error::other("an attribute's name isn't text"))?;
             if let Some(value) = value(dir, &name)?.filter(|_| !self.is_mark(&name)) {
                 others.push((name, value));
             }
@@ -134,7 +135,8 @@ mod tests {
     fn a_mark_is_of_one_kind_and_not_what_somebody_inside_has_set() {
         assert!(Marks::Trusted.is_mark("trusted.overlay.origin"));
         assert!(Marks::User.is_mark("user.overlay.opaque"));
-        for other in ["user.overlay.opaque", "trusted.overlay.overlay.opaque", "trusted.overlay.protattr", "user.note"] {
+        for other in ["user.overlay.opaque", "trusted.overlay.overlay.opaque", "trusted.overlay.protattr", "user.note"]
+        {
             assert!(!Marks::Trusted.is_mark(other), "{other}");
         }
         assert!(!Marks::User.is_mark("user.overlay.overlay.opaque"));

@@ -6,5 +6,5 @@ mod build;
 mod lookup;
 mod marks;
 
-pub(crate) use build::{Merged, merge};
+pub(crate) use build::merge;
 pub(crate) use marks::Marks;

@@ -1,0 +1,154 @@
+//! Layers that nothing needs go, and deep stacks become flat, whoever dies meanwhile.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+use tenure_core::id::{SessionId, SnapshotId};
+use tenure_sandbox::native::{check_files, check_layers, strays};
+
+use crate::host::{Host, kill, left_of, run, session, shell, text};
+
+fn snapshot(n: u128) -> SnapshotId {
+    SnapshotId::from_bits(n)
+}
+
+/// The layers that a file names.
+fn named(at: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(at).expect("a file");
+    let layers: Value = serde_json::from_str(&text).expect("it is JSON");
+    layers["layers"].as_array().expect("a list").iter().map(|id| id.as_str().expect("text").to_owned()).collect()
+}
+
+fn head(host: &Host, session: SessionId) -> Vec<String> {
+    named(&host.dir.path().join(format!("sessions/{session}/HEAD")))
+}
+
+fn layers(host: &Host) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(host.dir.path().join("layers")).expect("a directory");
+    entries.map(|entry| entry.expect("readable").file_name().into_string().expect("text")).collect()
+}
+
+/// Writes a line in the workspace's log, removes what an earlier one left, renames a directory, and keeps the files.
+async fn step(host: &Host, n: u128) {
+    let command = format!(
+        "echo {n} >> log; rm -rf gone$(({n}-2)); mkdir -p gone{n}/x; echo {n} > gone{n}/x/f; \
+         mkdir -p start/deep; echo {n} > start/deep/{n}; [ -e was ] && mv was/deep start/again{n}; mv start was"
+    );
+    stopped(host, n, &command).await;
+    host.backend.snapshot(session(1), snapshot(n), None).await.expect("kept");
+}
+
+/// Runs a command in the session's sandbox and ends that.
+async fn stopped(host: &Host, n: u128, command: &str) -> String {
+    let sandbox = host.open(session(1)).await;
+    let said = text(&run(&sandbox, n, shell(command)).await);
+    sandbox.stop(std::time::Duration::ZERO).await.expect("stopped");
+    said
+}
+
+/// Waits until nothing is left to do.
+async fn tidy(host: &Host) {
+    assert_eq!(left_of(&host.backend, host.dir.path()).await, [] as [String; 0]);
+}
+
+const SHOW: &str = "find . -type f -exec grep -H . {} + | sort; find . | sort";
+
+#[tokio::test]
+async fn deep_stacks_become_flat_and_show_the_same() {
+    let host = Host::new();
+    for n in 1..=22 {
+        step(&host, n).await;
+    }
+    let before = stopped(&host, 100, SHOW).await;
+    assert!(before.lines().count() > 60, "{before}");
+    let deep = head(&host, session(1));
+    assert_eq!(deep.len(), 22);
+    // The session that is alive goes on with what it has mounted.
+    let sandbox = host.open(session(1)).await;
+    host.backend.leftovers(&[session(1)]).await.expect("a list");
+    let flat = head(&host, session(1));
+    assert!(flat.len() < 5 && flat[0].starts_with("merged-"), "{flat:?}");
+    assert!(deep.iter().all(|layer| layers(&host).contains(layer)), "they are mounted, and snapshots need them");
+    assert_eq!(text(&run(&sandbox, 101, shell(SHOW)).await), before);
+    sandbox.stop(std::time::Duration::ZERO).await.expect("stopped");
+    assert_eq!(stopped(&host, 102, SHOW).await, before);
+    assert_eq!(check_files(host.dir.path(), session(1)).expect("checked"), []);
+    assert_eq!(check_layers(host.dir.path()).expect("checked"), []);
+    // Snapshots that share the run share the merged layer, the others have theirs.
+    let of = |n| named(&host.dir.path().join(format!("sessions/{}/snapshots/{}", session(1), snapshot(n))));
+    assert_eq!((of(22), of(21)), (flat.clone(), deep[..21].to_vec()));
+    host.backend.rewind(session(1), Some(snapshot(21))).await.expect("rewound");
+    assert_eq!(stopped(&host, 103, "tail -n 1 log; ls -d gone*").await, "21\ngone20\ngone21\n");
+    // What only forgotten snapshots need goes.
+    host.backend.keep_snapshots(session(1), &[snapshot(22)]).await.expect("forgotten");
+    host.backend.rewind(session(1), Some(snapshot(22))).await.expect("rewound");
+    tidy_but(&host).await;
+    assert_eq!(stopped(&host, 104, SHOW).await, before);
+    assert!(layers(&host).iter().eq(&BTreeSet::from_iter(head(&host, session(1)))), "{:?}", layers(&host));
+    host.finish().await;
+}
+
+/// Waits until nothing is left to do, while the session is known.
+async fn tidy_but(host: &Host) {
+    host.backend.leftovers(&[session(1)]).await.expect("a list");
+}
+
+#[tokio::test]
+async fn what_nothing_needs_goes_with_who_needed_it() {
+    let mut host = Host::new();
+    for n in 1..=3 {
+        step(&host, n).await;
+    }
+    host.backend.fork(session(1), snapshot(2), &[snapshot(1)], session(2)).await.expect("forked");
+    let all = head(&host, session(1));
+    let unnamed = host.dir.path().join("layers/00000000000000000000000000000000/root/workspace");
+    let unfinished = host.dir.path().join("layers/tmp-00000000000000000000000000000000/root");
+    std::fs::create_dir_all(unnamed).expect("made");
+    std::fs::create_dir_all(unfinished).expect("made");
+    tidy_but(&host).await;
+    assert!(layers(&host).iter().eq(&BTreeSet::from_iter(all.clone())), "{:?}", layers(&host));
+    assert_eq!(strays(host.dir.path(), &|_| true).expect("looked"), []);
+    let lost = host.dir.path().join("layers").join(&all[2]);
+    let aside = host.dir.path().join("aside");
+    std::fs::rename(&lost, &aside).expect("moved");
+    let found = check_files(host.dir.path(), session(1)).expect("checked");
+    let named: Vec<_> = found.iter().map(|damage| damage.what).collect();
+    assert_eq!(named, ["a stack that lacks a layer"; 2], "{found:?}");
+    std::fs::rename(&aside, &lost).expect("moved");
+    host.backend.destroy(session(1)).await.expect("destroyed");
+    // A supervisor that dies has a successor that goes on.
+    let supervisor = host.supervisor();
+    let gone = crate::host::wait_for_end(supervisor);
+    kill(supervisor);
+    gone.await.expect("it ended");
+    host.restarted();
+    host.open(session(2)).await.stop(std::time::Duration::ZERO).await.expect("stopped");
+    host.backend.leftovers(&[session(2)]).await.expect("a list");
+    assert!(layers(&host).iter().eq(&BTreeSet::from_iter(all[..2].to_vec())), "{:?}", layers(&host));
+    host.backend.destroy(session(2)).await.expect("destroyed");
+    tidy(&host).await;
+    assert_eq!(layers(&host), BTreeSet::new());
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_collected_while_a_stack_cannot_be_read_or_somebody_reads_layers() {
+    let host = Host::new();
+    step(&host, 1).await;
+    let unnamed = "00000000000000000000000000000000";
+    std::fs::create_dir_all(host.dir.path().join("layers").join(unnamed).join("root")).expect("made");
+    let odd = host.dir.path().join(format!("sessions/{}/snapshots/{}", session(1), snapshot(9)));
+    std::fs::write(&odd, r#"{"version":9,"stack":"of another kind"}"#).expect("written");
+    tidy_but(&host).await;
+    assert!(layers(&host).contains(unnamed));
+    std::fs::remove_file(&odd).expect("removed");
+    let lock = std::fs::File::create(host.dir.path().join("collect.lock")).expect("made");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).expect("locked");
+    tidy_but(&host).await;
+    assert!(layers(&host).contains(unnamed));
+    drop(lock);
+    tidy_but(&host).await;
+    assert!(!layers(&host).contains(unnamed));
+    host.finish().await;
+}
