@@ -13,6 +13,7 @@ use super::executor::{Executor, Job};
 use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process::{ToolPort, ToolProcess};
 use super::process_tree;
+use super::quiet::{Hold, Quiet};
 use super::server_link::ServerLink;
 use super::setup::Inherited;
 use super::shell::{Line, Shell, ShellPort, Step};
@@ -50,6 +51,7 @@ pub(crate) struct Keeper {
     events: Events,
     board: &'static Board,
     bell: &'static OwnedFd,
+    quiet: Quiet,
     /// Set once it is to stop: when to kill what has not ended by itself.
     stop_by: Option<Instant>,
 }
@@ -89,6 +91,7 @@ impl Keeper {
             events: Events::new(events, board),
             board,
             bell,
+            quiet: Quiet::No,
             stop_by: None,
         })
     }
@@ -98,6 +101,18 @@ impl Keeper {
         loop {
             for wake in self.wait() {
                 self.handle(wake);
+            }
+            let is_busy = self.is_busy();
+            // One that is to stop does that: then nothing is left that could change files.
+            if self.stop_by.is_none() {
+                match self.quiet.advance(self.board, is_busy, &mut self.shell, &self.executor) {
+                    Hold::No => {}
+                    Hold::Yes => continue,
+                    Hold::Answered => {
+                        self.ring();
+                        continue;
+                    }
+                }
             }
             self.check_deadlines();
             self.end_launched();
@@ -115,7 +130,7 @@ impl Keeper {
         let mut sources =
             vec![(Wake::Signal, self.signals.as_fd(), input), (Wake::Connection, self.link.listener(), input)];
         sources.extend(self.link.strangers().map(|stranger| (Wake::Stranger, stranger, input)));
-        if let Some((socket, writing)) = self.link.socket() {
+        if let Some((socket, writing)) = self.link.socket().filter(|_| self.quiet == Quiet::No) {
             sources.push((Wake::Server, socket, if writing { input | PollFlags::OUT } else { input }));
         }
         for (id, tool) in &self.tools {
@@ -127,7 +142,8 @@ impl Keeper {
         sources.extend(self.drains.iter().enumerate().map(|(at, pipe)| (Wake::Drain(at), pipe.as_fd(), input)));
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let deadline = if self.quiet == Quiet::No { self.next_deadline() } else { self.quiet.deadline() };
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         // Rounded up to a millisecond, lest it spin through the last one.
         let timeout = timeout.and_then(|left| Timespec::try_from(left + Duration::from_millis(1)).ok());
         if poll(&mut polled, timeout.as_ref()).is_err() {
@@ -219,7 +235,7 @@ impl Keeper {
         crate::failpoint::pass("guest.ordered");
         // Before anything has started, so that nobody takes this sandbox for idle.
         self.board.set_busy(true);
-        let _ = rustix::io::write(self.bell, &1u64.to_ne_bytes());
+        self.ring();
         if self.stop_by.is_some() || self.cancelled.contains(&call.id) {
             self.cancelled.retain(|id| *id != call.id);
             call.ending.cancelled = true;
@@ -367,6 +383,11 @@ impl Keeper {
             tool.kill();
         }
         self.shell.kill_everything(Instant::now());
+    }
+
+    /// Has the supervisor look at the board.
+    fn ring(&self) {
+        let _ = rustix::io::write(self.bell, &1u64.to_ne_bytes());
     }
 
     fn is_busy(&self) -> bool {

@@ -13,15 +13,18 @@ pub(crate) mod setup;
 pub(crate) mod signals;
 
 mod attended;
+mod bash;
 mod bpf_list;
 mod call;
 mod keeper;
 mod mounts;
 mod output;
 mod process;
+mod quiet;
 mod recorder;
 mod server_link;
 mod shell;
+mod shell_state;
 mod tool;
 
 pub(crate) use executor::USUAL_OPEN_FILES;

@@ -122,6 +122,32 @@ pub(crate) fn any_tool(executor: i32) -> bool {
     Snapshot::take().tools(executor).next().is_some()
 }
 
+/// Who lives but PID 1 and its executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    Nobody,
+    /// Those at the tops of trees whose tools have ended: they are about to end too.
+    Leaving,
+    Others,
+}
+
+/// Who lives but PID 1, its executor, and these two, while no call runs.
+pub(crate) fn company(executor: i32, spared: Option<(i32, i32)>) -> Company {
+    let is_spared = |pid: i32| spared.is_some_and(|(top, tool)| pid == top || pid == tool);
+    let snapshot = Snapshot::take();
+    let is_leaving = |pid: i32| {
+        snapshot.children(pid).is_empty() && snapshot.children(executor).iter().any(|child| child.pid == pid)
+    };
+    let mut company = Company::Nobody;
+    for process in snapshot.tools(executor).filter(|process| !is_spared(process.pid)) {
+        if !is_leaving(process.pid) {
+            return Company::Others;
+        }
+        company = Company::Leaving;
+    }
+    company
+}
+
 /// Kills one process.
 pub(crate) fn kill(pid: i32) {
     signal(pid, Signal::KILL);

@@ -5,27 +5,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
+use super::bash::Bash;
 use super::call::{Call, End};
-use super::executor::{Executor, Job};
+use super::executor::Executor;
 use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
 use super::process_tree::{Process, Snapshot, kill, kill_below};
-use super::tool::{self, Notice};
+use super::shell_state::Saving;
 use crate::journal::Stream;
-
-const COMMANDS: i32 = 254;
-const STATUSES: i32 = 253;
-
-/// The loop that bash runs. `eval` with redirections closes our descriptors for what the command starts and opens them
-/// again after it; errors of the loop itself (under `set -x`, say) go nowhere.
-const LOOP: &str = r#"while { IFS= builtin read -r -d '' -u 254 __tenure_line; } 2>/dev/null; do
-builtin eval "$__tenure_line" </dev/null 254<&- 253>&-
-{ builtin printf '%d\n' "$?" >&253; } 2>/dev/null
-done"#;
 
 /// What bash prints while no call runs is kept up to this much, for the next one.
 const BETWEEN_CALLS_BYTES: usize = 16 * 1024;
@@ -34,22 +23,6 @@ const BETWEEN_CALLS_BYTES: usize = 16 * 1024;
 /// program in it is killed.
 const KILL_ROUNDS: u32 = 10;
 const KILL_AGAIN: Duration = Duration::from_millis(20);
-
-/// Becomes the shell. Called in the process that is to be it.
-pub(crate) fn exec(commands: &OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &[(String, String)]) -> i32 {
-    let Ok(null) = std::fs::File::open("/dev/null") else { return 126 };
-    // SAFETY: these numbers are nobody's in this process, which has a handful of descriptors.
-    let plumbed =
-        unsafe { libc::dup2(commands.as_raw_fd(), COMMANDS) >= 0 && libc::dup2(statuses.as_raw_fd(), STATUSES) >= 0 };
-    if !plumbed || !tool::plumb(&null, out, out) {
-        return 126;
-    }
-    // It has its new number, and as itself is closed with all the rest below.
-    std::mem::forget(null);
-    let _ = std::env::set_current_dir(tool::WORKSPACE);
-    let argv = ["/bin/bash", "--noprofile", "--norc", "-c", LOOP, "bash"].map(str::to_owned);
-    tool::become_program(&argv, env, &[STATUSES, COMMANDS])
-}
 
 /// A call that waits for the shell.
 #[derive(Debug)]
@@ -68,22 +41,18 @@ pub(crate) struct Shell {
     between: Vec<u8>,
     /// Whether the session had a shell before this one, in this sandbox or an earlier one.
     had_one: bool,
+    /// What makes the next shell the same as the last, which was given up for it.
+    saved: Option<Vec<u8>>,
     mark: OwnedFd,
 }
 
-#[derive(Debug)]
-struct Bash {
-    commands: OwnedFd,
-    unwritten: Vec<u8>,
-    /// Nothing once all its writers are gone: bash can be told to print elsewhere, or to become another program.
-    out: Option<OwnedFd>,
-    /// Nothing once all its writers are gone.
-    statuses: Option<OwnedFd>,
-    status_text: Vec<u8>,
-    notices: OwnedFd,
-    notice_bytes: Vec<u8>,
-    /// The process at the top of its tree, and bash itself.
-    pids: Option<(i32, i32)>,
+/// Whether a shell can be given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Saved {
+    NotYet,
+    Yes,
+    /// It holds something that can't be put into another.
+    No,
 }
 
 #[derive(Debug)]
@@ -115,7 +84,7 @@ pub(crate) struct Step {
 impl Shell {
     pub(crate) fn new(mark: OwnedFd) -> Self {
         let had_one = rustix::fs::fstat(&mark).is_ok_and(|found| found.st_size > 0);
-        Self { running: None, waiting: VecDeque::new(), current: None, between: Vec::new(), had_one, mark }
+        Self { running: None, waiting: VecDeque::new(), current: None, between: Vec::new(), had_one, saved: None, mark }
     }
 
     pub(crate) fn queue(&mut self, line: Line) {
@@ -134,11 +103,20 @@ impl Shell {
         }
         if restart {
             self.end();
+            self.saved = None;
         }
         if self.running.is_none() {
-            call.ending.shell_lost = self.had_one && !restart;
             match Bash::start(executor) {
-                Ok(bash) => self.running = Some(bash),
+                Ok(mut bash) => {
+                    let saved = self.saved.take();
+                    call.ending.shell_lost = self.had_one && !restart && saved.is_none();
+                    if let Some(saved) = saved {
+                        bash.unwritten = saved;
+                        bash.unwritten.push(0);
+                        bash.restoring = true;
+                    }
+                    self.running = Some(bash);
+                }
                 Err(error) => {
                     call.print(Stream::Out, format!("can't start a shell: {error}\n").as_bytes());
                     return Step { printed: None, ended: Some((call, End::Code(126))) };
@@ -149,14 +127,14 @@ impl Shell {
                 let _ = rustix::io::write(&self.mark, b"1");
             }
         }
+        // Older than what this command will do.
+        self.saved = None;
         crate::failpoint::pass("guest.forked");
         let between = std::mem::take(&mut self.between);
         call.print(Stream::Out, &between);
         let bash = self.running.as_mut().expect("it was started above");
         let spared = bash.pids.map(|(top, tool)| living_under(top, tool)).unwrap_or_default();
-        bash.unwritten = command;
-        bash.unwritten.push(0);
-        bash.write();
+        bash.command(&command);
         self.current = Some(Current { call, spared, kills: 0, kill_again: None });
         Step::default()
     }
@@ -178,8 +156,21 @@ impl Shell {
                 bash.write();
                 Step::default()
             }
-            (ShellPort::Out, Some(_)) => Step { printed: self.read_output(), ended: None },
+            (ShellPort::Out, Some(_)) => {
+                Step { printed: self.read_output().filter(|_| self.current.is_some()), ended: None }
+            }
             (ShellPort::Statuses, Some(bash)) => match bash.status() {
+                Some(code) if std::mem::take(&mut bash.restoring) => {
+                    if let Some(current) = &mut self.current {
+                        current.call.ending.shell_lost |= code != 0;
+                    }
+                    // The next status may have been read with it.
+                    self.hear(port)
+                }
+                Some(_) if bash.saving.is_some() => {
+                    self.end_saving();
+                    Step::default()
+                }
                 Some(code) => self.end_current(End::Code(code)),
                 None => Step::default(),
             },
@@ -207,6 +198,10 @@ impl Shell {
             return None;
         }
         bytes.truncate(length);
+        if let Some(saving) = &mut bash.saving {
+            saving.print(&bytes);
+            return Some((length, bytes));
+        }
         match &mut self.current {
             Some(current) => {
                 current.call.print(Stream::Out, &bytes);
@@ -237,6 +232,56 @@ impl Shell {
             }
         }
         Step { printed, ended: self.current.take().map(|current| (current.call, end)) }
+    }
+
+    /// Whether one runs, and what is alive of it: the top of its tree, and itself.
+    pub(crate) fn processes(&self) -> Option<(i32, i32)> {
+        self.running.as_ref()?.pids
+    }
+
+    /// Has the shell, which must be idle, tell what it remembers.
+    pub(crate) fn save(&mut self) -> io::Result<()> {
+        self.read_what_there_is();
+        if let Some(bash) = &mut self.running {
+            self.saved = None;
+            let saving = Saving::new()?;
+            let command = saving.command();
+            bash.saving = Some(saving);
+            bash.command(&command);
+        }
+        Ok(())
+    }
+
+    /// What became of [`save`](Self::save). Where it was for nothing, the shell goes on as it was.
+    pub(crate) fn is_saved(&self) -> Saved {
+        match &self.running {
+            Some(bash) if bash.saving.is_some() => Saved::NotYet,
+            // It had to end, with or without what it remembered.
+            Some(_) if self.saved.is_some() => Saved::Yes,
+            None => Saved::Yes,
+            Some(_) => Saved::No,
+        }
+    }
+
+    fn read_what_there_is(&mut self) {
+        for _ in 0..MOST_CHUNKS_IN_A_PIPE {
+            if self.read_output().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// All that it printed is in the pipe by now, and nobody else prints.
+    fn end_saving(&mut self) {
+        self.read_what_there_is();
+        self.saved = self.running.as_mut().and_then(|bash| bash.saving.take()).and_then(Saving::finish);
+    }
+
+    /// Gives up a shell that is saved. It is to be restored when a call needs one.
+    pub(crate) fn give_up(&mut self) {
+        let between = std::mem::take(&mut self.between);
+        self.end();
+        self.between = between;
     }
 
     pub(crate) fn call(&mut self, wanted: tenure_core::id::ItemId) -> Option<&mut Call> {
@@ -330,69 +375,4 @@ fn living_under(top: i32, tool: i32) -> HashSet<Process> {
     let snapshot = Snapshot::take();
     let adopted = snapshot.children(top).iter().filter(|child| child.pid != tool);
     adopted.chain(snapshot.children(tool)).copied().collect()
-}
-
-impl Bash {
-    fn start(executor: &mut Executor) -> io::Result<Self> {
-        let flags = PipeFlags::CLOEXEC;
-        let (commands_in, commands) = pipe_with(flags)?;
-        let (out, out_in) = pipe_with(flags)?;
-        let (statuses, statuses_in) = pipe_with(flags)?;
-        let (notices, notices_in) = pipe_with(flags)?;
-        for ours in [&commands, &out, &statuses, &notices] {
-            rustix::io::ioctl_fionbio(ours, true)?;
-        }
-        executor.give(Job::Shell, &[commands_in.as_fd(), out_in.as_fd(), statuses_in.as_fd(), notices_in.as_fd()])?;
-        let (status_text, notice_bytes) = (Vec::new(), Vec::new());
-        let (out, statuses) = (Some(out), Some(statuses));
-        Ok(Self { commands, unwritten: Vec::new(), out, statuses, status_text, notices, notice_bytes, pids: None })
-    }
-
-    /// Writes what the pipe takes of the command.
-    fn write(&mut self) {
-        while !self.unwritten.is_empty() {
-            match rustix::io::write(&self.commands, &self.unwritten) {
-                Ok(length) => drop(self.unwritten.drain(..length)),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                // Bash has gone; its notice says how.
-                Err(_) => self.unwritten.clear(),
-            }
-        }
-    }
-
-    /// The status of a command that has ended.
-    fn status(&mut self) -> Option<i32> {
-        let mut bytes = [0; 64];
-        let length = rustix::io::read(self.statuses.as_ref()?, &mut bytes).ok()?;
-        if length == 0 {
-            self.statuses = None;
-        }
-        self.status_text.extend_from_slice(&bytes[..length]);
-        let end = self.status_text.iter().position(|byte| *byte == b'\n')?;
-        let line: Vec<u8> = self.status_text.drain(..=end).collect();
-        Some(std::str::from_utf8(&line).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1))
-    }
-
-    /// How bash ended, if it did, and why it could not be started, if so.
-    fn notice(&mut self) -> Option<(End, Option<String>)> {
-        let mut bytes = [0; 512];
-        let length = match rustix::io::read(&self.notices, &mut bytes) {
-            Ok(length) => length,
-            Err(_) => return None,
-        };
-        if length == 0 {
-            return Some((End::Signal(libc::SIGKILL), None));
-        }
-        self.notice_bytes.extend_from_slice(&bytes[..length]);
-        let mut end = None;
-        for notice in Notice::take(&mut self.notice_bytes) {
-            match notice {
-                Notice::Started { top, tool } => self.pids = Some((top, tool)),
-                Notice::Ended(status) => end = Some((End::from_status(status), None)),
-                Notice::Unable(reason) => end = Some((End::Code(126), Some(reason))),
-            }
-        }
-        end
-    }
 }

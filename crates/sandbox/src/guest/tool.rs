@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::attended::{self, Program, Streams};
 use super::executor::{Job, borrow_into};
-use super::{privileges, shell, signals};
+use super::{bash, privileges, signals};
 use crate::dispatch::Ops;
 use crate::order::Sheet;
 
@@ -91,7 +91,7 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             return 0;
         }
         Job::Exec => borrow_into(|| exec(&first, &second, &third, env)),
-        Job::Shell => borrow_into(|| shell::exec(&first, &second, &third, env)),
+        Job::Shell => borrow_into(|| bash::exec(&first, &second, &third, env)),
         Job::Attended => return 1,
     };
     let tool = match forked {

@@ -18,8 +18,25 @@ pub(crate) struct Board {
     open_files: AtomicU64,
     /// Which limit of the disk was passed, so that what runs has to end; 0: none.
     passed: AtomicU8,
+    /// Whether nothing is to happen, and whether it does: a [`Stillness`].
+    stillness: AtomicU8,
     /// The limit of the disk that it is over, so that nothing in it may make a file longer; 0: none.
     fence: AtomicU8,
+}
+
+/// What the supervisor wants of a keeper and the keeper's answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stillness {
+    /// It is free to do what it is asked.
+    Unwanted = 0,
+    /// It is to do nothing more, and to say whether anything else is alive. A signal to the keeper has to follow this, and the
+    /// end of it.
+    Wanted = 1,
+    /// It does nothing, and nothing but it and its executor is alive.
+    Alone = 2,
+    /// It does nothing, but there are others.
+    InCompany = 3,
 }
 
 /// The limits that a process gets of itself, since no cgroup knows them.
@@ -60,6 +77,7 @@ impl Board {
     /// Makes it the board of a new sandbox.
     pub(crate) fn wipe(&self, limits: &Applied) {
         self.set_busy(false);
+        self.want_stillness(false);
         self.fence.store(number(None), Ordering::Relaxed);
         self.passed.store(number(None), Ordering::Relaxed);
         self.set_limits(limits);
@@ -79,6 +97,27 @@ impl Board {
 
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// The supervisor's to say.
+    pub(crate) fn want_stillness(&self, wanted: bool) {
+        let stillness = if wanted { Stillness::Wanted } else { Stillness::Unwanted };
+        self.stillness.store(stillness as u8, Ordering::Release);
+    }
+
+    /// The keeper's to say, if it is still wanted.
+    pub(crate) fn stand_still(&self, how: Stillness) {
+        let (wanted, how) = (Stillness::Wanted as u8, how as u8);
+        let _ = self.stillness.compare_exchange(wanted, how, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    pub(crate) fn stillness(&self) -> Stillness {
+        match self.stillness.load(Ordering::Acquire) {
+            1 => Stillness::Wanted,
+            2 => Stillness::Alone,
+            3 => Stillness::InCompany,
+            _ => Stillness::Unwanted,
+        }
     }
 
     /// The limit of this kind that is in force, or 0.

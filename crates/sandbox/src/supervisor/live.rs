@@ -14,7 +14,6 @@ use super::process_limits::limit_processes;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
-use crate::Taken;
 use crate::dispatch::Ops;
 use crate::guest::setup::Inherited;
 use crate::guest::{self, signals};
@@ -25,10 +24,10 @@ use crate::spec::{Applied, Spec};
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
     pub(crate) files: Files,
-    sources: Sources,
+    pub(super) sources: Sources,
     cgroups: Cgroups,
     ops: Ops,
-    live: HashMap<SessionId, Live>,
+    pub(super) live: HashMap<SessionId, Live>,
     /// Groups of dead sandboxes that the kernel did not let go of yet.
     lingering: Vec<PathBuf>,
     free: Vec<Slot>,
@@ -40,12 +39,12 @@ pub(crate) struct Sandboxes {
 }
 
 #[derive(Debug)]
-struct Live {
-    keeper: i32,
+pub(super) struct Live {
+    pub(super) keeper: i32,
     group: Group,
-    slot: Slot,
+    pub(super) slot: Slot,
     /// The sealed layers that are mounted in it.
-    layers: Vec<LayerId>,
+    pub(super) layers: Vec<LayerId>,
     /// The limit of its own that it is over on the disk.
     over: Option<Limit>,
 }
@@ -151,19 +150,6 @@ impl Sandboxes {
         Ok(slot)
     }
 
-    /// Keeps the files of a session. Repeating it changes nothing.
-    pub(crate) fn snapshot(&mut self, session: SessionId, snapshot: SnapshotId) -> Result<Taken, Failure> {
-        if let Some(taken) = self.files.taken(session, snapshot)? {
-            return Ok(taken);
-        }
-        if self.live.contains_key(&session) {
-            return Ok(Taken::Skipped { bytes: 0 });
-        }
-        let (head, taken) = self.files.seal(session)?;
-        self.files.note(session, snapshot, &head, taken)?;
-        Ok(taken)
-    }
-
     pub(crate) fn fork(
         &self,
         from: SessionId,
@@ -193,9 +179,14 @@ impl Sandboxes {
 
     /// Kills a sandbox; [`reap`](Self::reap) will find it dead.
     pub(crate) fn kill(&self, session: SessionId) {
+        self.signal(session, libc::SIGKILL);
+    }
+
+    /// Signals the keeper of a sandbox.
+    pub(super) fn signal(&self, session: SessionId, signal: i32) {
         if let Some(live) = self.live.get(&session) {
             // SAFETY: the keeper is our child and not yet waited for, so the id is still its own.
-            unsafe { libc::kill(live.keeper, libc::SIGKILL) };
+            unsafe { libc::kill(live.keeper, signal) };
         }
     }
 
@@ -297,6 +288,11 @@ impl Sandboxes {
     /// Whether a call is running in any of them.
     pub(crate) fn any_busy(&self) -> bool {
         self.live.values().any(|live| self.board(live).is_busy())
+    }
+
+    /// The board of a live sandbox.
+    pub(super) fn board_of(&self, session: SessionId) -> Option<&'static Board> {
+        self.live.get(&session).map(|live| self.board(live))
     }
 
     fn board(&self, live: &Live) -> &'static Board {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
-use tenure_core::id::SessionId;
+use tenure_core::id::{SessionId, SnapshotId};
 
 use super::live::Sandboxes;
 use super::upkeep::Upkeep;
@@ -51,11 +51,20 @@ struct Server {
     version: Option<u16>,
     /// Of one that gives orders.
     epoch: Option<u64>,
-    /// Sandboxes whose end it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
-    ending: Option<SessionId>,
-    /// It waits until nothing is left to tidy.
-    tidying: bool,
+    /// What it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
+    awaits: Option<Awaited>,
     gone: bool,
+}
+
+/// What a server waits for.
+#[derive(Debug, Clone, Copy)]
+enum Awaited {
+    /// The end of a sandbox.
+    End(SessionId),
+    /// That files are kept.
+    Snapshot { session: SessionId, snapshot: SnapshotId, most_copied: Option<u64> },
+    /// That nothing is left to tidy.
+    Tidiness,
 }
 
 /// What can wake the supervisor.
@@ -123,7 +132,7 @@ impl Supervisor {
             if !self.closing && !self.draining {
                 self.upkeep.step(&self.sandboxes);
             }
-            self.tell_ends();
+            self.tell_who_waits();
             self.let_go();
         }
         self.upkeep.end();
@@ -154,8 +163,7 @@ impl Supervisor {
         }
         sources.extend(self.sandboxes.disk_wakes().map(|wake| (Wake::Disk, wake)));
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
-        let listened_to =
-            self.servers.iter().enumerate().filter(|(_, server)| server.ending.is_none() && !server.tidying);
+        let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.awaits.is_none());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -178,7 +186,7 @@ impl Supervisor {
 
     fn accept(&mut self) {
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            self.servers.push(Server { socket, version: None, epoch: None, ending: None, tidying: false, gone: false });
+            self.servers.push(Server { socket, version: None, epoch: None, awaits: None, gone: false });
         }
     }
 
@@ -207,8 +215,7 @@ impl Supervisor {
                 self.servers[at].tell(&tell);
                 self.servers[at].gone = true;
             }
-            Answer::WhenEnded(session) => self.servers[at].ending = Some(session),
-            Answer::WhenTidy => self.servers[at].tidying = true,
+            Answer::Later(awaited) => self.servers[at].awaits = Some(awaited),
         }
     }
 
@@ -251,24 +258,20 @@ impl Supervisor {
             }
             SupervisorAsk::Tidy => {
                 self.upkeep.hurry();
-                Answer::WhenTidy
+                Answer::Later(Awaited::Tidiness)
             }
             SupervisorAsk::End { session } => {
                 self.upkeep.changed();
                 self.sandboxes.kill(session);
-                Answer::WhenEnded(session)
+                Answer::Later(Awaited::End(session))
             }
             SupervisorAsk::Alive => {
                 self.reap();
                 Answer::Now(SupervisorTell::Alive { sessions: self.sandboxes.sessions() })
             }
-            SupervisorAsk::Snapshot { session, snapshot, most_copied: _ } => {
+            SupervisorAsk::Snapshot { session, snapshot, most_copied } => {
                 self.upkeep.changed();
-                self.reap();
-                Answer::Now(match self.sandboxes.snapshot(session, snapshot) {
-                    Ok(taken) => SupervisorTell::Taken { taken },
-                    Err(failure) => failure.into(),
-                })
+                Answer::Later(Awaited::Snapshot { session, snapshot, most_copied })
             }
             SupervisorAsk::Fork { from, snapshot, earlier, to } => {
                 done(self.sandboxes.fork(from, snapshot, &earlier, to))
@@ -301,19 +304,32 @@ impl Supervisor {
         Answer::Now(SupervisorTell::Hello(versions.greeting()))
     }
 
-    fn tell_ends(&mut self) {
-        for server in &mut self.servers {
-            if let Some(session) = server.ending
-                && !self.sandboxes.is_alive(session)
-            {
-                server.ending = None;
-                server.tell(&SupervisorTell::Ended);
-            }
-            if server.tidying && (self.upkeep.is_done() || self.closing || self.draining) {
-                server.tidying = false;
-                server.tell(&SupervisorTell::Done);
+    fn tell_who_waits(&mut self) {
+        for server in self.servers.iter_mut().filter(|server| !server.gone) {
+            let Some(awaited) = server.awaits else { continue };
+            let tell = match awaited {
+                Awaited::End(session) => (!self.sandboxes.is_alive(session)).then_some(SupervisorTell::Ended),
+                Awaited::Snapshot { session, snapshot, most_copied } => {
+                    match self.sandboxes.snapshot(session, snapshot, most_copied) {
+                        Ok(taken) => taken.map(|taken| SupervisorTell::Taken { taken }),
+                        Err(failure) => Some(failure.into()),
+                    }
+                }
+                Awaited::Tidiness => {
+                    (self.upkeep.is_done() || self.closing || self.draining).then_some(SupervisorTell::Done)
+                }
+            };
+            if let Some(tell) = tell {
+                server.awaits = None;
+                server.tell(&tell);
             }
         }
+        let awaited: Vec<Awaited> = self.servers.iter().filter_map(|server| server.awaits).collect();
+        self.sandboxes.release(|session| {
+            awaited
+                .iter()
+                .any(|awaited| matches!(awaited, Awaited::Snapshot { session: wanted, .. } if *wanted == session))
+        });
     }
 
     fn let_go(&mut self) {
@@ -332,8 +348,7 @@ enum Answer {
     Now(SupervisorTell),
     /// And nothing more.
     LetGo(SupervisorTell),
-    WhenEnded(SessionId),
-    WhenTidy,
+    Later(Awaited),
 }
 
 fn done(outcome: Result<(), Failure>) -> Answer {

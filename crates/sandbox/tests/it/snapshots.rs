@@ -6,6 +6,8 @@ use std::time::Duration;
 use tenure_core::id::SnapshotId;
 use tenure_sandbox::{Error, Sandbox, Taken};
 
+#[cfg(feature = "failpoints")]
+use crate::host::kill;
 use crate::host::{Host, exec, run, session, shell, text};
 
 pub(crate) fn snapshot(n: u128) -> SnapshotId {
@@ -178,6 +180,129 @@ async fn a_fork_misses_the_shell_of_its_parent() {
     let exit = run(&sandbox, 1, shell("echo [$x]")).await;
     assert_eq!((text(&exit).as_str(), exit.shell_lost), ("[]\n", true));
     host.finish().await;
+}
+
+/// What the shell of an agent may hold, and how to see it.
+const REMEMBERED: &str = r#"mkdir -p "/workspace/odd dir" && cd "/workspace/odd dir"
+plain=one; export exported="two words"; readonly fixed=3; declare -i number=4; declare -a list=(a "b c" $'d\ne' '' "it's")
+declare -A map=([x]=1 ["y z"]=$'\t"q"' [']']=2); declare -n other=plain; odd=$'\xff\x01 \'" $(id) `id` \\ \n end\n'; empty=
+unset LANG
+multi() {
+    cat <<-'HERE'
+	one 'line'
+HERE
+    if [[ $1 == +([0-9]) ]]; then echo "number $1"; fi
+}
+exported_function() { echo from a function; }; export -f exported_function
+with-hyphen() { echo hyphen; }
+shopt -s extglob nullglob expand_aliases
+alias greet='echo "hello'"'"'s"'
+extended() { [[ $1 == @(a|b)*(c) ]] && echo matched; }
+set -o pipefail -u; set +o braceexpand
+umask 027
+trap 'echo caught' USR1
+set -- "first one" second "" '*'
+OLDPWD=/usr"#;
+const RECALL: &str = r#"pwd; echo "$OLDPWD $plain $exported $fixed $number $other $empty|"; (fixed=4) 2>&1; number=2+2; echo $number
+declare -p list map odd empty; echo ${LANG-none}
+multi 12; sh -c 'echo $exported'; bash -c exported_function; with-hyphen; extended acc; echo {a,b} nothing*
+greet
+echo $-; shopt -o pipefail; umask; kill -USR1 $$; printf '<%s>' "$@"; echo; touch made; stat -c %a made; rm made; trap"#;
+
+#[tokio::test]
+async fn a_sealed_sandbox_goes_on_and_its_shell_is_as_it_was() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    assert_eq!(text(&run(&sandbox, 1, shell(REMEMBERED)).await), "");
+    let before = text(&run(&sandbox, 2, shell(RECALL)).await);
+    assert!(before.contains("number 12\ntwo words\nfrom a function\nhyphen\nmatched\n"), "{before}");
+    run(&sandbox, 3, exec(&["sh", "-c", "echo in memory > /tmp/m; echo in memory > /dev/shm/m; echo one > a"])).await;
+    let (keeper, executor) = (host.keepers()[0], host.executor());
+    assert_eq!(host.take(1, 10).await, Taken::Sealed);
+    assert_eq!((host.keepers()[0], host.executor()), (keeper, executor));
+    assert_eq!(
+        script_in(&sandbox, "cat /tmp/m /dev/shm/m a; pgrep -c bash; ls -d /proc/1 /dev/null").await,
+        "in memory\nin memory\none\n1\n/dev/null\n/proc/1\n"
+    );
+    let exit = run(&sandbox, 4, shell(RECALL)).await;
+    assert_eq!((text(&exit), exit.shell_lost), (before.clone(), false));
+    // Again and again, with changes between.
+    for n in 0..3 {
+        script_in(&sandbox, &format!("echo {n} >> a; mv d{n} d 2>/dev/null; mkdir d d{n}; echo {n} > d{n}/f")).await;
+        assert_eq!(host.take(1, 20 + n).await, Taken::Sealed);
+        assert_eq!(host.take(1, 30 + n).await, Taken::Reused);
+    }
+    let exit = run(&sandbox, 5, shell(RECALL)).await;
+    assert_eq!((text(&exit), exit.shell_lost), (before, false));
+    let mounts = script_in(&sandbox, "grep -c '' /proc/mounts; grep -c ' / ' /proc/mounts").await;
+    host.fork(1, 21, &[], 2).await;
+    assert_eq!(host.script(2, "cat a; cat d1/f; ls -d d*; ls -A /tmp").await, "one\n0\n1\n1\nd\nd0\nd1\n");
+    sandbox.stop(Duration::ZERO).await.expect("stopped");
+    let sandbox = host.open(session(1)).await;
+    assert_eq!(
+        script_in(&sandbox, "grep -c '' /proc/mounts; grep -c ' / ' /proc/mounts").await,
+        mounts,
+        "as a new one"
+    );
+    assert!(run(&sandbox, 6, shell("cat a")).await.shell_lost, "a shell does not outlive its sandbox");
+    host.finish().await;
+}
+
+/// Sealing touches no file: as many as there are, it takes as long.
+#[tokio::test]
+async fn sealing_looks_at_no_file() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    script_in(
+        &sandbox,
+        "mkdir -p many/deep; cd many/deep; for n in {1..2000}; do echo $n > $n; done; truncate -s 1G big",
+    )
+    .await;
+    let layer = host.dir.path().join(format!("sessions/{}/layer/root/workspace", session(1)));
+    let seen = |workspace: &std::path::Path| {
+        use std::os::unix::fs::MetadataExt;
+        ["many/deep", "many/deep/1000", "many/deep/big", "many"].map(|name| {
+            let found = workspace.join(name).symlink_metadata().expect("it is there");
+            (found.ino(), found.ctime(), found.ctime_nsec(), found.atime(), found.atime_nsec())
+        })
+    };
+    let before = seen(&layer);
+    assert_eq!(host.take(1, 10).await, Taken::Sealed);
+    let layers: Vec<_> = std::fs::read_dir(host.dir.path().join("layers")).expect("layers").flatten().collect();
+    assert_eq!(seen(&layers[0].path().join("root/workspace")), before, "neither copied, nor changed, nor even listed");
+    assert!(!layer.exists(), "nothing has been written since");
+    host.fork(1, 10, &[], 2).await;
+    assert_eq!(seen(&layers[0].path().join("root/workspace")), before);
+    host.finish().await;
+}
+
+/// Wherever anybody dies while a live sandbox is sealed, no file is lost, and asking again does the rest.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_somebody_dies_while_a_sandbox_is_sealed_files_are_kept() {
+    for place in
+        ["snapshot.headed", "snapshot.sealed", "snapshot.mounted", "snapshot.swapped", "snapshot.noted", "keeper"]
+    {
+        let host = Host::with(|config| config.failpoint = Some(format!("{place}:1")));
+        let sandbox = host.open(session(1)).await;
+        run(&sandbox, 1, shell("echo one > a; mkdir d")).await;
+        let first = host.supervisor();
+        if place == "keeper" {
+            let keeper = host.keepers()[0];
+            let (taken, ()) =
+                tokio::join!(host.backend.snapshot(session(1), snapshot(10), None), async { kill(keeper) });
+            taken.expect("taken");
+        } else {
+            host.take(1, 10).await;
+            assert_eq!(sandbox.lost().await, tenure_sandbox::LostReason::Died, "{place}");
+            drop(host.open(session(8)).await);
+            assert_ne!(host.supervisor(), first, "{place} was reached");
+        }
+        assert_eq!(host.script(1, "cat a; ls; echo two > a").await, "one\na\nd\n", "{place}");
+        host.backend.rewind(session(1), Some(snapshot(10))).await.expect("rewound");
+        assert_eq!(host.script(1, "cat a; ls").await, "one\na\nd\n", "{place}");
+        host.finish().await;
+    }
 }
 
 /// Wherever a supervisor dies, it is as before or as after, and asking again does the rest.
