@@ -68,6 +68,19 @@ impl Executor {
         Ok(())
     }
 
+    /// Replaces it by another: what it has taken of the root, which is no longer that, would not be right. Nothing runs meanwhile.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.socket = None;
+        if self.pid > 0 {
+            // SAFETY: it is our child; if it has been waited for, there is no process of this number to wait for.
+            unsafe {
+                libc::kill(self.pid, libc::SIGKILL);
+                libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+            }
+        }
+        self.start()
+    }
+
     /// The process of the present one.
     pub(crate) fn pid(&self) -> i32 {
         self.pid

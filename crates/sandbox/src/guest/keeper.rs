@@ -52,6 +52,8 @@ pub(crate) struct Keeper {
     board: &'static Board,
     bell: &'static OwnedFd,
     quiet: Quiet,
+    /// The device that the root is.
+    root: Option<u64>,
     /// Set once it is to stop: when to kill what has not ended by itself.
     stop_by: Option<Instant>,
 }
@@ -92,6 +94,7 @@ impl Keeper {
             board,
             bell,
             quiet: Quiet::No,
+            root: root_device(),
             stop_by: None,
         })
     }
@@ -105,7 +108,9 @@ impl Keeper {
             let is_busy = self.is_busy();
             // One that is to stop does that: then nothing is left that could change files.
             if self.stop_by.is_none() {
+                let before = self.quiet;
                 match self.quiet.advance(self.board, is_busy, &mut self.shell, &self.executor) {
+                    Hold::No if before == Quiet::Still => self.look_at_root(),
                     Hold::No => {}
                     Hold::Yes => continue,
                     Hold::Answered => {
@@ -385,6 +390,15 @@ impl Keeper {
         self.shell.kill_everything(Instant::now());
     }
 
+    /// The supervisor may have put another root under us.
+    fn look_at_root(&mut self) {
+        let root = root_device();
+        if std::mem::replace(&mut self.root, root) != root {
+            // If this fails, the next job starts one.
+            let _ = self.executor.renew();
+        }
+    }
+
     /// Has the supervisor look at the board.
     fn ring(&self) {
         let _ = rustix::io::write(self.bell, &1u64.to_ne_bytes());
@@ -425,6 +439,11 @@ impl Keeper {
         }
         self.drains.swap_remove(at);
     }
+}
+
+/// Each overlay is a device of its own.
+fn root_device() -> Option<u64> {
+    rustix::fs::stat("/").ok().map(|root| root.st_dev)
 }
 
 /// Collects dead executors and orphans: PID 1's duty.

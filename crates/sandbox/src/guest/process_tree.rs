@@ -60,14 +60,16 @@ impl Snapshot {
     }
 }
 
-/// Parent and start time of the text of `/proc/<pid>/stat`; nothing for a zombie, which is dead already.
+/// Parent and start time of the text of `/proc/<pid>/stat`; nothing for one that is dead already.
 fn parse(stat: &str) -> Option<(i32, u64)> {
     // The program's name, in brackets, may contain anything; what follows the last bracket does not.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some((parent, started))
+    // The first thread of a process may have ended, and others go on.
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    (state != "X" && (state != "Z" || threads > 1)).then_some((parent, started))
 }
 
 /// How many times to look for processes that were started while looking. The limit on processes bounds what a fork bomb
@@ -169,5 +171,10 @@ mod tests {
         let stat = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 991 100 200";
         assert_eq!(parse(stat), Some((7, 991)));
         assert_eq!(parse(&stat.replace(" S ", " Z ")), None);
+        assert_eq!(
+            parse(&stat.replace(" S ", " Z ").replace(" 20 0 1 ", " 20 0 2 ")),
+            Some((7, 991)),
+            "a thread lives"
+        );
     }
 }

@@ -298,8 +298,11 @@ impl Backend for Native {
             let held: Vec<_> =
                 self.open.lock().expect("no holder panics").drain().filter_map(|(_, held)| held.upgrade()).collect();
             held.iter().for_each(|sandbox| sandbox.expect_end());
+            self.supervisor.shut_down().await?;
+            // Also what the supervisor has thrown away.
+            self.trash.sweep();
             self.trash.wait_empty().await;
-            self.supervisor.shut_down().await
+            Ok(())
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Snapshots of sessions whose sandbox may be alive: in steps, none of which waits for a keeper.
 
+use std::os::fd::BorrowedFd;
+
 use tenure_core::id::{SessionId, SnapshotId};
 
+use super::copying::{Copying, Job, Outcome};
 use super::head::Head;
 use super::live::Sandboxes;
 use super::swap::replace_root;
@@ -16,7 +19,7 @@ impl Sandboxes {
         &mut self,
         session: SessionId,
         snapshot: SnapshotId,
-        _most_copied: Option<u64>,
+        most_copied: Option<u64>,
     ) -> Result<Option<Taken>, Failure> {
         let taken = self.files.taken(session, snapshot)?;
         if taken.is_some() {
@@ -35,13 +38,18 @@ impl Sandboxes {
             }
             Stillness::Wanted => Ok(None),
             Stillness::Alone => self.seal_alive(session, snapshot).map(Some),
-            Stillness::InCompany => Ok(Some(Taken::Skipped { bytes: 0 })),
+            Stillness::InCompany => self.copy_alive(session, snapshot, most_copied),
         }
     }
 
     /// Lets every keeper go on that stands still for a snapshot that nobody waits for any more.
-    pub(crate) fn release(&self, is_wanted: impl Fn(SessionId) -> bool) {
+    pub(crate) fn release(&mut self, is_wanted: impl Fn(SessionId) -> bool) {
         for session in self.sessions() {
+            if let Some(live) = self.live.get_mut(&session).filter(|_| !is_wanted(session))
+                && let Some(copying) = live.copying.take()
+            {
+                copying.give_up(live.keeper, &live.group.paths);
+            }
             let board = self.board_of(session).filter(|board| board.stillness() != Stillness::Unwanted);
             if let Some(board) = board.filter(|_| !is_wanted(session)) {
                 board.want_stillness(false);
@@ -65,6 +73,55 @@ impl Sandboxes {
         }
         self.files.note(session, snapshot, &head, taken)?;
         Ok(taken)
+    }
+
+    /// Copies the files of a live sandbox while its processes stand still.
+    fn copy_alive(
+        &mut self,
+        session: SessionId,
+        snapshot: SnapshotId,
+        most_copied: Option<u64>,
+    ) -> Result<Option<Taken>, Failure> {
+        let mut head = self.files.head(session)?;
+        let doing = || format!("copying the files of {session}");
+        let Some(live) = self.live.get_mut(&session) else { return Ok(None) };
+        let Some(copying) = &mut live.copying else {
+            if !self.files.has_changed(session).doing(doing)? {
+                self.files.note(session, snapshot, &head, Taken::Reused)?;
+                return Ok(Some(Taken::Reused));
+            }
+            let job = Job {
+                keeper: live.keeper,
+                groups: live.group.paths.clone(),
+                from: self.files.writable_layer(session),
+                to: self.files.copy_dir().doing(doing)?,
+                most: most_copied,
+            };
+            live.copying = Some(Copying::start(job).doing(doing)?);
+            return Ok(None);
+        };
+        let Some(outcome) = copying.outcome() else { return Ok(None) };
+        let Some(copying) = live.copying.take() else { return Ok(None) };
+        match outcome {
+            Outcome::Copied { bytes } => {
+                let layer = self.files.adopt(&copying.job.to).doing(doing)?;
+                crate::failpoint::pass("snapshot.copied");
+                head.layers.push(layer);
+                let taken = Taken::Copied { bytes };
+                self.files.note(session, snapshot, &head, taken)?;
+                Ok(Some(taken))
+            }
+            Outcome::TooMuch { bytes } => Ok(Some(Taken::Skipped { bytes })),
+            Outcome::Failed { cause } => {
+                copying.give_up(live.keeper, &live.group.paths);
+                Err(Failure::Failed { doing: doing(), cause })
+            }
+        }
+    }
+
+    /// What tells that a copy is made.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.live.values().filter_map(|live| Some(live.copying.as_ref()?.answer()))
     }
 
     fn remount(&mut self, session: SessionId, head: &Head) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
+use super::copying::Copying;
 use super::create::create;
 use super::disk::{Found, Subject, Watcher};
 use super::head::LayerId;
@@ -41,10 +42,12 @@ pub(crate) struct Sandboxes {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) keeper: i32,
-    group: Group,
+    pub(super) group: Group,
     pub(super) slot: Slot,
     /// The sealed layers that are mounted in it.
     pub(super) layers: Vec<LayerId>,
+    /// A copy of its files that is being made.
+    pub(super) copying: Option<Copying>,
     /// The limit of its own that it is over on the disk.
     over: Option<Limit>,
 }
@@ -123,7 +126,7 @@ impl Sandboxes {
         match mounts.and_then(create) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
-                self.live.insert(session, Live { keeper, group, slot, layers: head.layers, over: None });
+                self.live.insert(session, Live { keeper, group, slot, layers: head.layers, copying: None, over: None });
                 crate::failpoint::pass("supervisor.made");
                 Ok(applied)
             }
@@ -213,7 +216,10 @@ impl Sandboxes {
             }
             let dead = self.live.iter().find(|(_, live)| live.keeper == pid).map(|(session, _)| *session);
             match dead.and_then(|session| self.live.remove_entry(&session)) {
-                Some((session, live)) => {
+                Some((session, mut live)) => {
+                    if let Some(copying) = live.copying.take() {
+                        copying.give_up(live.keeper, &[]);
+                    }
                     self.lingering.extend(live.group.remove());
                     self.free.push(live.slot);
                     self.watcher.forget(session);

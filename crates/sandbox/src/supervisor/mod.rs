@@ -3,9 +3,12 @@
 pub(crate) mod abandoned;
 mod board;
 mod cgroup;
+mod copy;
+mod copying;
 mod create;
 mod disk;
 mod failure;
+mod freezer;
 pub(crate) mod head;
 mod idmap;
 mod keep;

@@ -76,6 +76,8 @@ enum Wake {
     Server(usize),
     /// Looked after in any case.
     Disk,
+    /// As the disk.
+    Copy,
 }
 
 impl Supervisor {
@@ -121,7 +123,7 @@ impl Supervisor {
                     }
                     Wake::Connection => self.accept(),
                     Wake::Server(at) => self.hear(at),
-                    Wake::Disk => {}
+                    Wake::Disk | Wake::Copy => {}
                 }
             }
             self.reap();
@@ -162,6 +164,7 @@ impl Supervisor {
             sources.push((Wake::Connection, self.listener.as_fd()));
         }
         sources.extend(self.sandboxes.disk_wakes().map(|wake| (Wake::Disk, wake)));
+        sources.extend(self.sandboxes.copies().map(|copy| (Wake::Copy, copy)));
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
         let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.awaits.is_none());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));

@@ -26,6 +26,8 @@ impl Files {
     /// does so as one of these.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
         let files = Self { dir: dir.to_owned(), named: RefCell::default() };
+        // Of workers that died with the last supervisor.
+        files.throw_away(&dir.join(COPIES))?;
         make_directory(&files.layers_dir())?;
         chown(files.layers_dir(), Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
         Ok(files)
@@ -81,6 +83,29 @@ impl Files {
         std::fs::rename(session_dir.join(LAYER), self.layers_dir().join(layer.to_string())).doing(doing)?;
         crate::failpoint::pass("snapshot.sealed");
         Ok((head, Taken::Sealed))
+    }
+
+    /// Whether there is anything in the session's writable layer.
+    pub(crate) fn has_changed(&self, session: SessionId) -> io::Result<bool> {
+        has_anything(&self.writable_layer(session))
+    }
+
+    pub(crate) fn writable_layer(&self, session: SessionId) -> PathBuf {
+        self.session_dir(session).join(LAYER)
+    }
+
+    /// Where a copy of a layer may be made; it has the name that it is to have among the layers.
+    pub(crate) fn copy_dir(&self) -> io::Result<PathBuf> {
+        make_directory(&self.dir.join(COPIES))?;
+        Ok(self.dir.join(COPIES).join(LayerId::random()?.to_string()))
+    }
+
+    /// Takes a finished copy in among the layers. It must be named next.
+    pub(crate) fn adopt(&self, copy: &Path) -> io::Result<LayerId> {
+        let name = copy.file_name().and_then(|name| LayerId::parse(name.to_str()?));
+        let layer = name.ok_or_else(|| io::Error::other("a copy has no name"))?;
+        std::fs::rename(copy, self.layers_dir().join(layer.to_string()))?;
+        Ok(layer)
     }
 
     /// What a snapshot of the session came to, if there is it.
@@ -228,6 +253,8 @@ pub(crate) const LAYERS: &str = "layers";
 /// Each of its files names layers that root file systems are made of.
 pub(crate) const ROOTS: &str = "roots";
 pub(crate) const TRASH: &str = "trash";
+/// Copies of layers that are being made.
+pub(crate) const COPIES: &str = "copies";
 /// Locked, shared, by who reads layers and would miss one; exclusively while some are taken away.
 pub(crate) const COLLECT_LOCK: &str = "collect.lock";
 

@@ -217,9 +217,9 @@ async fn a_sealed_sandbox_goes_on_and_its_shell_is_as_it_was() {
     let before = text(&run(&sandbox, 2, shell(RECALL)).await);
     assert!(before.contains("number 12\ntwo words\nfrom a function\nhyphen\nmatched\n"), "{before}");
     run(&sandbox, 3, exec(&["sh", "-c", "echo in memory > /tmp/m; echo in memory > /dev/shm/m; echo one > a"])).await;
-    let (keeper, executor) = (host.keepers()[0], host.executor());
+    let keeper = host.keepers()[0];
     assert_eq!(host.take(1, 10).await, Taken::Sealed);
-    assert_eq!((host.keepers()[0], host.executor()), (keeper, executor));
+    assert_eq!(host.keepers()[0], keeper);
     assert_eq!(
         script_in(&sandbox, "cat /tmp/m /dev/shm/m a; pgrep -c bash; ls -d /proc/1 /dev/null").await,
         "in memory\nin memory\none\n1\n/dev/null\n/proc/1\n"
@@ -338,6 +338,137 @@ async fn wherever_a_supervisor_dies_files_are_as_before_or_after() {
         assert_eq!(host.script(1, "cat a; ls -d d 2>/dev/null").await, expected, "{place}");
         host.fork(1, 9, &[], 2).await;
         assert_eq!(host.script(2, "cat a; ls").await, "a\na\nd\n", "{place}");
+        host.finish().await;
+    }
+}
+
+/// Everything that a writable layer can hold.
+const ODDITIES: &str = r#"cd /workspace; printf start > holes; truncate -s 3M holes; printf end >> holes; truncate -s 1M all-holes
+echo linked > a; mkdir -p d/e; ln a b; ln a d/e/c; ln -s /etc/passwd out; ln -s ../../.. up; mkfifo pipe
+chmod 4755 a; chmod 1777 d; : > none; chmod 000 none; touch -d '1950-01-02 03:04:05.678' old; touch -hd '2300-01-01' up
+python3 -c 'import os,socket; s=socket.socket(socket.AF_UNIX); s.bind("sock"); os.setxattr("d","user.note",b"two\nlines \x00=\xff")'
+rm -rf base/gone base/replaced; echo file > base/replaced; mv base/moved base/elsewhere; mkdir base/moved; touch -d '2001-02-03' d base"#;
+const LOOK_CLOSELY: &str = r#"cd /workspace; find . -printf '%P %y %m %U:%G %n %l %T+ %b\n' | grep -v '^ \|^\.tenure\| d .* [0-9]*$' | sort
+find . -type d -printf '%P %m %U:%G %T+\n' | grep -v '^ ' | sort
+find . -type f -readable -print0 | sort -z | xargs -0r sha256sum; python3 -c 'import os; print(os.getxattr("d","user.note"))'; stat -c %i a b d/e/c | uniq | wc -l; ls -A base base/*"#;
+
+#[tokio::test]
+async fn with_processes_alive_files_are_copied_as_they_are() {
+    let host = Host::new();
+    assert_eq!(
+        host.script(1, "mkdir -p base/gone base/replaced base/moved/in; echo x | tee base/{gone,replaced,moved/in}/f")
+            .await,
+        "x\n"
+    );
+    host.take(1, 10).await;
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("sleep 1000 & exec 3> /tmp/held")).await;
+    assert_eq!(host.take(1, 11).await, Taken::Reused, "nothing was written yet");
+    assert_eq!(script_in(&sandbox, ODDITIES).await, "");
+    let before = script_in(&sandbox, LOOK_CLOSELY).await;
+    let taken = host.take(1, 12).await;
+    assert!(matches!(taken, Taken::Copied { bytes: 1..=100_000 }), "{taken:?}");
+    assert_eq!(host.take(1, 12).await, taken);
+    let after = "pgrep -c sleep; echo later > later; rm -rf base";
+    assert_eq!(text(&run(&sandbox, 2, shell(after)).await), "1\n", "it goes on");
+    host.fork(1, 12, &[], 2).await;
+    assert_eq!(host.script(2, LOOK_CLOSELY).await, before);
+    host.backend.rewind(session(1), Some(snapshot(12))).await.expect("rewound");
+    assert_eq!(host.script(1, LOOK_CLOSELY).await, before);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn more_than_may_be_copied_is_not_and_leaves_nothing() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("sleep 1000 & head -c 3000000 /dev/urandom > big; truncate -s 1G holes")).await;
+    let most = |bytes: u64| host.backend.snapshot(session(1), snapshot(10), Some(bytes));
+    let skipped = most(2_000_000).await.expect("taken");
+    assert!(matches!(skipped, Taken::Skipped { bytes: 2_000_001.. }), "{skipped:?}");
+    assert_eq!(std::fs::read_dir(host.dir.path().join("copies")).expect("a directory").count(), 0);
+    assert_eq!(std::fs::read_dir(host.dir.path().join("layers")).expect("a directory").count(), 0);
+    assert!(matches!(host.backend.rewind(session(1), Some(snapshot(10))).await, Err(Error::Invalid(_))));
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 2, shell("sleep 1000 & echo small > small")).await;
+    assert!(matches!(most(4_000_000).await, Ok(Taken::Copied { bytes: 3_000_000..=3_200_000 })));
+    host.fork(1, 10, &[], 2).await;
+    assert_eq!(host.script(2, "cat small; stat -c %s big holes").await, "small\n3000000\n1073741824\n");
+    host.finish().await;
+}
+
+/// They start each other and let each other go on while they are being stopped. What they write must be whole: the second file
+/// is written after the first, and never has more.
+#[tokio::test]
+async fn processes_that_evade_freezing_do_not_damage_a_snapshot() {
+    const EVADE: &str = "import os, signal, time
+pids = []
+def write():
+    n = 0
+    while True:
+        n += 1
+        for name in ('first', 'second'):
+            with open(f'/workspace/{os.getpid()}-{name}', 'a') as f: f.write(f'{n}\\n')
+        for pid in pids:
+            try: os.kill(pid, signal.SIGCONT)
+            except OSError: pass
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0: write()
+    pids.append(pid)
+def spawn():
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            if os.fork() == 0:
+                with open('/workspace/born', 'a') as f: f.write('x\\n')
+            os._exit(0)
+        os.waitpid(pid, 0)
+open('/tmp/ready', 'w')
+spawn()
+";
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let evade = EVADE.replace('\'', "\"");
+    run(
+        &sandbox,
+        1,
+        shell(&format!("python3 -c '{evade}' > /dev/null 2>&1 & while [ ! -e /tmp/ready ]; do sleep 0.01; done")),
+    )
+    .await;
+    for n in 10..14 {
+        let taken = host.take(1, n).await;
+        assert!(matches!(taken, Taken::Copied { .. }), "{taken:?}");
+        host.fork(1, n, &[], n).await;
+        let check = "for f in *-first; do a=$(wc -l < $f); b=$(wc -l < ${f%first}second); [ $a = $b ] || [ $a = $((b + 1)) ] || echo $f $a $b; done; ls *-first | wc -l";
+        assert_eq!(host.script(n, check).await, "4\n");
+    }
+    assert!(!script_in(&sandbox, "pgrep python3").await.is_empty(), "they go on");
+    host.finish().await;
+}
+
+/// Whoever dies while a sandbox stands still, it goes on or ends, and nothing is left.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_somebody_dies_while_files_are_copied_nothing_is_left() {
+    for place in ["copy.frozen", "snapshot.copied", "snapshot.noted"] {
+        let host = Host::with(|config| config.failpoint = Some(format!("{place}:1")));
+        let sandbox = host.open(session(1)).await;
+        run(&sandbox, 1, shell("sleep 1000 & echo one > a")).await;
+        let taken = host.backend.snapshot(session(1), snapshot(10), None).await;
+        if place == "copy.frozen" {
+            // The worker died, and its supervisor has let everything go on.
+            assert!(matches!(&taken, Err(Error::Failed { .. })), "{taken:?}");
+            assert_eq!(text(&run(&sandbox, 2, shell("ps -o stat= -C sleep")).await), "S\n");
+        } else {
+            taken.expect("taken by the next");
+        }
+        host.take(1, 10).await;
+        host.backend.rewind(session(1), Some(snapshot(10))).await.expect("rewound");
+        assert_eq!(host.script(1, "cat a").await, "one\n", "{place}");
+        let copies = std::fs::read_dir(host.dir.path().join("copies")).into_iter().flatten();
+        assert_eq!(copies.count(), 0, "{place}");
         host.finish().await;
     }
 }
