@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod escape;
 mod files;
+mod histories;
 mod host;
 mod launch;
 mod limits;
