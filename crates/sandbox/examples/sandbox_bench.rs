@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tenure_core::id::{ItemId, SessionId};
-use tenure_sandbox::{Backend, CallEnd, Native, NativeConfig, Order, Sandbox, Spec, Work};
+use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_sandbox::{Backend, CallEnd, Native, NativeConfig, Order, Sandbox, Spec, Taken, Work};
 
 /// Sandboxes whose memory is measured.
 const WEIGHED: u128 = 200;
@@ -30,6 +30,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         lives(rounds).await;
+        snapshots(rounds.min(5)).await;
         many(u128::from(alive)).await;
     });
 }
@@ -162,6 +163,48 @@ fn program() -> Work {
 async fn run(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) {
     let end = sandbox.run(Order::new(ItemId::from_bits(n), work), None).await.expect("a result");
     assert!(matches!(end, CallEnd::Exited(exit) if exit.code == Some(0)));
+}
+
+/// Snapshots and forks of a workspace of 1 GB in 1,001 files.
+async fn snapshots(rounds: u32) {
+    const MAKE: &str = "head -c 1000000000 /dev/zero > big; mkdir d; for n in {1..1000}; do echo $n > d/$n; done";
+    let dir = tempfile::tempdir().expect("a directory");
+    let backend = Native::new(NativeConfig::new(dir.path().join("files")));
+    let (mut sealed, mut forked, mut opened, mut copied) =
+        (Times::default(), Times::default(), Times::default(), Times::default());
+    let line = |command: &str| Work::Shell { command: command.to_owned(), restart: false };
+    for round in 0..u128::from(rounds) {
+        let (parent, child) = (SessionId::from_bits(2 * round + 1), SessionId::from_bits(2 * round + 2));
+        let kept = |n: u128| SnapshotId::from_bits(10 * round + n);
+        let sandbox = open(&backend, parent).await;
+        run(&sandbox, 1, line(MAKE)).await;
+        let began = Instant::now();
+        let taken = Backend::snapshot(&backend, parent, kept(1), None).await.expect("taken");
+        sealed.add(began);
+        assert_eq!(taken, Taken::Sealed);
+        let began = Instant::now();
+        Backend::fork(&backend, parent, kept(1), &[], child).await.expect("forked");
+        forked.add(began);
+        let fork = open(&backend, child).await;
+        opened.add(began);
+        run(&fork, 1, line("[ $(stat -c %s big) = 1000000000 ]")).await;
+        run(&sandbox, 2, line("sleep 1000 & head -c 1000000 /dev/zero > small")).await;
+        let began = Instant::now();
+        let taken = Backend::snapshot(&backend, parent, kept(2), None).await.expect("taken");
+        copied.add(began);
+        assert!(matches!(taken, Taken::Copied { .. }));
+        drop((sandbox, fork));
+        for session in [parent, child] {
+            Backend::destroy(&backend, session).await.expect("destroyed");
+        }
+    }
+    backend.shutdown().await.expect("shut down");
+    let n = format!("{rounds} times; the sandbox lives, and its shell is saved and ended");
+    row("sandbox: snapshot of a 1 GB workspace, sealed", &sealed.shown(), UNIT, "≤ 50", &n);
+    let beside = format!("and until the child's sandbox is there: {}", opened.shown());
+    row("sandbox: fork of a 1 GB workspace", &forked.shown(), UNIT, "≤ 50", &beside);
+    let n = format!("{rounds} times; 1 MB written since the last snapshot, copied while all stands still");
+    row("sandbox: snapshot with a process alive", &copied.shown(), UNIT, "", &n);
 }
 
 /// What idle ones weigh, and as many as are wanted at once.
