@@ -32,13 +32,20 @@ impl Ops {
 /// The first argument (`argv[0]`) of a supervisor, which its keepers and executors share.
 pub(crate) const SUPERVISOR: &str = "tenure-sandbox-supervisor";
 
+/// The first argument of a process that does something with files for a server that isn't root.
+pub(crate) const ERRAND: &str = "tenure-sandbox-errand";
+
 /// Must be the first line of every `main` whose executable a [`Native`](crate::Native) starts: if this process was
 /// started in a sandbox role, plays it and never returns.
 pub fn dispatch(ops: &'static [Op]) {
-    if std::env::args_os().next().is_some_and(|name| name == SUPERVISOR) {
+    let role = std::env::args_os().next().unwrap_or_default();
+    if role == SUPERVISOR {
         crate::supervisor::start(Ops(ops));
     }
-    if std::env::args_os().next().is_some_and(|name| name == crate::supervisor::WORKER) {
+    if role == crate::supervisor::WORKER {
         crate::supervisor::play();
+    }
+    if role == ERRAND {
+        crate::native::errand::run();
     }
 }

@@ -33,15 +33,56 @@ fn main() {
         ["report-on-an-overlay", dir] => {
             report(&on_an_overlay(Path::new(dir)));
         }
-        ["report-as-nobody", dir] => {
-            // SAFETY: changes the user of this process, which has one thread.
-            let changed =
-                std::os::unix::fs::chown(dir, Some(65_534), None).is_ok() && unsafe { libc::setuid(65_534) } == 0;
-            assert!(changed, "control: this needs root");
+        ["report-as-nobody-without-user-namespaces", dir] => {
+            leave_user_namespaces();
+            report_as_nobody(Path::new(dir));
+        }
+        ["report-as-nobody-in-a-chroot", dir] => {
+            change_root(Path::new(dir));
+            report_as_nobody(Path::new(dir));
+        }
+        ["report-on-files-of-nobody", dir] => {
+            let sessions = Path::new(dir).join("sessions");
+            std::fs::create_dir_all(&sessions).expect("a directory");
+            std::os::unix::fs::chown(&sessions, Some(NOBODY), Some(NOBODY)).expect("control: this needs root");
             report(Path::new(dir));
         }
         _ => {}
     }
+}
+
+const NOBODY: u32 = 65_534;
+
+/// Reports as an ordinary user to whom this directory belongs.
+fn report_as_nobody(dir: &Path) {
+    // SAFETY: changes the user and groups of this process, which has one thread.
+    let changed = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(NOBODY) == 0 };
+    let given = std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY)).is_ok();
+    // SAFETY: as above.
+    assert!(given && changed && unsafe { libc::setuid(NOBODY) } == 0, "control: this needs root");
+    report(&dir.join("sandbox"));
+}
+
+/// Goes below a root that looks like the one there is, but isn't that of the mounts.
+fn change_root(dir: &Path) {
+    let root = dir.join("root");
+    std::fs::create_dir(&root).expect("a directory");
+    let root = CString::new(root.to_string_lossy().into_owned()).expect("no zero byte");
+    let null = std::ptr::null();
+    // SAFETY: moves this process, which has one thread, into a new namespace; every pointer is to a C string or null.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "control: this needs root");
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        assert_eq!(libc::mount(null, c"/".as_ptr(), null, private, null.cast()), 0, "control: mounts stay here");
+        let bind = libc::MS_REC | libc::MS_BIND;
+        assert_eq!(
+            libc::mount(c"/".as_ptr(), root.as_ptr(), null, bind, null.cast()),
+            0,
+            "control: it can be shown twice"
+        );
+        assert_eq!(libc::chroot(root.as_ptr()), 0, "control: this needs root");
+    }
+    std::env::set_current_dir("/").expect("a directory");
 }
 
 /// Goes where no user namespace can be made: into one, the only one, that allows none below it.

@@ -10,7 +10,7 @@ use rustix::mount::{
 
 use crate::fences::Fence;
 use crate::spec::Applied;
-use crate::supervisor::{Detached, Doing, Failure};
+use crate::supervisor::{Detached, Doing, Failure, Standing};
 
 /// Where the new root is put together, in our own mount namespace: any directory that every host has and everybody may
 /// enter.
@@ -130,7 +130,12 @@ fn fill_dev(devices: &[(&str, OwnedFd)]) -> Result<(), Failure> {
     make_dir("dev/pts", 0o755)
         .and_then(|()| {
             let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-            Ok(mount("devpts", "dev/pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620,gid=5")?)
+            // Terminals are of the group `tty`, if there is one.
+            let options = match Standing::ours().has_own_users() {
+                true => c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+                false => c"newinstance,ptmxmode=0666,mode=0600",
+            };
+            Ok(mount("devpts", "dev/pts", "devpts", flags, options)?)
         })
         .doing(|| "mounting /dev/pts".to_owned())?;
     for (target, link) in [

@@ -1,6 +1,7 @@
 use std::io;
 
 use crate::fences::Fence;
+use crate::supervisor::Standing;
 
 /// A bit for each capability: effective, permitted, inheritable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,10 @@ pub(crate) fn empty_bounding_set() -> io::Result<()> {
 pub(crate) fn become_user(id: u32) -> io::Result<()> {
     // SAFETY: takes numbers only, and an empty list. The raw calls act on this thread, the only one.
     unsafe {
-        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        // Where there is but one user, the kernel doesn't let it leave the groups it is in.
+        if Standing::ours().has_own_users() {
+            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        }
         check(libc::syscall(libc::SYS_setresgid, id, id, id))?;
         check(libc::syscall(libc::SYS_setresuid, id, id, id))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::supervisor::{AGENT, RANGE, SANDBOX_BASE};
+use crate::supervisor::{AGENT, RANGE, SANDBOX_BASE, Standing};
 
 /// What the op is called.
 pub(crate) const NAME: &str = "tenure.probe";
@@ -25,6 +25,9 @@ pub(crate) struct Finding {
     pub(crate) name: String,
     pub(crate) holds: bool,
     pub(crate) seen: String,
+    /// What to do about something that holds but is weaker than it could be; nothing otherwise.
+    #[serde(default)]
+    pub(crate) stronger_by: String,
 }
 
 /// `Ok` says what was seen where isolation holds, `Err` where it doesn't.
@@ -55,13 +58,8 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
 /// Makes every attempt and writes what came of them.
 pub(crate) fn run(input: &[u8], out: &mut dyn Write) -> i32 {
     let Ok(input) = serde_json::from_slice::<Input>(input) else { return 2 };
-    let findings: Vec<Finding> = ATTEMPTS
-        .iter()
-        .map(|(name, attempt)| match attempt(&input) {
-            Ok(seen) => Finding { name: (*name).to_owned(), holds: true, seen },
-            Err(seen) => Finding { name: (*name).to_owned(), holds: false, seen },
-        })
-        .collect();
+    let attempts = ATTEMPTS.iter().map(|(name, attempt)| Finding::new(name, attempt(&input)));
+    let findings: Vec<Finding> = attempts.chain([strangers_to_the_host()]).collect();
     match serde_json::to_writer(out, &findings) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -80,13 +78,35 @@ pub(crate) fn run_harmless(out: &mut dyn Write) {
     ];
     let input = Input { host_file: String::new() };
     for attempt in harmless {
-        let outcome: Seen = attempt(&input);
-        let (holds, seen) = match outcome {
-            Ok(seen) => (true, seen),
-            Err(seen) => (false, seen),
-        };
-        let finding = Finding { name: String::new(), holds, seen };
+        let finding = Finding::new("", attempt(&input));
         let _ = serde_json::to_writer(&mut *out, &finding).map(|()| out.write_all(b"\n"));
+    }
+}
+
+impl Finding {
+    fn new(name: &str, seen: Seen) -> Self {
+        let holds = seen.is_ok();
+        let seen = seen.unwrap_or_else(|seen| seen);
+        Self { name: name.to_owned(), holds, seen, stronger_by: String::new() }
+    }
+}
+
+/// Whether there is more than the other fences between tools and the files of who runs them.
+fn strangers_to_the_host() -> Finding {
+    let name = "to the host, tools are users that own nothing else";
+    match Standing::ours() {
+        Standing::Root => Finding::new(name, Ok("each sandbox has a range of its own".to_owned())),
+        Standing::Range => Finding::new(name, Ok("they have the subordinate ids of who runs Tenure".to_owned())),
+        Standing::One => Finding {
+            stronger_by:
+                "give this user subordinate ids (in /etc/subuid and /etc/subgid) and the programs that map them \
+                          (package `uidmap` or `shadow`), and start with a new data directory; or run Tenure as root"
+                    .to_owned(),
+            ..Finding::new(
+                name,
+                Ok("they are the user that runs Tenure, and in its groups; the other fences stand".to_owned()),
+            )
+        },
     }
 }
 
@@ -137,9 +157,11 @@ fn users_are_own(_: &Input) -> Seen {
     }
     let map = read("/proc/self/uid_map")?;
     let numbers: Vec<u32> = map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    match numbers.as_slice() {
-        [0, base, RANGE] if *base >= SANDBOX_BASE => Ok(format!("inner 0 is {base} on the host")),
-        _ => Err(format!("uid map is {}", map.trim())),
+    match (Standing::ours(), numbers.as_slice()) {
+        (Standing::Root, [0, base, RANGE]) if *base >= SANDBOX_BASE => Ok(format!("inner 0 is {base} on the host")),
+        (Standing::Range, [0, 1, RANGE]) => Ok("inner 0 is the first subordinate id".to_owned()),
+        (Standing::One, [AGENT, 0, 1]) => Ok(format!("there is no user but {AGENT}")),
+        (Standing::Root | Standing::Range | Standing::One, _) => Err(format!("uid map is {}", map.trim())),
     }
 }
 

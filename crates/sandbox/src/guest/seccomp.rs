@@ -6,6 +6,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use super::bpf_list;
+use crate::supervisor::Standing;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -124,6 +125,11 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let typing =
         [libc::TIOCSTI, libc::TIOCLINUX].map(|request| SeccompRule::new(vec![compare(1, SeccompCmpOp::Eq, request)?]));
     refused.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    if !Standing::ours().has_own_users() {
+        for (call, rules) in calls_at_the_keeper()? {
+            refused.entry(call).or_default().extend(rules);
+        }
+    }
     let refusing = SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), ARCH)?;
     Ok([bpf_list::allow(known, AUDIT_ARCH), BpfProgram::try_from(refusing)?])
 }
@@ -168,6 +174,37 @@ fn refused_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
 const KIND_OF_SOCKET: u64 = 0xf;
 /// 0: the usual one of the type.
 const PROTOCOLS: &[libc::c_int] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
+
+/// Where keeper and tools are one user, the kernel would let tools do these to it: PID 1, which would heed no signal, but
+/// could lose its limits, and so its record.
+fn calls_at_the_keeper() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> {
+    let rule = |conditions: Vec<Result<_, _>>| SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?);
+    let first_is_keeper = || rule(vec![compare(0, SeccompCmpOp::Eq, KEEPER)]);
+    let mut rules = [
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_tgkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_pidfd_open,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_prlimit64,
+    ]
+    .map(|call| Ok((call, vec![first_is_keeper()?])))
+    .into_iter()
+    .collect::<Result<Vec<_>, seccompiler::BackendError>>()?;
+    // By its id, however the call names what sort of id that is.
+    for call in [libc::SYS_setpriority, libc::SYS_ioprio_set] {
+        rules.push((call, vec![rule(vec![compare(1, SeccompCmpOp::Eq, KEEPER)])?]));
+    }
+    Ok(rules)
+}
+
+/// What a keeper is called in its own namespace.
+const KEEPER: u64 = 1;
 
 fn compare(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)

@@ -11,7 +11,7 @@ use super::{mounts, seccomp, signals};
 use crate::dispatch::Ops;
 use crate::fences::Fence;
 use crate::spec::Applied;
-use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME};
+use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME, Standing};
 
 /// What a keeper is made from.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn close_what_is_not_ours(setup: &Setup) {
 
 fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     wait_until_mapped(setup.mapped)?;
-    privileges::become_user(0).doing(|| "becoming the sandbox's root".to_owned())?;
+    privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the sandbox's root".to_owned())?;
     // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
     privileges::die_with_parent().doing(|| "tying the sandbox to its supervisor".to_owned())?;
     privileges::hide_from_peers().doing(|| "hiding the keeper".to_owned())?;

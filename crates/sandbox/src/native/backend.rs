@@ -73,9 +73,9 @@ impl Native {
         let NativeConfig { dir, executable, linger, cgroups, disk_floor_bytes, failpoint, versions } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let config = Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes };
+        let config = Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, entered: false };
+        let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
-        let trash = Trash::new(&dir);
         Self { dir, supervisor, open: Mutex::default(), trash }
     }
 

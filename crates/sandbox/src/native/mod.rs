@@ -3,6 +3,7 @@
 mod backend;
 mod channel;
 mod epoch;
+pub(crate) mod errand;
 mod files;
 mod journal_file;
 mod launched;

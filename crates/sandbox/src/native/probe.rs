@@ -79,10 +79,13 @@ impl Report {
     fn add_findings(&mut self, findings: Result<Vec<Finding>, String>) {
         match findings {
             Ok(findings) => {
-                for Finding { name, holds, seen } in findings {
-                    let (outcome, fix) = match holds {
-                        true => (Outcome::Pass, ""),
-                        false => (Outcome::Fail, "don't run sessions here; report this with the output of `uname -a`"),
+                for Finding { name, holds, seen, stronger_by } in findings {
+                    let (outcome, fix) = match (holds, stronger_by.is_empty()) {
+                        (true, true) => (Outcome::Pass, ""),
+                        (true, false) => (Outcome::Absent, stronger_by.as_str()),
+                        (false, _) => {
+                            (Outcome::Fail, "don't run sessions here; report this with the output of `uname -a`")
+                        }
                     };
                     self.add(&name, outcome, &seen, fix);
                 }

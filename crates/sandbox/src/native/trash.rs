@@ -5,19 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::JoinSet;
 
+use super::errand::Errand;
+
 /// Files that nobody can reach any more and that are being deleted. A session's directory moves here in one step and is
 /// deleted behind the back of who asked, since that takes as long as its files are many. What a crash leaves here is
 /// deleted with the next that comes.
 #[derive(Debug)]
 pub(crate) struct Trash {
     dir: PathBuf,
+    /// Who deletes, where that takes more rights than ours.
+    executable: PathBuf,
     taken: AtomicU64,
     deleting: Mutex<JoinSet<()>>,
 }
 
 impl Trash {
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.join("trash"), taken: AtomicU64::new(0), deleting: Mutex::default() }
+    pub(crate) fn new(dir: &Path, executable: &Path) -> Self {
+        let (dir, executable) = (dir.join("trash"), executable.to_owned());
+        Self { dir, executable, taken: AtomicU64::new(0), deleting: Mutex::default() }
     }
 
     /// Takes a directory, if it is there, and deletes it.
@@ -42,11 +47,17 @@ impl Trash {
 
     /// Deletes what is there.
     pub(crate) fn sweep(&self) {
-        let dir = self.dir.clone();
+        let (dir, executable) = (self.dir.clone(), self.executable.clone());
         let mut deleting = self.deleting.lock().expect("no holder panics");
         // Those that are done need not be kept.
         while deleting.try_join_next().is_some() {}
-        deleting.spawn_blocking(move || empty(&dir));
+        deleting.spawn_blocking(move || {
+            if std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some())
+                && let Err(error) = Errand::Empty(dir).run(&executable)
+            {
+                tracing::warn!(%error, "can't delete what is left of a session");
+            }
+        });
     }
 
     /// Waits until everything taken so far is deleted.
@@ -57,12 +68,15 @@ impl Trash {
 }
 
 /// Deletes all that is there. Two may be at it at once: what one misses, the other has.
-fn empty(dir: &Path) {
+pub(super) fn empty(dir: &Path) -> io::Result<()> {
+    let mut outcome = Ok(());
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if let Err(error) = std::fs::remove_dir_all(entry.path())
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %entry.path().display(), %error, "can't delete what is left of a session");
+            let cause = format!("{}: {error}", entry.path().display());
+            outcome = Err(io::Error::new(error.kind(), cause));
         }
     }
+    outcome
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::cgroup::{Home, recorded_dir, remove, subdirectories};
@@ -16,6 +17,11 @@ pub(crate) fn find(ours: &[Home]) -> Vec<PathBuf> {
     groups.retain(|group| {
         is_group_name(group.file_name().unwrap_or_default()) && ours.iter().all(|home| home.parent != *group)
     });
+    // Whose they are is known of an ordinary user's own alone; others it couldn't remove either.
+    if !rustix::process::geteuid().is_root() {
+        let own = rustix::process::geteuid().as_raw();
+        groups.retain(|group| std::fs::metadata(group).is_ok_and(|found| found.uid() == own));
+    }
     if groups.is_empty() {
         return groups;
     }

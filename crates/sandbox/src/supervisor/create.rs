@@ -8,7 +8,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::layers::Detached;
 use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
-use super::{Doing, Failure, Group, idmap};
+use super::{Doing, Failure, Group, Standing, idmap};
 use crate::fences::Fence;
 use crate::guest::events::EventFiles;
 use crate::guest::setup::{self, Inherited, Setup};
@@ -72,7 +72,8 @@ pub(crate) fn create(
     // for a thousand of them.
     group.entrances.clear();
     group.events = EventFiles::default();
-    let ready = idmap::write_maps(pid, 0, if Fence::OwnUsers.is_up() { first_uid } else { 0 })
+    let first_uid = if Fence::OwnUsers.is_up() { first_uid } else { 0 };
+    let ready = idmap::write_map(pid, &Standing::ours().map(first_uid))
         .and_then(|()| File::from(say_mapped).write_all(b"1"))
         .doing(|| "mapping the sandbox's users".to_owned())
         .and_then(|()| wait_ready(outcome));

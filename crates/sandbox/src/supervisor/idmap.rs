@@ -43,10 +43,14 @@ pub(crate) fn try_user_namespace() -> io::Result<()> {
 }
 
 /// Gives the user namespace of a process its map, for users and groups alike.
-pub(crate) fn write_maps(pid: i64, first: u32, base: u32) -> io::Result<()> {
-    let map = format!("{first} {base} {RANGE}");
-    std::fs::write(format!("/proc/{pid}/uid_map"), &map)?;
-    std::fs::write(format!("/proc/{pid}/gid_map"), &map)
+fn write_maps(pid: i64, first: u32, base: u32) -> io::Result<()> {
+    write_map(pid, &format!("{first} {base} {RANGE}"))
+}
+
+/// As [`write_maps`], of this text.
+pub(crate) fn write_map(pid: i64, map: &str) -> io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/uid_map"), map)?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), map)
 }
 
 /// Shifts the owners seen through a detached mount by a namespace's map, and sets these attributes as well.
@@ -56,6 +60,15 @@ pub(crate) fn shift_owners(mount: impl AsFd, namespace: BorrowedFd<'_>, attribut
 
 /// Sets attributes of a mount (`MOUNT_ATTR_…`); the namespace counts for one of them only.
 pub(crate) fn set_attributes(mount: impl AsFd, attributes: u64, namespace: u64) -> io::Result<()> {
+    change(mount, attributes, namespace, 0)
+}
+
+/// As above, of it and of all mounts below it.
+pub(crate) fn set_attributes_of_all(mount: impl AsFd, attributes: u64) -> io::Result<()> {
+    change(mount, attributes, 0, libc::AT_RECURSIVE)
+}
+
+fn change(mount: impl AsFd, attributes: u64, namespace: u64, flags: libc::c_int) -> io::Result<()> {
     let wanted = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: namespace };
     // SAFETY: the path is an empty C string and the structure is of the size given.
     let result = unsafe {
@@ -63,7 +76,7 @@ pub(crate) fn set_attributes(mount: impl AsFd, attributes: u64, namespace: u64) 
             libc::SYS_mount_setattr,
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | flags,
             &raw const wanted,
             size_of::<libc::mount_attr>(),
         )

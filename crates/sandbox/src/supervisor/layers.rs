@@ -10,7 +10,7 @@ use super::head::{Head, Root};
 use super::overlay::{Overlay, below};
 use super::requirements::{cannot_carry, refuse_user_namespace};
 use super::skeleton::Skeleton;
-use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, idmap};
+use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, Standing, idmap};
 use crate::supervisor::RANGE;
 
 /// A mount that is not yet anywhere, and where in the new root it belongs (`""`: it is the root).
@@ -25,10 +25,17 @@ pub(crate) struct Detached {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) index: u32,
-    layer_owners: OwnedFd,
-    host_owners: OwnedFd,
+    /// How owners are shifted, where they can be.
+    shifts: Option<Shifts>,
     skeleton: OwnedFd,
     layers: OwnedFd,
+}
+
+/// Namespaces whose maps lead to a slot's own range: from the one range on disk, and from the host's users.
+#[derive(Debug)]
+struct Shifts {
+    layer_owners: OwnedFd,
+    host_owners: OwnedFd,
 }
 
 /// What stacks are made from, whosever they are.
@@ -71,11 +78,17 @@ impl Slot {
     /// Prepares a slot for sandboxes over these.
     pub(crate) fn new(index: u32, sources: &Sources) -> Result<Self, Failure> {
         let base = SANDBOX_BASE + index * RANGE;
-        let layer_owners = idmap::user_namespace(CANONICAL_BASE, base).map_err(refuse_user_namespace)?;
-        let host_owners = idmap::user_namespace(0, base).map_err(refuse_user_namespace)?;
-        let skeleton = shifted(&sources.skeleton.path, &layer_owners)?;
-        let layers = shifted(&sources.layers, &layer_owners)?;
-        Ok(Self { index, layer_owners, host_owners, skeleton, layers })
+        let shifts = match Standing::ours().shifts_owners() {
+            true => Some(Shifts {
+                layer_owners: idmap::user_namespace(CANONICAL_BASE, base).map_err(refuse_user_namespace)?,
+                host_owners: idmap::user_namespace(0, base).map_err(refuse_user_namespace)?,
+            }),
+            false => None,
+        };
+        let layer_owners = shifts.as_ref().map(|shifts| &shifts.layer_owners);
+        let skeleton = shifted(&sources.skeleton.path, layer_owners)?;
+        let layers = shifted(&sources.layers, layer_owners)?;
+        Ok(Self { index, shifts, skeleton, layers })
     }
 
     /// Mounts a session's stack, with its writable layer on top, over what its root says.
@@ -85,8 +98,9 @@ impl Slot {
     pub(crate) fn mount(&self, session_dir: &Path, head: &Head, sources: &Sources) -> Result<Vec<Detached>, Failure> {
         let parts = parts(session_dir, head, sources);
         make_directories(session_dir, &parts).doing(|| format!("making {}", session_dir.display()))?;
-        let session = shifted(session_dir, &self.layer_owners)?;
-        let acting = ActingAs::user(self.base()).doing(|| "taking on the sandbox's user".to_owned())?;
+        let session = shifted(session_dir, self.shifts.as_ref().map(|shifts| &shifts.layer_owners))?;
+        let acting = self.shifts.as_ref().map(|_| ActingAs::user(self.base())).transpose();
+        let acting = acting.doing(|| "taking on the sandbox's user".to_owned())?;
         let mounts = parts.into_iter().map(|part| {
             let mount = self.mount_part(&part, &session)?.map_err(|error| no_overlay(session_dir, &error))?;
             Ok(Detached { target: part.target, mount })
@@ -119,9 +133,12 @@ impl Slot {
     /// A directory of the host as the sandbox may see it: with its owners shifted, where the file system allows that
     /// (overlays don't). Elsewhere its files show as nobody's, and tools, none of which is root, can read them as well.
     fn host_mount(&self, at: &Path) -> Result<OwnedFd, Failure> {
-        let mount = clone_tree(at).doing(|| format!("opening {}", at.display()))?;
         let plain = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-        match idmap::shift_owners(&mount, self.host_owners.as_fd(), plain) {
+        let Some(shifts) = &self.shifts else {
+            return clone_locked_tree(at, plain).doing(|| format!("mounting {}", at.display()));
+        };
+        let mount = clone_tree(at).doing(|| format!("opening {}", at.display()))?;
+        match idmap::shift_owners(&mount, shifts.host_owners.as_fd(), plain) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 idmap::set_attributes(&mount, plain, 0).doing(|| format!("mounting {}", at.display()))?;
             }
@@ -170,7 +187,10 @@ fn make_directories(session_dir: &Path, parts: &[Part]) -> io::Result<()> {
 
 fn make_owned(dir: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o755).create(dir) {
-        Ok(()) => chown(dir, Some(CANONICAL_BASE), Some(CANONICAL_BASE)),
+        Ok(()) => {
+            let root = Standing::ours().on_disk(0);
+            chown(dir, Some(root), Some(root))
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -180,10 +200,20 @@ fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
 }
 
-/// A directory of layers with the owners that a slot's sandboxes have.
-fn shifted(path: &Path, owners: &OwnedFd) -> Result<OwnedFd, Failure> {
+/// As [`clone_tree`], of a directory of the host with what is mounted below it, which a user namespace can't be without.
+fn clone_locked_tree(path: &Path, attributes: u64) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(CWD, path, flags)?;
+    idmap::set_attributes_of_all(&mount, attributes)?;
+    Ok(mount)
+}
+
+/// A directory of layers with the owners that a slot's sandboxes have, where these are others than on disk.
+fn shifted(path: &Path, owners: Option<&OwnedFd>) -> Result<OwnedFd, Failure> {
     let mount = clone_tree(path).doing(|| format!("opening {}", path.display()))?;
-    idmap::shift_owners(&mount, owners.as_fd(), 0).map_err(|error| no_idmap(path, &error))?;
+    if let Some(owners) = owners {
+        idmap::shift_owners(&mount, owners.as_fd(), 0).map_err(|error| no_idmap(path, &error))?;
+    }
     Ok(mount)
 }
 

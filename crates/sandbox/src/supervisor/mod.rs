@@ -16,12 +16,14 @@ mod layers;
 mod live;
 mod merge;
 mod overlay;
+mod own_namespace;
 mod predecessors;
 mod process_limits;
 mod requirements;
 mod serve;
 mod skeleton;
 pub(crate) mod snapshots;
+mod standing;
 mod start;
 mod swap;
 mod upkeep;
@@ -31,9 +33,10 @@ pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use layers::Detached;
+pub(crate) use own_namespace::enter as enter_own_namespace;
 pub(crate) use requirements::cut_short;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
-
+pub(crate) use standing::Standing;
 pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
 pub(crate) use upkeep::{WORKER, needless_layers, play};
 

@@ -6,6 +6,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
+use super::Standing;
+
 /// An overlay that is to be mounted: all of it is reached through `/proc/self/fd`, by mounts that have their owners shifted and
 /// are nowhere else.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub(crate) fn below(open: &OwnedFd, name: &str) -> String {
 impl Overlay {
     /// Mounts it, nowhere yet.
     ///
-    /// It belongs to the initial user namespace and has `redirect_dir=on`, so that renaming a directory of a lower layer works;
-    /// one that a sandbox mounts itself answers EXDEV. It is `volatile`: a sandbox's fsync costs nothing, and the kernel writes
+    /// As root, it belongs to the initial user namespace and has `redirect_dir=on`, so that renaming a directory of a lower layer
+    /// works; one that is mounted in another user namespace answers EXDEV. It is `volatile`: a sandbox's fsync costs nothing, and the kernel writes
     /// back in its own time.
     pub(crate) fn mount(&self) -> io::Result<OwnedFd> {
         if let [only] = self.lowers.as_slice() {
@@ -59,9 +61,13 @@ impl Overlay {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let context = context.as_fd();
         let places = [("upperdir", self.upper.as_str()), ("workdir", self.work.as_str())];
-        let settings = [("redirect_dir", "on"), ("index", "off"), ("xino", "off"), ("metacopy", "off")];
+        let settings = [("index", "off"), ("xino", "off"), ("metacopy", "off")];
         for (key, value) in [("source", "tenure")].iter().chain(lowers).chain(&places).chain(&settings) {
             fsconfig_set_string(context, *key, *value)?;
+        }
+        match Standing::ours().overlay_option() {
+            (key, Some(value)) => fsconfig_set_string(context, key, value)?,
+            (key, None) => fsconfig_set_flag(context, key)?,
         }
         fsconfig_set_flag(context, "volatile")?;
         fsconfig_create(context)?;

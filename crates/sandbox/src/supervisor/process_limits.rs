@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::ProcessLimits;
+use super::{ProcessLimits, Standing};
 use crate::guest::privileges;
 use crate::guest::process_tree::Snapshot;
 
@@ -13,7 +13,9 @@ const ROUNDS: usize = 64;
 /// Where this process may not raise limits again, a program could lift its fence by itself; it is ended when it then grows.
 /// There, what runs keeps what it may have open and how long a file may be.
 pub(crate) fn limit_processes(keeper: i32, limits: ProcessLimits) {
-    let may_raise = privileges::capabilities().is_ok_and(privileges::Capabilities::can_raise_limits);
+    // Root of a namespace of its own has that capability, and nobody heeds it.
+    let may_raise = Standing::ours() == Standing::Root
+        && privileges::capabilities().is_ok_and(privileges::Capabilities::can_raise_limits);
     let mut limited = HashSet::new();
     for _ in 0..ROUNDS {
         let fresh: Vec<i32> =

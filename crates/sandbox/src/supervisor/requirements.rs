@@ -17,20 +17,26 @@ struct Obstacle {
     fix: String,
 }
 
+/// Where this process may make sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where it is.
+    Here,
+    /// In namespaces of its own, which it has to make first.
+    ToBeMade,
+}
+
 /// Whether this process may make sandboxes; the refusal names all that is in the way, so that one round of fixes does.
-pub(crate) fn check_process() -> Result<(), Failure> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Failure::Refused {
-            cause: "sandboxes are made by root, and this is another user".to_owned(),
-            fix: "run Tenure as root (sandboxes themselves never run as root of the host)".to_owned(),
-        });
+pub(crate) fn check_process() -> Result<Place, Failure> {
+    if !is_root_of_the_host() {
+        return Ok(Place::ToBeMade);
     }
     let mut obstacles: Vec<Obstacle> = no_administration().into_iter().chain(not_initial()).collect();
     if let Err(error) = idmap::try_user_namespace() {
         obstacles.push(no_user_namespace(&error)?);
     }
     if obstacles.is_empty() {
-        return Ok(());
+        return Ok(Place::Here);
     }
     let join = |part: fn(&Obstacle) -> &str| obstacles.iter().map(part).collect::<Vec<_>>().join("; ");
     Err(Failure::Refused { cause: join(|obstacle| &obstacle.cause), fix: join(|obstacle| &obstacle.fix) })
@@ -86,6 +92,24 @@ fn no_administration() -> Option<Obstacle> {
     })
 }
 
+/// Whether this is the host's root, if by another number: it must not become a user of sandboxes.
+fn is_root_of_the_host() -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    // Where there is no `/proc`, nothing works, and others say so.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    outside_number(&map, own).unwrap_or(own) == 0
+}
+
+/// What a user of a namespace with this map is outside of it.
+fn outside_number(uid_map: &str, inside: u32) -> Option<u32> {
+    uid_map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
+        let (first, base, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let offset = inside.checked_sub(first).filter(|offset| *offset < count)?;
+        base.checked_add(offset)
+    })
+}
+
 /// The number that the kernel has given the initial user namespace since there are such numbers (`PROC_USER_INIT_INO`).
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
@@ -97,7 +121,8 @@ fn not_initial() -> Option<Obstacle> {
         cause: "this is root of a user namespace only, which is not the host's initial user namespace: layers can't be mounted \
                 with shifted owners from here"
             .to_owned(),
-        fix: "run Tenure as root of the host; in a container, one without a user namespace of its own".to_owned(),
+        fix: "run Tenure as root of the host, or as an ordinary user; in a container, one without a user namespace of its own"
+            .to_owned(),
     })
 }
 
@@ -134,7 +159,7 @@ fn no_user_namespace(error: &io::Error) -> Result<Obstacle, Failure> {
         ),
         Some(libc::EPERM) => obstacle(
             "the kernel refuses (a chroot, a seccomp profile or a missing capability)",
-            "start Tenure outside of a chroot; in a container, run it with CAP_SYS_ADMIN and a seccomp profile that allows `clone`",
+            "start Tenure outside of a chroot; in a container, run it with CAP_SYS_ADMIN, or a seccomp profile that allows `clone` and `unshare`",
         ),
         Some(libc::EINVAL | libc::ENOSYS) => {
             obstacle("this kernel is built without them", "use a kernel with CONFIG_USER_NS")
@@ -170,7 +195,16 @@ fn file_system(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::no_user_namespace;
+    use super::{no_user_namespace, outside_number};
+
+    #[test]
+    fn users_have_other_numbers_outside_of_a_namespace() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(
+            [0, 1, 65_536, 65_537].map(|uid| outside_number(map, uid)),
+            [Some(1000), Some(100_000), Some(165_535), None]
+        );
+    }
 
     #[test]
     fn every_answer_of_the_kernel_has_a_remedy() {

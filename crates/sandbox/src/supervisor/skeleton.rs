@@ -2,7 +2,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use super::CANONICAL_BASE;
+use super::Standing;
 
 /// The uid and gid of tools inside a sandbox.
 pub(crate) const AGENT: u32 = 1000;
@@ -206,17 +206,20 @@ fn make_directory(at: &Path, mode: u32, owner: u32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    chown(at, Some(CANONICAL_BASE + owner), Some(CANONICAL_BASE + owner))?;
+    let on_disk = Standing::ours().on_disk(owner);
+    chown(at, Some(on_disk), Some(on_disk))?;
     std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode))
 }
 
 fn make_file(bytes: &[u8], at: &Path, mode: u32) -> io::Result<()> {
     std::fs::write(at, bytes)?;
     std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode))?;
-    chown(at, Some(CANONICAL_BASE), Some(CANONICAL_BASE))
+    let root = Standing::ours().on_disk(0);
+    chown(at, Some(root), Some(root))
 }
 
 fn make_symlink(target: &Path, at: &Path) -> io::Result<()> {
     symlink(target, at)?;
-    lchown(at, Some(CANONICAL_BASE), Some(CANONICAL_BASE))
+    let root = Standing::ours().on_disk(0);
+    lchown(at, Some(root), Some(root))
 }

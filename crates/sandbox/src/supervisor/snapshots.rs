@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tenure_core::id::{SessionId, SnapshotId};
 
 use super::head::{Head, LayerId, Noted};
-use super::{CANONICAL_BASE, Doing, Failure, SHELL_MARK, subdirectories};
+use super::{Doing, Failure, SHELL_MARK, Standing, subdirectories};
 use crate::Taken;
 
 /// The files of all sessions. Nobody else changes which layers they are made of.
@@ -29,7 +29,8 @@ impl Files {
         // Of workers that died with the last supervisor.
         files.throw_away(&dir.join(COPIES))?;
         make_directory(&files.layers_dir())?;
-        chown(files.layers_dir(), Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
+        let root = Standing::ours().on_disk(0);
+        chown(files.layers_dir(), Some(root), Some(root))?;
         Ok(files)
     }
 

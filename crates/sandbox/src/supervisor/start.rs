@@ -2,16 +2,19 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde::{Deserialize, Serialize};
 
+use super::requirements::Place;
 use super::serve::Supervisor;
-use super::{Doing, Failure, predecessors, requirements};
-use crate::dispatch::Ops;
+use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements};
+use crate::dispatch::{Ops, SUPERVISOR};
 use crate::native::cgroup_name;
 
 /// What a supervisor is told by who starts it, in [`CONFIG_VARIABLE`]. Tools may read the command line that their keeper
@@ -25,9 +28,12 @@ pub(crate) struct Config {
     /// How many bytes of the disk sandboxes leave to the host; `None`: a gibibyte, of small disks less.
     #[serde(default)]
     pub(crate) disk_floor_bytes: Option<u64>,
+    /// Whether this is a supervisor in namespaces of its own already.
+    #[serde(default)]
+    pub(crate) entered: bool,
 }
 
-/// The variable that has the configuration. Nobody but root can read a supervisor's or a keeper's environment.
+/// The variable that has the configuration. Tools can't read a supervisor's or a keeper's environment.
 pub(crate) const CONFIG_VARIABLE: &str = "TENURE_SANDBOX_CONFIG";
 
 /// What a supervisor says when it has started, on its standard output.
@@ -47,16 +53,9 @@ pub(crate) fn start(ops: Ops) -> ! {
         .ok()
         .and_then(|config| serde_json::from_str(&config).ok())
         .unwrap_or_else(|| std::process::exit(2));
-    // SAFETY: no thread has been started: `dispatch` is the first line of `main`.
-    match unsafe { libc::fork() } {
-        0 => {}
-        -1 => std::process::exit(1),
-        _ => std::process::exit(0),
+    if !config.entered {
+        leave_starter();
     }
-    let _ = rustix::process::setsid();
-    let _ = std::env::set_current_dir("/");
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    allow_many_files();
     let code = match prepare(config, ops) {
         Ok(Some(mut supervisor)) => {
             say(&Started::Ready);
@@ -74,6 +73,19 @@ pub(crate) fn start(ops: Ops) -> ! {
         }
     };
     std::process::exit(code)
+}
+
+fn leave_starter() {
+    // SAFETY: no thread has been started: `dispatch` is the first line of `main`.
+    match unsafe { libc::fork() } {
+        0 => {}
+        -1 => std::process::exit(1),
+        _ => std::process::exit(0),
+    }
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    allow_many_files();
 }
 
 /// Lets this process have as many files open as it may. A supervisor holds some for each sandbox; tools get the usual
@@ -99,8 +111,14 @@ fn let_go_of_starter() {
 }
 
 fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
-    requirements::check_process()?;
+    if !config.entered && requirements::check_process()? == Place::ToBeMade {
+        let inside = serde_json::to_string(&Config { entered: true, ..config.clone() }).unwrap_or_default();
+        let mut again = Command::new("/proc/self/exe");
+        again.arg0(SUPERVISOR).arg(cgroup_name(&config.dir)).env(CONFIG_VARIABLE, inside);
+        match own_namespace::enter(again)? {}
+    }
     let dir = config.dir.clone();
+    Standing::ours().check_owner(&dir)?;
     requirements::check_directory(&dir)?;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -19,7 +19,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, ope
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::Detached;
+use super::{Detached, Standing};
 use crate::guest::{privileges, signals};
 
 /// Where the new root is put together, in the old one: every sandbox has this directory.
@@ -99,7 +99,7 @@ fn try_swap(
     if unsafe { libc::setns(process.as_raw_fd(), libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } != 0 {
         return Err(said("entering the sandbox", io::Error::last_os_error()));
     }
-    privileges::become_user(0).map_err(|error| said("becoming the sandbox's root", error))?;
+    privileges::become_user(Standing::ours().keeper()).map_err(|error| said("becoming the sandbox's root", error))?;
     *old_root = Some(open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     let kept: Vec<(&PathBuf, OwnedFd)> = kept
         .iter()

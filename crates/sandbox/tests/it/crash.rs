@@ -6,7 +6,7 @@ use tenure_sandbox::{CallEnd, Leftover, LostReason, Order, Sandbox};
 
 #[cfg(feature = "failpoints")]
 use crate::host::signal;
-use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
+use crate::host::{Host, call, exec, judge, kill, needs_root, run, session, shell, text};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
 const WAITING: &str =
@@ -140,6 +140,7 @@ async fn a_killed_supervisor_takes_its_sandboxes_along_and_the_next_one_sweeps()
 
 #[tokio::test]
 async fn groups_whose_supervisor_is_gone_are_named_and_the_next_one_removes_them() {
+    needs_root("it makes cgroups, and those of most hosts are root's");
     // Also one that uses no groups itself.
     for cgroups in [true, false] {
         let mut host = Host::new();

@@ -1,5 +1,6 @@
 //! What a test runs on: a backend of its own, in a directory of its own, that must leave nothing.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ impl Host {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut NativeConfig)) -> Self {
-        require_root();
         let dir = tempfile::tempdir().expect("a directory");
         let backend = Arc::new(Native::new(config(dir.path(), change)));
         Self { backend, dir }
@@ -135,18 +135,29 @@ impl Host {
     }
 }
 
-/// Sandboxes need root. Where there is none, tests fail on a build server and are skipped elsewhere: each has a process of
-/// its own under nextest.
-fn require_root() {
-    if rustix::process::geteuid().is_root() {
+/// The executable that plays the sandbox roles. `scripts/rootless-tests` has a copy that an ordinary user may read.
+pub(crate) fn guest() -> PathBuf {
+    std::env::var_os("TENURE_TEST_GUEST")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tenure-sandbox-guest")), PathBuf::from)
+}
+
+/// Ends a test that an ordinary user can't make, for this reason. Under nextest, and in `scripts/rootless-tests`, each
+/// test has a process of its own.
+pub(crate) fn needs_root(reason: &str) {
+    if is_root() {
         return;
     }
-    assert!(std::env::var_os("CI").is_none() && std::env::var_os("NEXTEST").is_some(), "sandboxes need root");
+    assert!(std::env::var_os("NEXTEST").is_some(), "this test needs root: {reason}");
     #[expect(clippy::print_stdout, reason = "says why the test did nothing")]
     {
-        println!("skipped: sandboxes need root");
+        println!("skipped, needs root: {reason}");
     }
     std::process::exit(0);
+}
+
+/// Whether sandboxes are made by root, and not by an ordinary user in a namespace of its own.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Ends a process that this test started, at once.
@@ -172,7 +183,7 @@ pub(crate) fn wait_for_end(pid: i32) -> tokio::task::JoinHandle<()> {
 
 fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> NativeConfig {
     let mut config = NativeConfig::new(dir);
-    config.executable = Some(env!("CARGO_BIN_EXE_tenure-sandbox-guest").into());
+    config.executable = Some(guest());
     config.linger = Duration::from_secs(60);
     change(&mut config);
     config

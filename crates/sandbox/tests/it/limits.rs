@@ -2,7 +2,10 @@
 
 use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Work};
 
-use crate::host::{Host, exec, run, session, shell, text};
+use crate::host::{Host, exec, needs_root, run, session, shell, text};
+
+/// Why a test needs root.
+const CGROUPS: &str = "limits take cgroups, and those of most hosts are root's";
 
 fn spec(limits: Limits) -> Spec {
     Spec { limits, ..Spec::new(session(1)) }
@@ -10,6 +13,7 @@ fn spec(limits: Limits) -> Spec {
 
 #[tokio::test]
 async fn lack_of_memory_kills_the_tool_and_not_the_record() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let opened = host.backend.open(spec(limits)).await.expect("a sandbox");
@@ -33,6 +37,7 @@ async fn lack_of_memory_kills_the_tool_and_not_the_record() {
 
 #[tokio::test]
 async fn files_in_memory_count() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
@@ -50,6 +55,7 @@ async fn files_in_memory_count() {
 
 #[tokio::test]
 async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let limits = Limits { pids: Some(40), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
@@ -69,6 +75,7 @@ async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
 
 #[tokio::test]
 async fn processor_time_is_limited() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let limits = Limits { cpu_millis: Some(200), ..Limits::default() };
     let opened = host.backend.open(spec(limits)).await.expect("a sandbox");
@@ -115,6 +122,7 @@ async fn a_process_has_so_many_files_open_and_cannot_raise_it() {
 
 #[tokio::test]
 async fn files_in_memory_are_so_many() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;

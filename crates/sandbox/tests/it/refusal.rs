@@ -6,22 +6,21 @@ use std::sync::Arc;
 
 use tenure_sandbox::{Backend, Native, NativeConfig};
 
-use crate::host::left_of;
-
-const HELPER: &str = env!("CARGO_BIN_EXE_tenure-sandbox-guest");
+use crate::host::{guest, left_of, needs_root};
 
 /// Has the helper report on isolation from a place where it can't be had.
 fn report_from(place: &str, dir: &Path) -> String {
-    report(Command::new(HELPER).arg(place).arg(dir))
+    report(Command::new(guest()).arg(place).arg(dir))
 }
 
 /// As root of a user namespace of its own, with all capabilities there, after this line of shell.
 fn report_from_a_user_namespace(first: &str, dir: &Path) -> String {
-    let script = format!("{first} && exec {HELPER} report {}", dir.display());
+    let script = format!("{first} && exec {} report {}", guest().display(), dir.display());
     report(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]))
 }
 
 fn report(command: &mut Command) -> String {
+    needs_root("it goes where isolation can't be had");
     let Output { stdout, stderr, .. } = command.output().expect("it runs");
     let report = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(report.contains("Fail a sandbox can be made"), "{report}");
@@ -80,10 +79,25 @@ async fn a_data_directory_that_cannot_carry_layers_is_named() {
 }
 
 #[tokio::test]
-async fn another_user_than_root_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let report = report_from("report-as-nobody", dir.path());
-    assert!(report.contains("run Tenure as root"), "{report}");
-    let written: Vec<_> = std::fs::read_dir(dir.path()).expect("a directory").collect();
-    assert!(written.is_empty(), "{written:?}");
+async fn what_keeps_an_ordinary_user_from_namespaces_is_named() {
+    let cases = [
+        ("report-as-nobody-without-user-namespaces", "max_user_namespaces is 0", "sysctl -w user.max_user_namespaces"),
+        ("report-as-nobody-in-a-chroot", "the kernel refuses (a chroot,", "outside of a chroot"),
+    ];
+    for (place, cause, fix) in cases {
+        let parent = tempfile::tempdir().expect("a directory");
+        let report = report_from(place, parent.path());
+        assert!(report.contains(cause) && report.contains(fix), "{report}");
+        assert!(!report.contains("root of the host"), "{report}");
+        assert_nothing_is_left(&parent.path().join("sandbox")).await;
+    }
+}
+
+#[tokio::test]
+async fn files_of_another_standing_are_refused() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("sandbox");
+    let report = report_from("report-on-files-of-nobody", &dir);
+    assert!(report.contains("belong to user 65534"), "{report}");
+    assert!(report.contains("run Tenure as that user"), "{report}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure_sandbox::{Backend, CallEnd, Error, LostReason, Native, Order, Sandbox, Spec};
 
-use crate::host::{Host, call, exec, judge, kill, run, session, shell, signal, text};
+use crate::host::{Host, call, exec, guest, judge, kill, run, session, shell, signal, text};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
 fn waiting(host: &Host) -> tenure_sandbox::Work {
@@ -71,9 +71,10 @@ async fn a_supervisor_that_dies_before_it_speaks_is_started_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let (script, mark) = (dir.path().join("dies-once"), dir.path().join("died"));
     let text = format!(
-        "#!/bin/bash\n[ -e '{mark}' ] || {{ : > '{mark}'; exit 0; }}\nexec -a tenure-sandbox-supervisor '{guest}' \"$@\"\n",
+        "#!/bin/bash\n[ -e '{mark}' ] || {{ : > '{mark}'; exit 0; }}\n\
+         exec -a tenure-sandbox-${{TENURE_SANDBOX_ERRAND:+errand}}${{TENURE_SANDBOX_CONFIG:+supervisor}} '{guest}' \"$@\"\n",
         mark = mark.display(),
-        guest = env!("CARGO_BIN_EXE_tenure-sandbox-guest")
+        guest = guest().display()
     );
     std::fs::write(&script, text).expect("written");
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("changed");

@@ -141,6 +141,15 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
 const REMOVE: &str = "remove it, if nobody misses it";
 const RESTORE: &str = "restore a backup, if what it held is missed";
 
+/// Whose files layers may have, as this user sees them.
+fn owners() -> std::ops::Range<u32> {
+    let own = rustix::process::geteuid();
+    match own.is_root() {
+        true => CANONICAL_BASE..CANONICAL_BASE + RANGE,
+        false => own.as_raw()..own.as_raw() + 1,
+    }
+}
+
 struct Check {
     at: PathBuf,
     found: Vec<Damage>,
@@ -189,7 +198,7 @@ impl Check {
         loop {
             match next.take() {
                 Some((found, path)) => {
-                    let owners = CANONICAL_BASE..CANONICAL_BASE + RANGE;
+                    let owners = owners();
                     let is_ours = owners.contains(&found.stat.st_uid) && owners.contains(&found.stat.st_gid);
                     if !is_ours && strangers.insert(found.stat.st_ino) {
                         let owner = format!("{}:{}", found.stat.st_uid, found.stat.st_gid);

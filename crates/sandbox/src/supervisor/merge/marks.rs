@@ -5,6 +5,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{fgetxattr, flistxattr};
 use rustix::io::Errno;
 
+use crate::supervisor::Standing;
+
 /// The extended attributes by which an overlay notes what it knows of a layer's directories. Only those of its own kind mean
 /// anything to it: those of the other are whatever somebody inside has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,10 @@ const LONGEST: usize = 4_096;
 impl Marks {
     /// The marks that overlays mounted by this process leave.
     pub(crate) fn of_this_process() -> Self {
-        if rustix::process::geteuid().is_root() { Self::Trusted } else { Self::User }
+        match Standing::ours() {
+            Standing::Root => Self::Trusted,
+            Standing::Range | Standing::One => Self::User,
+        }
     }
 
     fn prefix(self) -> &'static str {

@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::scan::scan;
 use super::task::{Run, Said, Task, Work};
 use crate::native::cgroup_name;
-use crate::supervisor::CANONICAL_BASE;
+use crate::supervisor::Standing;
 use crate::supervisor::merge::{Marks, merge};
 use crate::supervisor::snapshots::{LAYERS, MERGED, TRASH};
 
@@ -110,9 +110,8 @@ fn make(layers: &Path, run: &Run, to: &str) -> io::Result<()> {
     merge(&of, Marks::of_this_process(), &layers.join(to))?;
     let mut note = File::create(layers.join(to).join(MERGED))?;
     note.write_all(&serde_json::to_vec(&super::scan::MergedOf::new(run))?)?;
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::fchown(&note, Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
-    }
+    let root = Standing::ours().on_disk(0);
+    std::os::unix::fs::fchown(&note, Some(root), Some(root))?;
     note.sync_all()
 }
 

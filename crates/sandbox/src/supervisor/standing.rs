@@ -1,0 +1,124 @@
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::skeleton::AGENT;
+use super::{CANONICAL_BASE, Failure, RANGE};
+
+/// As whom a supervisor works. It decides whom the files of sandboxes belong to on disk, and how they can be mounted.
+///
+/// Like its user, this is a property of a process and of all that it forks, so nobody passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Root of the host. Each sandbox has its own range of uids; on disk there is one, and mounts shift between the two.
+    Root,
+    /// An ordinary user, in a user namespace of its own in which it is 0, and in which 1 and what follows are the
+    /// subordinate ids that it was given. All sandboxes have those, and files belong to them.
+    Range,
+    /// As [`Range`](Self::Range), with no other id than its own. Everything is that user's: keepers, tools and files.
+    One,
+}
+
+impl Standing {
+    /// That of this process.
+    pub(crate) fn ours() -> Self {
+        static OURS: OnceLock<Standing> = OnceLock::new();
+        *OURS.get_or_init(|| Self::of(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default()))
+    }
+
+    /// From the text of `/proc/self/uid_map`: see [`own_namespace`](super::own_namespace), which makes the others.
+    fn of(uid_map: &str) -> Self {
+        let numbers: Vec<u32> = uid_map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        match numbers.as_slice() {
+            [0, _, 1] => Self::One,
+            [0, _, 1, 1, _, RANGE] => Self::Range,
+            _ => Self::Root,
+        }
+    }
+
+    /// Whose a file on disk is, as this process sees it, that is this user's or group's inside.
+    pub(crate) fn on_disk(self, inner: u32) -> u32 {
+        match self {
+            Self::Root => CANONICAL_BASE + inner,
+            Self::Range => 1 + inner,
+            Self::One => 0,
+        }
+    }
+
+    /// What a sandbox's namespace maps, of users and groups alike; only root's sandboxes have ranges of their own.
+    pub(crate) fn map(self, first_uid: u32) -> String {
+        match self {
+            Self::Root => format!("0 {first_uid} {RANGE}"),
+            Self::Range => format!("0 1 {RANGE}"),
+            Self::One => format!("{AGENT} 0 1"),
+        }
+    }
+
+    /// Who a keeper is inside. With one id there is no other than the tools'.
+    pub(crate) fn keeper(self) -> u32 {
+        match self {
+            Self::Root | Self::Range => 0,
+            Self::One => AGENT,
+        }
+    }
+
+    /// Whether mounts can shift owners, which takes rights over the file system below them.
+    pub(crate) fn shifts_owners(self) -> bool {
+        match self {
+            Self::Root => true,
+            Self::Range | Self::One => false,
+        }
+    }
+
+    /// Whether sandboxes have users that nobody else has, and can let go of groups that their maker is in.
+    pub(crate) fn has_own_users(self) -> bool {
+        match self {
+            Self::Root | Self::Range => true,
+            Self::One => false,
+        }
+    }
+
+    /// What is particular to overlays mounted from here. In a user namespace an overlay can't have its notes in attributes
+    /// that are root's alone, and then the kernel follows no renamed directories either.
+    pub(crate) fn overlay_option(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Root => ("redirect_dir", Some("on")),
+            Self::Range | Self::One => ("userxattr", None),
+        }
+    }
+
+    /// Refuses a directory whose files were made from another standing: their owners would be strangers.
+    pub(crate) fn check_owner(self, dir: &Path) -> Result<(), Failure> {
+        use std::os::unix::fs::MetadataExt;
+        // Where there is none yet, it will be ours.
+        let Ok(found) = std::fs::metadata(dir.join("sessions")) else { return Ok(()) };
+        if found.uid() == 0 {
+            return Ok(());
+        }
+        let owner = match self {
+            Self::Root => format!("user {}", found.uid()),
+            Self::Range | Self::One => "another user".to_owned(),
+        };
+        Err(Failure::Refused {
+            cause: format!("the sandboxes' files in {} belong to {owner}, and so do their layers", dir.display()),
+            fix: "run Tenure as that user, or restore a backup of theirs into a directory of your own".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing;
+
+    #[test]
+    fn a_standing_shows_in_the_map_of_users() {
+        assert_eq!(Standing::of("         0          0 4294967295\n"), Standing::Root);
+        assert_eq!(Standing::of("         0       1234          1\n"), Standing::One);
+        assert_eq!(Standing::of("0 1234 1\n1 165536 65536\n"), Standing::Range);
+    }
+
+    #[test]
+    fn a_sandbox_maps_its_agent_to_who_owns_its_files() {
+        assert_eq!((Standing::One.map(7), Standing::One.on_disk(1000)), ("1000 0 1".to_owned(), 0));
+        assert_eq!((Standing::Range.map(7), Standing::Range.on_disk(1000)), ("0 1 65536".to_owned(), 1001));
+    }
+}
