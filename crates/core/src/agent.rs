@@ -262,4 +262,49 @@ pub struct Limits {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Bytes on the disk of what the session writes, and the longest a file may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// Files and directories on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+    /// Files that one process has open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
+    /// The longest a call may take, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_ms: Option<u64>,
+    /// How many bytes of what a command prints are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+}
+
+/// Which limits are to change; the inner `None` leaves one to the operator's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the limit of that name in `Limits`")]
+pub struct LimitsChange {
+    pub memory_bytes: Option<Option<u64>>,
+    pub cpu_millis: Option<Option<u32>>,
+    pub pids: Option<Option<u32>>,
+    pub disk_bytes: Option<Option<u64>>,
+    pub inodes: Option<Option<u64>>,
+    pub open_files: Option<Option<u32>>,
+    pub call_ms: Option<Option<u64>>,
+    pub output_bytes: Option<Option<u64>>,
+}
+
+impl LimitsChange {
+    /// The limits after the change.
+    pub fn apply(self, to: Limits) -> Limits {
+        Limits {
+            memory_bytes: self.memory_bytes.unwrap_or(to.memory_bytes),
+            cpu_millis: self.cpu_millis.unwrap_or(to.cpu_millis),
+            pids: self.pids.unwrap_or(to.pids),
+            disk_bytes: self.disk_bytes.unwrap_or(to.disk_bytes),
+            inodes: self.inodes.unwrap_or(to.inodes),
+            open_files: self.open_files.unwrap_or(to.open_files),
+            call_ms: self.call_ms.unwrap_or(to.call_ms),
+            output_bytes: self.output_bytes.unwrap_or(to.output_bytes),
+        }
+    }
 }

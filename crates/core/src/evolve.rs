@@ -31,7 +31,7 @@ impl State {
         self.at = at;
         match &*stored.fact {
             Fact::SessionCreated { .. } => {}
-            Fact::SessionUpdated { title, metadata, labels, tools, budget, .. } => {
+            Fact::SessionUpdated { title, metadata, labels, tools, budget, limits, .. } => {
                 if let Some(title) = title {
                     self.title.clone_from(title);
                 }
@@ -47,6 +47,9 @@ impl State {
                 }
                 if let Some(budget) = budget {
                     self.budget = *budget;
+                }
+                if let Some(limits) = limits {
+                    Arc::make_mut(&mut self.definition).environment.limits = *limits;
                 }
             }
             Fact::InputQueued { item, input, .. } => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::{Place, ToolConfig};
+use crate::agent::{Limits, Place, ToolConfig};
 use crate::content::{BlobId, Block};
 use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
@@ -54,7 +54,7 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Budget>,
     },
-    /// Its title, metadata or labels, its agent's tools or its budget changed; only what changed is named.
+    /// Its title, metadata or labels, its agent's tools, its budget or its limits changed; only what changed is named.
     SessionUpdated {
         /// Shown under this id.
         item: ItemId,
@@ -73,6 +73,9 @@ pub enum Fact {
         /// The new budget; the inner `None` took it away for good.
         #[serde(default, with = "cleared", skip_serializing_if = "Option::is_none")]
         budget: Option<Option<Budget>>,
+        /// All limits of its sandbox from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<Limits>,
     },
     /// Input was accepted and waits for its turn.
     InputQueued {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::agent::Limits;
+use tenure_core::agent::{Limits, LimitsChange};
 use tenure_core::id::{EnvironmentId, TenantId};
 use tenure_core::resource::{DEFAULT_TENANT, EnvironmentRecord};
 use tenure_core::session::Metadata;
@@ -50,15 +50,6 @@ pub struct EnvironmentChange {
     pub limits: LimitsChange,
     /// Metadata by name; `None` removes it.
     pub metadata: Vec<(String, Option<String>)>,
-}
-
-/// Which limits are to change; the inner `None` leaves one to the operator's default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "each is the limit of that name in `Limits`")]
-pub struct LimitsChange {
-    pub memory_bytes: Option<Option<u64>>,
-    pub cpu_millis: Option<Option<u32>>,
-    pub pids: Option<Option<u32>>,
 }
 
 /// How often a change is made again because another one came between reading and writing.
@@ -200,15 +191,10 @@ impl Environments {
 
 fn changed(current: &EnvironmentRecord, change: EnvironmentChange) -> Result<EnvironmentRecord, Error> {
     let EnvironmentChange { name, description, limits, metadata } = change;
-    let LimitsChange { memory_bytes, cpu_millis, pids } = limits;
     Ok(EnvironmentRecord {
         name: name.unwrap_or_else(|| current.name.clone()),
         description: description.unwrap_or_else(|| current.description.clone()),
-        limits: Limits {
-            memory_bytes: memory_bytes.unwrap_or(current.limits.memory_bytes),
-            cpu_millis: cpu_millis.unwrap_or(current.limits.cpu_millis),
-            pids: pids.unwrap_or(current.limits.pids),
-        },
+        limits: limits.apply(current.limits),
         metadata: merged(&current.metadata, metadata)?,
         ..current.clone()
     })

@@ -41,7 +41,7 @@ pub use check::Replayer;
 pub use clock::Clock;
 pub use cursor::Cursor;
 pub use engine::{Config, Engine, Parts, Room, Stats};
-pub use environments::{EnvironmentChange, Environments, LimitsChange, NewEnvironment};
+pub use environments::{EnvironmentChange, Environments, NewEnvironment};
 pub use error::Error;
 pub use keys::Keys;
 pub use live::{Live, Preview, PreviewPart};
@@ -51,5 +51,6 @@ pub use sessions::{
     AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,
 };
 pub use tenure_models::{ListPrice, ModelEntry, ModelInfo, ModelTable, Models};
+pub use tenure_sandbox::{Applied, Usage};
 pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
 pub use view::{Done, KeyOrigin, Keyed, Render, SessionView};

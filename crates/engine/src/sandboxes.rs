@@ -24,6 +24,8 @@ pub(crate) enum Job {
     Start { sandbox: SandboxId, limits: Limits, tenant: TenantId },
     /// Attach to the one that is alive, or make it again after it died unnoticed.
     Attach { sandbox: SandboxId, limits: Limits, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
+    /// Change the limits of the one that is alive, if one is.
+    Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
     /// End its processes.
     Stop { sandbox: SandboxId, grace: Duration },
     /// Remove its files; whoever waits for it is told, or else the session is.
@@ -226,6 +228,10 @@ impl Keeper {
                 let opened = self.open(sandbox, limits).await;
                 let _ = reply.send(opened);
             }
+            Job::Limit { limits, reply } => {
+                let changed = self.sandboxes.backend.change_limits(self.session, spec_limits(limits)).await;
+                let _ = reply.send(changed.map(drop));
+            }
             Job::Stop { sandbox, grace } => {
                 self.stop(grace).await;
                 self.report(sandbox, SandboxReport::Stopped);
@@ -271,9 +277,7 @@ impl Keeper {
             return Ok(handle.clone());
         }
         let mut spec = Spec::new(self.session);
-        spec.limits.memory_bytes = limits.memory_bytes;
-        spec.limits.cpu_millis = limits.cpu_millis;
-        spec.limits.pids = limits.pids;
+        spec.limits = spec_limits(limits);
         let opened = self.sandboxes.backend.open(spec).await?;
         self.current = Some((sandbox, opened.sandbox.clone()));
         self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
@@ -326,6 +330,12 @@ impl Keeper {
     fn report(&self, sandbox: SandboxId, report: SandboxReport) {
         self.directory.report(self.session, sandbox, report);
     }
+}
+
+/// Those limits that are the sandbox's to keep: how long a call may take and how much of its output is kept, each call is told.
+fn spec_limits(limits: Limits) -> tenure_sandbox::Limits {
+    let Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms: _, output_bytes: _ } = limits;
+    tenure_sandbox::Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files }
 }
 
 /// An error and its causes as one line for a person.

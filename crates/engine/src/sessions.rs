@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use tenure_core::agent::{Environment, ToolConfig};
+use tenure_core::agent::{Environment, Limits, LimitsChange, ToolConfig};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
 use tenure_core::decide::{Decision, decide};
@@ -14,6 +14,7 @@ use tenure_core::phase::Phase;
 use tenure_core::price::Budget;
 use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
+use tenure_sandbox::Usage;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -239,6 +240,36 @@ impl Sessions {
         self.execute(tenant, session, update, keyed).await
     }
 
+    /// Changes the limits of its sandbox: of the one that is alive at once, and of those to come.
+    pub async fn change_limits(
+        &self,
+        tenant: TenantId,
+        session: SessionId,
+        change: LimitsChange,
+        keyed: Option<Keyed>,
+    ) -> Result<SessionView, Error> {
+        let limits = change.apply(self.get(tenant, session).await?.definition.environment.limits);
+        // What the sandbox can't have isn't recorded either.
+        self.apply_limits(session, limits).await?;
+        let update = Update { limits: change, ..Update::default() };
+        let view = self.execute(tenant, session, update, keyed).await?;
+        // One that was being made meanwhile had the earlier ones.
+        self.apply_limits(session, view.definition.environment.limits).await?;
+        Ok(view)
+    }
+
+    async fn apply_limits(&self, session: SessionId, limits: Limits) -> Result<(), Error> {
+        let (reply, applied) = oneshot::channel();
+        self.shared.sandboxes.order(&self.shared.directory, session, Job::Limit { limits, reply });
+        applied.await.map_err(|_| Error::busy())?.map_err(limit_error)
+    }
+
+    /// What its sandbox uses now, and what it has on the disk, which is counted for it.
+    pub async fn usage(&self, tenant: TenantId, session: SessionId) -> Result<Usage, Error> {
+        self.get(tenant, session).await?;
+        self.shared.sandboxes.backend().usage(session).await.map_err(|error| Error::Internal(Box::new(error)))
+    }
+
     /// Stops it for now.
     pub async fn hold(&self, tenant: TenantId, session: SessionId, keyed: Option<Keyed>) -> Result<SessionView, Error> {
         self.execute(tenant, session, Hold {}, keyed).await
@@ -411,5 +442,27 @@ impl Sessions {
             model_facts,
             context: ContextPolicy { window, reply, ..self.shared.config.context },
         })))
+    }
+}
+
+/// Why a sandbox can't have other limits, for who asked for them.
+fn limit_error(error: tenure_sandbox::Error) -> Error {
+    use tenure_sandbox::Error as E;
+    match error {
+        E::Invalid(message) => match message.split_once(": ") {
+            Some((field, message)) => Error::invalid(field, message),
+            None => Error::invalid("limits", message),
+        },
+        E::Unenforceable { what, cause } => {
+            let field = match what {
+                "memory" => "memory_bytes",
+                "cpu" => "cpu_millis",
+                other => other,
+            };
+            Error::invalid(field, format!("this host can't enforce it: {cause}"))
+        }
+        E::Refused { .. } | E::Lost | E::Superseded { .. } | E::Incompatible { .. } | E::Failed { .. } => {
+            Error::Internal(Box::new(error))
+        }
     }
 }

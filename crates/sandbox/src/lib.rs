@@ -37,4 +37,4 @@ pub use order::{CallEnd, Exit, Limit, Order, Reached, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
 pub use process::{Control, Launch, Output, Process, ProcessSide, TerminalSize};
 pub use report::{Check, Leftover, Outcome, Report};
-pub use spec::{Applied, Limits, Network, Spec};
+pub use spec::{Applied, Limits, Network, Spec, Usage};

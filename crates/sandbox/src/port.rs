@@ -4,7 +4,7 @@ use std::time::Duration;
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tokio::sync::mpsc;
 
-use crate::{Applied, CallEnd, Error, Launch, Leftover, Order, Process, Report, Spec};
+use crate::{Applied, CallEnd, Error, Launch, Leftover, Limits, Order, Process, Report, Spec, Usage};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = futures_core::future::BoxFuture<'a, T>;
@@ -18,6 +18,13 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Makes the sandbox of a session, or attaches to it if it is alive. Its files are those it had when it was last
     /// alive. The limits of a sandbox that is alive stay what they are.
     fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>>;
+
+    /// Changes the limits of a session's sandbox while it works; one that isn't set gets its default. Gives those that are in
+    /// force then; `None` if it isn't alive. [`Error::Invalid`] if it uses more than it may have then.
+    fn change_limits(&self, session: SessionId, limits: Limits) -> BoxFuture<'_, Result<Option<Applied>, Error>>;
+
+    /// What a session uses. What it has on the disk is counted for it, so this isn't for every request. Starts nothing.
+    fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>>;
 
     /// The sessions whose sandbox is alive now. Starts nothing.
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>>;

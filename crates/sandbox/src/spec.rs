@@ -90,6 +90,33 @@ impl Applied {
     }
 }
 
+impl Limits {
+    /// Whether only a supervisor that speaks version 3 can keep them.
+    pub(crate) fn since_3(&self) -> bool {
+        self.disk_bytes.is_some() || self.inodes.is_some() || self.open_files.is_some()
+    }
+}
+
+/// What a session uses now. What isn't known is absent; all but the disk is, where no sandbox is alive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Memory, as the limit counts it; where no cgroup does, what is resident of its processes.
+    pub memory_bytes: Option<u64>,
+    /// The most memory since the sandbox was made.
+    pub memory_peak_bytes: Option<u64>,
+    /// Processor time of all that ran since the sandbox was made, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Bytes on the disk.
+    pub disk_bytes: Option<u64>,
+    /// Files and directories on the disk.
+    pub inodes: Option<u64>,
+    /// The limits in force.
+    pub limits: Option<Applied>,
+}
+
 /// What a sandbox may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::app::App;
 use crate::dialects::managed_agents::{agents, describe, environments, events, sessions, threads};
-use crate::extensions::{ends, keys, models, queue, resolve, tenure};
+use crate::extensions::{ends, keys, limits, models, queue, resolve, tenure};
 use crate::observe::{describe_scrape, health, scrape};
 use crate::openapi::{self, Describe};
 use crate::request::{BodyLimit, Repeats};
@@ -88,6 +88,8 @@ fn table() -> Vec<Route> {
         peer("POST", "/v1/sessions/{session}/archive", post(sessions::archive), describe::sessions::archive, "Archives a session: readable, closed to input."),
         ours("POST", "/v1/sessions/{session}/stop", post(ends::stop), ends::describe_stop, "Stops a session for now; everything is kept."),
         ours("POST", "/v1/sessions/{session}/resume", post(ends::resume), ends::describe_resume, "Lets a stopped session go on."),
+        ours("POST", "/v1/sessions/{session}/limits", post(limits::change), limits::describe_change, "Changes the limits of a session's sandbox, also while it works."),
+        ours("GET", "/v1/sessions/{session}/stats", get(limits::stats), limits::describe_stats, "Gives what a session's sandbox uses."),
         ours("POST", "/v1/sessions/{session}/end", post(ends::end), ends::describe_end, "Ends a session for good."),
 
         peer("POST", "/v1/sessions/{session}/events", post(events::send), describe::events::send, "Sends input to a session.").content(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tenure_sandbox::{
-    Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, LostReason, Opened, Order, Output,
-    Process, ProcessSide, Report, Sandbox, Spec, Taken, Work,
+    Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order,
+    Output, Process, ProcessSide, Report, Sandbox, Spec, Taken, Usage, Work,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -142,6 +142,29 @@ impl Backend for FakeBackend {
         })
     }
 
+    fn change_limits(&self, session: SessionId, limits: Limits) -> BoxFuture<'_, Result<Option<Applied>, Error>> {
+        Box::pin(async move {
+            let inner = self.lock();
+            if !inner.alive.contains_key(&session) {
+                return Ok(None);
+            }
+            match limits.memory_bytes {
+                Some(memory) if memory < FAKE_MEMORY => {
+                    Err(Error::Invalid(format!("memory_bytes: the sandbox uses {FAKE_MEMORY} bytes now")))
+                }
+                memory_bytes => Ok(Some(Applied { memory_bytes, ..Applied::default() })),
+            }
+        })
+    }
+
+    fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>> {
+        Box::pin(async move {
+            let alive = self.lock().alive.contains_key(&session);
+            let memory_bytes = alive.then_some(FAKE_MEMORY);
+            Ok(Usage { memory_bytes, disk_bytes: Some(4096), inodes: Some(1), ..Usage::default() })
+        })
+    }
+
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
         Box::pin(async move { Ok(self.lock().alive.keys().copied().collect()) })
     }
@@ -244,6 +267,9 @@ impl Backend for FakeBackend {
 fn no_snapshot() -> Error {
     Error::Invalid("the session has no such snapshot".to_owned())
 }
+
+/// The memory that every fake sandbox uses.
+const FAKE_MEMORY: u64 = 100 << 20;
 
 /// The life of a process that was launched.
 async fn play(argv: Vec<String>, mut side: ProcessSide, mut gone: watch::Receiver<bool>) {

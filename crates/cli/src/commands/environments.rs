@@ -37,7 +37,16 @@ impl Environments {
 }
 
 fn limits(limits: &Value) -> String {
-    let named = [("memory_bytes", "memory"), ("cpu_millis", "cpu millis"), ("pids", "processes")];
+    let named = [
+        ("memory_bytes", "memory"),
+        ("cpu_millis", "cpu millis"),
+        ("pids", "processes"),
+        ("disk_bytes", "disk"),
+        ("inodes", "files"),
+        ("open_files", "open files"),
+        ("call_ms", "call ms"),
+        ("output_bytes", "output"),
+    ];
     let set = named.iter().filter_map(|(field, name)| Some(format!("{name} {}", limits[field].as_u64()?)));
     let set: Vec<_> = set.collect();
     if set.is_empty() { "default".to_owned() } else { set.join(", ") }

@@ -2,6 +2,7 @@
 
 mod change;
 mod get;
+mod limits;
 mod list;
 mod resume;
 
@@ -12,13 +13,14 @@ use crate::cli::Shared;
 use crate::client::{Client, Target};
 use crate::failure::Exit;
 
-/// List, show, resume, stop, end and delete sessions
+/// List, show, limit, resume, stop, end and delete sessions
 ///
 /// A session is named by its id or by the first digits of it.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Sessions {
     List(list::List),
     Get(get::Get),
+    Limits(limits::Limits),
     Resume(resume::Resume),
     Stop(change::Stop),
     End(change::End),
@@ -32,6 +34,7 @@ impl Sessions {
             match self {
                 Self::List(command) => command.run(&client, shared.json).await,
                 Self::Get(command) => command.run(&client, shared.json).await,
+                Self::Limits(command) => command.run(&client, shared.json).await,
                 Self::Resume(command) => command.run(client, shared.json).await,
                 Self::Stop(command) => command.run(&client, shared.json).await,
                 Self::End(command) => command.run(&client, shared.json).await,

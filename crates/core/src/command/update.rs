@@ -1,6 +1,6 @@
-//! Somebody changes a session's title, metadata or labels, its agent's tools or its budget.
+//! Somebody changes a session's title, metadata or labels, its agent's tools, its budget or the limits of its sandbox.
 
-use crate::agent::ToolConfig;
+use crate::agent::{LimitsChange, ToolConfig};
 use crate::decide::{Draft, Refusal};
 use crate::fact::Fact;
 use crate::phase::Fold;
@@ -20,6 +20,8 @@ pub struct Update {
     pub tools: Option<Vec<ToolConfig>>,
     /// The new budget; the inner `None` takes it away for good. Work that had stopped for the old one goes on.
     pub budget: Option<Option<Budget>>,
+    /// Other limits of its sandbox. Whoever asks for it has them applied to the one that is alive.
+    pub limits: LimitsChange,
 }
 
 impl Update {
@@ -52,9 +54,11 @@ impl Update {
         let tools = self.tools.filter(|tools| *tools != state.definition.agent.tools);
         let budget = self.budget.filter(|budget| *budget != state.budget);
         let labelled = title.is_some() || metadata.is_some() || labels.is_some();
-        if labelled || tools.is_some() || budget.is_some() {
+        let before = state.definition.environment.limits;
+        let limits = Some(self.limits.apply(before)).filter(|limits| *limits != before);
+        if labelled || tools.is_some() || budget.is_some() || limits.is_some() {
             let item = draft.ids.item();
-            draft.push(Fact::SessionUpdated { item, title, metadata, labels, tools, budget });
+            draft.push(Fact::SessionUpdated { item, title, metadata, labels, tools, budget, limits });
         }
         if budget.is_some() {
             draft.go_on_within_budget();

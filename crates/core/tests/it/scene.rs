@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tenure_core::agent::{Agent, Environment, Limits, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy};
+use tenure_core::agent::{
+    Agent, Environment, Limits, LimitsChange, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy,
+};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{
     CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
@@ -495,6 +497,10 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("update", "budget_raised", |_| budget(Some(100)));
     add("update", "budget_not_raised", |_| budget(Some(1)));
     add("update", "budget_removed", |_| budget(None));
+    add("update", "limits", |_| {
+        let limits = LimitsChange { memory_bytes: Some(Some(1 << 28)), pids: Some(None), ..LimitsChange::default() };
+        Update { limits, ..Update::default() }.into()
+    });
     add("hold", "hold", |_| Hold {}.into());
     add("resume", "resume", |_| Resume {}.into());
     add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());

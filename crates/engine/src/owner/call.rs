@@ -10,7 +10,7 @@ use tenure_core::command::{CallResult, FinishCall, SandboxReport};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
 use tenure_core::session::{OpenCall, Sandbox as SandboxState};
 use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
-use tenure_tools::{ToolCtx, ToolError, ToolResult};
+use tenure_tools::{ToolCtx, ToolError, ToolLimits, ToolResult};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -226,9 +226,21 @@ impl Run {
             asked_at: self.asked_at,
             cancel: self.cancel.clone(),
             progress: None,
-            limits: self.place.shared.config.tool_limits,
+            limits: tool_limits(self.place.shared.config.tool_limits, self.place.limits),
         };
         tool.run(ctx, self.open.input.clone()).await
+    }
+}
+
+/// The operator's limits of a call, and those of the session where they are less.
+fn tool_limits(operators: ToolLimits, Limits { call_ms, output_bytes, .. }: Limits) -> ToolLimits {
+    let longest = call_ms.map_or(operators.max_timeout, |most| operators.max_timeout.min(Duration::from_millis(most)));
+    let kept = output_bytes.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    ToolLimits {
+        kept_output_bytes: operators.kept_output_bytes.min(kept),
+        default_timeout: operators.default_timeout.min(longest),
+        max_timeout: longest,
+        ..operators
     }
 }
 

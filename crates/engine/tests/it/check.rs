@@ -84,7 +84,8 @@ async fn a_row_or_kept_state_that_is_not_of_its_log_is_named_and_repaired() {
     let last = store.read_facts(ids[2], states[2].seq - 1, 1).await.expect("read").remove(0);
     let title = Some(Some("as the log says".to_owned()));
     let item = ItemId::from_bits(77);
-    let said = Fact::SessionUpdated { item, title, metadata: None, labels: None, tools: None, budget: None };
+    let said =
+        Fact::SessionUpdated { item, title, metadata: None, labels: None, tools: None, budget: None, limits: None };
     let fact = tenure_core::fact::StoredFact { seq: last.seq + 1, fact: Arc::new(said), ..last };
     let mut summary = states[2].summary();
     (summary.seq, summary.title) = (fact.seq, Some("as the row says".to_owned()));

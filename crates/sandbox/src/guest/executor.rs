@@ -45,6 +45,7 @@ const DEFAULT_ENV: [(&str, &str); 8] = [
 #[derive(Debug)]
 pub(crate) struct Executor {
     entrances: Vec<OwnedFd>,
+    cpu_entrance: Option<OwnedFd>,
     env: Vec<(String, String)>,
     ops: Ops,
     board: &'static Board,
@@ -54,9 +55,15 @@ pub(crate) struct Executor {
 
 impl Executor {
     /// Nothing is started until [`start`](Self::start) or the first job.
-    pub(crate) fn new(entrances: Vec<OwnedFd>, env: Vec<(String, String)>, ops: Ops, board: &'static Board) -> Self {
+    pub(crate) fn new(
+        entrances: Vec<OwnedFd>,
+        cpu_entrance: Option<OwnedFd>,
+        env: Vec<(String, String)>,
+        ops: Ops,
+        board: &'static Board,
+    ) -> Self {
         let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
-        Self { entrances, env, ops, board, socket: None, pid: 0 }
+        Self { entrances, cpu_entrance, env, ops, board, socket: None, pid: 0 }
     }
 
     /// Starts one. Entering the limits takes it up to some milliseconds on cgroup version 1; it does so while the keeper
@@ -81,6 +88,11 @@ impl Executor {
         self.start()
     }
 
+    /// Lets go of the present one: what it has forked goes on, and the next job gets another.
+    pub(crate) fn retire(&mut self) {
+        self.socket = None;
+    }
+
     /// The process of the present one.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
@@ -102,7 +114,8 @@ impl Executor {
     /// The executor's own life.
     fn serve(&self, socket: &OwnedFd) -> i32 {
         // First of all, lest anyone wait for the end of a pipe of which this has a copy.
-        let mut keep: Vec<i32> = self.entrances.iter().chain([socket]).map(AsRawFd::as_raw_fd).collect();
+        let mut keep: Vec<i32> =
+            self.entrances.iter().chain(&self.cpu_entrance).chain([socket]).map(AsRawFd::as_raw_fd).collect();
         keep.sort_unstable();
         signals::close_all_but(&keep);
         let limited = self.enter_limits();
@@ -128,8 +141,10 @@ impl Executor {
     }
 
     fn enter_limits(&self) -> io::Result<()> {
+        let cpu = self.cpu_entrance.iter().filter(|_| self.board.limits_cpu());
         self.entrances
             .iter()
+            .chain(cpu)
             .try_for_each(|entrance| rustix::io::write(entrance.as_fd(), b"0").map(drop).map_err(Into::into))
     }
 }
@@ -170,10 +185,35 @@ fn become_agent() -> io::Result<()> {
     }
     privileges::hide_from_peers()?;
     privileges::die_with_parent()?;
-    // Its children, each at the top of a tool's tree, report for themselves.
-    // SAFETY: sets a disposition of this process.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-    Ok(())
+    // Its children, each at the top of a tool's tree, report for themselves; but the time they took is counted only if they
+    // are waited for.
+    // SAFETY: sets a disposition of this process; the handler does what a handler may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = reap as *const () as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_NOCLDSTOP;
+        match libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) {
+            0 => {
+                // The keeper waits for signals otherwise, and this is a copy of it.
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&raw mut set);
+                libc::sigaddset(&raw mut set, libc::SIGCHLD);
+                libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+                Ok(())
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+extern "C" fn reap(_: libc::c_int) {
+    // SAFETY: takes no pointer that matters, and leaves the interrupted code its `errno`.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
+        *errno = saved;
+    }
 }
 
 /// Forks a process that does this and ends, and gives its id. It must not return into the code that forked it, by panic

@@ -173,6 +173,9 @@ impl Keeper {
             Wake::Signal => {
                 let _ = signals::drain(&self.signals);
                 reap();
+                if self.board.take_renewed() {
+                    self.executor.retire();
+                }
                 if self.events.look() {
                     self.end_all();
                 }

@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     pub(crate) listener: OwnedFd,
     pub(crate) shell_mark: OwnedFd,
     pub(crate) entrances: Vec<OwnedFd>,
+    pub(crate) cpu_entrance: Option<OwnedFd>,
     pub(crate) events: EventFiles,
     pub(crate) limits: Applied,
     pub(crate) env: Vec<(String, String)>,
@@ -72,7 +73,9 @@ fn close_what_is_not_ours(setup: &Setup) {
     let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome, setup.inherited.bell];
     let mut keep: Vec<i32> = singles.into_iter().map(AsRawFd::as_raw_fd).collect();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
-    keep.extend(setup.entrances.iter().map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()));
+    keep.extend(
+        setup.entrances.iter().chain(&setup.cpu_entrance).map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()),
+    );
     keep.extend([0, 1, 2]);
     keep.sort_unstable();
     signals::close_all_but(&keep);
@@ -101,7 +104,8 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
         seccomp::install().doing(|| "filtering system calls".to_owned())?;
     }
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
-    let executor = Executor::new(setup.entrances, setup.env, setup.inherited.ops, setup.inherited.board);
+    let executor =
+        Executor::new(setup.entrances, setup.cpu_entrance, setup.env, setup.inherited.ops, setup.inherited.board);
     let link = ServerLink::new(setup.listener, setup.inherited.epoch);
     Keeper::new(link, signals, executor, setup.shell_mark, setup.events, setup.inherited)
 }

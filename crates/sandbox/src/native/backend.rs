@@ -13,7 +13,7 @@ use super::trash::Trash;
 use super::{leftovers, probe};
 use crate::supervisor::{Config, KEEPER_SOCKET};
 use crate::wire::{SupervisorAsk, SupervisorTell};
-use crate::{Applied, Backend, BoxFuture, Error, Leftover, Opened, Report, Spec, Taken};
+use crate::{Applied, Backend, BoxFuture, Error, Leftover, Limits, Opened, Report, Spec, Taken, Usage};
 
 /// How a [`Native`] backend is set up.
 #[derive(Debug, Clone)]
@@ -189,6 +189,22 @@ impl Native {
         Ok(())
     }
 
+    async fn change_limits(&self, session: SessionId, limits: Limits) -> Result<Option<Applied>, Error> {
+        match self.supervisor.ask_if_running(&SupervisorAsk::Limit { session, limits }).await? {
+            None => Ok(None),
+            Some(SupervisorTell::Limited { limits }) => Ok(limits),
+            Some(other) => Err(refusal(other)),
+        }
+    }
+
+    async fn usage(&self, session: SessionId) -> Result<Usage, Error> {
+        match self.supervisor.ask_if_running(&SupervisorAsk::Usage { session }).await? {
+            None => Ok(Usage::default()),
+            Some(SupervisorTell::Usage { usage }) => Ok(usage),
+            Some(other) => Err(refusal(other)),
+        }
+    }
+
     async fn order(&self, ask: SupervisorAsk) -> Result<(), Error> {
         match self.supervisor.ask(&ask).await? {
             SupervisorTell::Done => Ok(()),
@@ -225,6 +241,8 @@ fn refusal(tell: SupervisorTell) -> Error {
         | SupervisorTell::Alive { .. }
         | SupervisorTell::Superseded { .. }
         | SupervisorTell::Taken { .. }
+        | SupervisorTell::Limited { .. }
+        | SupervisorTell::Usage { .. }
         | SupervisorTell::Done => {
             Error::failed("asking the sandbox supervisor")(io::Error::other("it gave the answer to another question"))
         }
@@ -277,6 +295,14 @@ impl Backend for Native {
 
     fn sessions(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {
         Box::pin(async { Ok(ids_in(&self.dir.join("sessions"))) })
+    }
+
+    fn change_limits(&self, session: SessionId, limits: Limits) -> BoxFuture<'_, Result<Option<Applied>, Error>> {
+        Box::pin(self.change_limits(session, limits))
+    }
+
+    fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>> {
+        Box::pin(self.usage(session))
     }
 
     fn leftovers(&self, known: &[SessionId]) -> BoxFuture<'_, Result<Vec<Leftover>, Error>> {

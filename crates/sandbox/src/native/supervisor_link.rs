@@ -321,9 +321,11 @@ fn is_order(ask: &SupervisorAsk) -> bool {
         | SupervisorAsk::Snapshot { .. }
         | SupervisorAsk::Fork { .. }
         | SupervisorAsk::Rewind { .. }
-        | SupervisorAsk::Forget { .. } => true,
+        | SupervisorAsk::Forget { .. }
+        | SupervisorAsk::Limit { .. } => true,
         SupervisorAsk::Hello(_)
         | SupervisorAsk::Alive
+        | SupervisorAsk::Usage { .. }
         | SupervisorAsk::Shutdown
         | SupervisorAsk::Drain
         | SupervisorAsk::Tidy => false,

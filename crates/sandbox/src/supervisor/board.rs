@@ -16,10 +16,13 @@ pub(crate) struct Board {
     disk_bytes: AtomicU64,
     inodes: AtomicU64,
     open_files: AtomicU64,
+    cpu_millis: AtomicU64,
     /// Which limit of the disk was passed, so that what runs has to end; 0: none.
     passed: AtomicU8,
     /// Whether nothing is to happen, and whether it does: a [`Stillness`].
     stillness: AtomicU8,
+    /// Whether limits have changed that processes get from who forks them.
+    renewed: AtomicBool,
     /// The limit of the disk that it is over, so that nothing in it may make a file longer; 0: none.
     fence: AtomicU8,
 }
@@ -78,6 +81,7 @@ impl Board {
     pub(crate) fn wipe(&self, limits: &Applied) {
         self.set_busy(false);
         self.want_stillness(false);
+        self.renewed.store(false, Ordering::Relaxed);
         self.fence.store(number(None), Ordering::Relaxed);
         self.passed.store(number(None), Ordering::Relaxed);
         self.set_limits(limits);
@@ -88,7 +92,23 @@ impl Board {
         self.pids.store(limits.pids.map_or(0, u64::from), Ordering::Relaxed);
         self.disk_bytes.store(limits.disk_bytes.unwrap_or(0), Ordering::Relaxed);
         self.inodes.store(limits.inodes.unwrap_or(0), Ordering::Relaxed);
+        self.cpu_millis.store(limits.cpu_millis.map_or(0, u64::from), Ordering::Relaxed);
         self.open_files.store(limits.open_files.map_or(0, u64::from), Ordering::Relaxed);
+    }
+
+    /// Whether processors are limited.
+    pub(crate) fn limits_cpu(&self) -> bool {
+        self.cpu_millis.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that limits have changed that processes get from who forks them. A signal to the keeper has to follow.
+    pub(crate) fn renew(&self) {
+        self.renewed.store(true, Ordering::Release);
+    }
+
+    /// Whether such limits have changed since this was last asked.
+    pub(crate) fn take_renewed(&self) -> bool {
+        self.renewed.swap(false, Ordering::Acquire)
     }
 
     pub(crate) fn set_busy(&self, busy: bool) {

@@ -29,13 +29,17 @@ pub(crate) struct Home {
 }
 
 /// A sandbox's groups, one in each hierarchy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) applied: Applied,
+    /// Where each limit is, whether version 2, whether it is set or not.
+    pub(crate) places: Vec<(Control, PathBuf, bool)>,
     /// Writing `0` to each of these puts a process under the limits. They are passed to the keeper, who can't see the
     /// file system they are in.
     pub(crate) entrances: Vec<OwnedFd>,
+    /// As above, to a hierarchy that is for processors alone: to be entered only while they are limited, as that takes time.
+    pub(crate) cpu_entrance: Option<OwnedFd>,
     /// Where the kernel counts how often limits were reached.
     pub(crate) events: EventFiles,
 }
@@ -101,14 +105,13 @@ impl Cgroups {
             (Control::Cpu, limits.cpu_millis.map(u64::from), None),
             (Control::Pids, limits.pids.map(u64::from), Some(u64::from(Limits::DEFAULT_PIDS))),
         ];
-        let mut group = Group {
-            paths: Vec::new(),
-            applied: Applied::default(),
-            entrances: Vec::new(),
-            events: EventFiles::default(),
-        };
+        let mut group = Group::default();
         let made = wanted.into_iter().try_for_each(|(control, set, default)| match (set.or(default), set.is_some()) {
-            (None, _) => Ok(()),
+            (None, _) => {
+                // It may be limited later, and wouldn't be missed.
+                let _ = self.place(&mut group, session, control);
+                Ok(())
+            }
             (Some(value), mandatory) => match self.limit(&mut group, session, control, value) {
                 Ok(()) => {
                     group.note(control, value);
@@ -131,6 +134,12 @@ impl Cgroups {
     }
 
     fn limit(&self, group: &mut Group, session: SessionId, control: Control, value: u64) -> Result<(), String> {
+        let (path, unified) = self.place(group, session, control)?;
+        write_limit(&path, unified, control, value).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Makes the group that a limit belongs to.
+    fn place(&self, group: &mut Group, session: SessionId, control: Control) -> Result<(PathBuf, bool), String> {
         if let Some((_, cause)) = self.missing.iter().find(|(missing, _)| *missing == control) {
             return Err(cause.clone());
         }
@@ -144,7 +153,8 @@ impl Cgroups {
             }
             group.paths.push(path.clone());
         }
-        write_limit(&path, home.unified, control, value).map_err(|error| format!("{}: {error}", path.display()))
+        group.places.push((control, path.clone(), home.unified));
+        Ok((path, home.unified))
     }
 
     /// Kills and removes whatever an earlier supervisor left; gives what the kernel does not let go of yet.
@@ -193,7 +203,7 @@ impl Home {
 }
 
 impl Group {
-    fn note(&mut self, control: Control, value: u64) {
+    pub(crate) fn note(&mut self, control: Control, value: u64) {
         match control {
             Control::Memory => self.applied.memory_bytes = Some(value),
             Control::Cpu => self.applied.cpu_millis = u32::try_from(value).ok(),
@@ -206,7 +216,10 @@ impl Group {
             |error: io::Error| Failure::Failed { doing: "opening a cgroup".to_owned(), cause: error.to_string() };
         for path in &self.paths {
             let entrance = File::options().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
-            self.entrances.push(entrance.into());
+            match self.places.iter().any(|(control, place, _)| place == path && *control != Control::Cpu) {
+                true => self.entrances.push(entrance.into()),
+                false => self.cpu_entrance = Some(entrance.into()),
+            }
             let open = |name: &str| File::open(path.join(name)).ok().map(OwnedFd::from);
             let memory = || open("memory.events").or_else(|| open("memory.oom_control"));
             self.events.memory = self.events.memory.take().or_else(memory);
@@ -267,7 +280,7 @@ fn cgroup_mount(line: &str) -> Option<(PathBuf, bool, &str)> {
 
 const CPU_PERIOD_US: u64 = 100_000;
 
-fn write_limit(path: &Path, unified: bool, control: Control, value: u64) -> io::Result<()> {
+pub(super) fn write_limit(path: &Path, unified: bool, control: Control, value: u64) -> io::Result<()> {
     let write = |file: &str, text: String| std::fs::write(path.join(file), text);
     let quota = || (value * CPU_PERIOD_US / 1_000).max(1_000);
     match (unified, control) {

@@ -58,6 +58,7 @@ pub(crate) fn create(
             listener,
             shell_mark: shell_mark.into(),
             entrances,
+            cpu_entrance: group.cpu_entrance.take(),
             events: std::mem::take(&mut group.events),
             limits: group.applied.clone(),
             env: spec.env,
@@ -71,6 +72,7 @@ pub(crate) fn create(
     // What the keeper has now is not ours to hold: a group can't be removed from under an open file, nor should we pay
     // for a thousand of them.
     group.entrances.clear();
+    group.cpu_entrance = None;
     group.events = EventFiles::default();
     let first_uid = if Fence::OwnUsers.is_up() { first_uid } else { 0 };
     let ready = idmap::write_map(pid, &Standing::ours().map(first_uid))

@@ -8,7 +8,7 @@ use tenure_core::id::{SessionId, SnapshotId};
 
 use super::copying::Copying;
 use super::create::create;
-use super::disk::{Found, Subject, Watcher};
+use super::disk::{Count, Found, Heard, Subject, Watcher};
 use super::head::LayerId;
 use super::layers::{Slot, Sources};
 use super::process_limits::limit_processes;
@@ -19,7 +19,7 @@ use crate::dispatch::Ops;
 use crate::guest::setup::Inherited;
 use crate::guest::{self, signals};
 use crate::order::Limit;
-use crate::spec::{Applied, Spec};
+use crate::spec::{Applied, Limits, Spec, Usage};
 
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
@@ -239,12 +239,13 @@ impl Sandboxes {
         std::iter::once(self.bell.as_fd()).chain(self.watcher.answer())
     }
 
-    /// Looks at the disk, if it is time to, and ends what takes too much of it.
-    pub(crate) fn look_at_disk(&mut self) {
+    /// Looks at the disk, if it is time to, and ends what takes too much of it; tells what was counted.
+    pub(crate) fn look_at_disk(&mut self) -> Option<Heard> {
         let _ = rustix::io::read(self.bell, &mut [0; 8]);
         let boards = self.boards;
         let board = |live: &Live| &boards[live.slot.index as usize];
-        if let Some((session, found)) = self.watcher.hear(|session| self.live.get(&session).map(board)) {
+        let heard = self.watcher.hear(|session| self.live.get(&session).map(board));
+        if let Some(Heard { session, found: Some(found), .. }) = heard {
             self.judge(session, found);
         }
         let subject = |(session, live): (&SessionId, &Live)| Subject {
@@ -261,6 +262,44 @@ impl Sandboxes {
                 }
             }
         }
+        heard
+    }
+
+    /// Changes the limits of a sandbox; nothing if it isn't alive.
+    pub(crate) fn change_limits(&mut self, session: SessionId, limits: Limits) -> Result<Option<Applied>, Failure> {
+        let Some(live) = self.live.get_mut(&session) else { return Ok(None) };
+        let count = self.watcher.count(session).unwrap_or_default();
+        for (field, wanted, used) in
+            [("disk_bytes", limits.disk_bytes, count.bytes), ("inodes", limits.inodes, count.inodes)]
+        {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted < used) {
+                let why = format!("{field}: the session has {used} on the disk now; {wanted} is less than that");
+                return Err(Failure::Invalid { why });
+            }
+        }
+        live.group.change(limits, live.keeper)?;
+        live.group.applied.note_plain(limits);
+        let (applied, board) = (live.group.applied.clone(), &self.boards[live.slot.index as usize]);
+        board.set_limits(&applied);
+        limit_processes(live.keeper, board.process_limits());
+        // Where that isn't allowed, a new executor has them.
+        board.renew();
+        live.tell();
+        if let Some(found) = self.watcher.judge_again(session, board) {
+            self.judge(session, found);
+        }
+        Ok(Some(applied))
+    }
+
+    /// Has what a session has on the disk counted, which [`look_at_disk`](Self::look_at_disk) then tells.
+    pub(crate) fn want_count(&mut self, session: SessionId) {
+        self.watcher.want(session, self.live.get(&session).map(|live| live.keeper));
+    }
+
+    /// What a session uses, of which this was counted on the disk.
+    pub(crate) fn usage(&self, session: SessionId, count: Option<Count>) -> Usage {
+        let usage = self.live.get(&session).map(|live| live.group.usage(live.keeper)).unwrap_or_default();
+        Usage { disk_bytes: count.map(|count| count.bytes), inodes: count.map(|count| count.inodes), ..usage }
     }
 
     fn judge(&mut self, session: SessionId, found: Found) {
@@ -321,6 +360,11 @@ impl Live {
     /// Has the keeper end what runs, and say why.
     fn end_calls(&self, board: &Board, limit: Limit) {
         board.pass(limit);
+        self.tell();
+    }
+
+    /// Has the keeper look at its board.
+    fn tell(&self) {
         // SAFETY: the keeper is our child and not yet waited for, so the id is still its own.
         unsafe { libc::kill(self.keeper, signals::LOOK) };
     }

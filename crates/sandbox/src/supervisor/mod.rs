@@ -19,6 +19,7 @@ mod overlay;
 mod own_namespace;
 mod predecessors;
 mod process_limits;
+mod relimit;
 mod requirements;
 mod serve;
 mod skeleton;
@@ -27,6 +28,7 @@ mod standing;
 mod start;
 mod swap;
 mod upkeep;
+mod usage;
 
 pub(crate) use board::{Board, ProcessLimits, Stillness};
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};

@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
 use tenure_core::id::{SessionId, SnapshotId};
 
+use super::disk::Heard;
 use super::live::Sandboxes;
 use super::upkeep::Upkeep;
 use super::{Cgroups, Config, Failure, abandoned};
@@ -57,7 +58,7 @@ struct Server {
 }
 
 /// What a server waits for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     /// The end of a sandbox.
     End(SessionId),
@@ -65,6 +66,8 @@ enum Awaited {
     Snapshot { session: SessionId, snapshot: SnapshotId, most_copied: Option<u64> },
     /// That nothing is left to tidy.
     Tidiness,
+    /// What a session has on the disk.
+    Count(SessionId),
 }
 
 /// What can wake the supervisor.
@@ -127,7 +130,9 @@ impl Supervisor {
                 }
             }
             self.reap();
-            self.sandboxes.look_at_disk();
+            if let Some(heard) = self.sandboxes.look_at_disk() {
+                self.tell_usage(heard);
+            }
             if self.draining {
                 self.sandboxes.kill_idle();
             }
@@ -246,6 +251,7 @@ impl Supervisor {
             | SupervisorAsk::Fork { .. }
             | SupervisorAsk::Rewind { .. }
             | SupervisorAsk::Forget { .. }
+            | SupervisorAsk::Limit { .. }
                 if !may_order =>
             {
                 failed("a server that has not taken over the directory can't order anything")
@@ -275,6 +281,17 @@ impl Supervisor {
             SupervisorAsk::Snapshot { session, snapshot, most_copied } => {
                 self.upkeep.changed();
                 Answer::Later(Awaited::Snapshot { session, snapshot, most_copied })
+            }
+            SupervisorAsk::Limit { session, limits } => {
+                self.reap();
+                Answer::Now(match self.sandboxes.change_limits(session, limits) {
+                    Ok(limits) => SupervisorTell::Limited { limits },
+                    Err(failure) => failure.into(),
+                })
+            }
+            SupervisorAsk::Usage { session } => {
+                self.sandboxes.want_count(session);
+                Answer::Later(Awaited::Count(session))
             }
             SupervisorAsk::Fork { from, snapshot, earlier, to } => {
                 done(self.sandboxes.fork(from, snapshot, &earlier, to))
@@ -307,6 +324,13 @@ impl Supervisor {
         Answer::Now(SupervisorTell::Hello(versions.greeting()))
     }
 
+    fn tell_usage(&mut self, Heard { session, count, .. }: Heard) {
+        for server in self.servers.iter_mut().filter(|server| server.awaits == Some(Awaited::Count(session))) {
+            server.awaits = None;
+            server.tell(&SupervisorTell::Usage { usage: self.sandboxes.usage(session, count) });
+        }
+    }
+
     fn tell_who_waits(&mut self) {
         for server in self.servers.iter_mut().filter(|server| !server.gone) {
             let Some(awaited) = server.awaits else { continue };
@@ -318,6 +342,8 @@ impl Supervisor {
                         Err(failure) => Some(failure.into()),
                     }
                 }
+                // Told when it is heard.
+                Awaited::Count(_) => None,
                 Awaited::Tidiness => {
                     (self.upkeep.is_done() || self.closing || self.draining).then_some(SupervisorTell::Done)
                 }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 
 use crate::Taken;
-use crate::spec::{Applied, Spec};
+use crate::spec::{Applied, Limits, Spec, Usage};
 
 /// Which versions of these messages somebody speaks.
 ///
-/// Version 2 added epochs and draining; version 3 snapshots, forks, rewinding and processes that are launched. A greeting, and
+/// Version 2 added epochs and draining; version 3 snapshots, forks, rewinding, processes that are launched, limits that change and what is used. A greeting, and
 /// [`SupervisorAsk::Drain`] and [`SupervisorAsk::Shutdown`] after it, are understood between all versions from 2 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
@@ -96,6 +96,15 @@ pub(crate) enum SupervisorAsk {
         session: SessionId,
         snapshot: Option<SnapshotId>,
     },
+    /// Change the limits of a sandbox that is alive. Since version 3.
+    Limit {
+        session: SessionId,
+        limits: Limits,
+    },
+    /// Tell what a session uses. Since version 3.
+    Usage {
+        session: SessionId,
+    },
     /// Forget some snapshots of a session. Since version 3.
     Forget {
         session: SessionId,
@@ -109,9 +118,16 @@ impl SupervisorAsk {
     /// The first version that has this.
     pub(crate) fn since(&self) -> u16 {
         match self {
+            Self::Open { spec } if spec.limits.since_3() => 3,
             Self::Hello(_) | Self::Open { .. } | Self::End { .. } | Self::Alive | Self::Shutdown => 1,
             Self::Drain => 2,
-            Self::Snapshot { .. } | Self::Fork { .. } | Self::Rewind { .. } | Self::Forget { .. } | Self::Tidy => 3,
+            Self::Snapshot { .. }
+            | Self::Fork { .. }
+            | Self::Rewind { .. }
+            | Self::Forget { .. }
+            | Self::Tidy
+            | Self::Limit { .. }
+            | Self::Usage { .. } => 3,
         }
     }
 }
@@ -147,6 +163,14 @@ pub(crate) enum SupervisorTell {
     /// What became of a [`SupervisorAsk::Snapshot`]. Since version 3.
     Taken {
         taken: Taken,
+    },
+    /// The limits in force, unless the sandbox isn't alive. Since version 3.
+    Limited {
+        limits: Option<Applied>,
+    },
+    /// What the session uses. Since version 3.
+    Usage {
+        usage: Usage,
     },
     /// It is done. Since version 3.
     Done,

@@ -1,6 +1,6 @@
 //! Limits: enforced, reported, and refused where they can't be had.
 
-use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Work};
+use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Usage, Work};
 
 use crate::host::{Host, exec, needs_root, run, session, shell, text};
 
@@ -145,5 +145,69 @@ async fn a_file_is_no_longer_than_all_may_be_and_who_writes_it_lives() {
     let long = "truncate -s 1M sparse && echo made; truncate -s 1048577 longer || echo refused; echo alive";
     let exit = run(&opened.sandbox, 1, shell(&format!("exec 2>/dev/null; {long}"))).await;
     assert_eq!(text(&exit), "made\nrefused\nalive\n", "{exit:?}");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn limits_are_changed_while_a_sandbox_works() {
+    let host = Host::new();
+    let first = Limits { memory_bytes: Some(256 << 20), pids: Some(40), ..Limits::default() };
+    let sandbox = host.backend.open(spec(first)).await.expect("a sandbox").sandbox;
+    run(&sandbox, 1, shell("x=kept; head -c 60M /dev/zero > /tmp/held")).await;
+
+    let low = host.backend.change_limits(session(1), Limits { memory_bytes: Some(32 << 20), ..first }).await;
+    assert!(matches!(&low, Err(Error::Invalid(why)) if why.starts_with("memory_bytes: the sandbox uses ")), "{low:?}");
+    let usage = host.backend.usage(session(1)).await.expect("told");
+    assert_eq!(usage.limits.expect("they hold").memory_bytes, Some(256 << 20), "nothing has changed");
+    assert!(usage.memory_bytes >= Some(60 << 20) && usage.memory_peak_bytes >= usage.memory_bytes);
+
+    run(&sandbox, 2, exec(&["rm", "/tmp/held"])).await;
+    let less = Limits {
+        memory_bytes: Some(64 << 20),
+        cpu_millis: Some(200),
+        pids: Some(20),
+        disk_bytes: Some(1 << 20),
+        inodes: None,
+        open_files: Some(300),
+    };
+    let applied = host.backend.change_limits(session(1), less).await.expect("changed").expect("it lives");
+    assert_eq!((applied.memory_bytes, applied.cpu_millis, applied.pids), (Some(64 << 20), Some(200), Some(20)));
+    let hog = run(&sandbox, 3, shell("perl -e 'my @a; push @a, \"x\" x (1<<20) while 1'")).await;
+    assert_eq!(hog.reached, [Reached { limit: Limit::Memory, most: 64 << 20, ended: true }]);
+    let many =
+        run(&sandbox, 4, shell("for i in $(seq 30); do sleep 5 & done 2>/dev/null; kill $(jobs -p); echo $x")).await;
+    assert!(many.reached.contains(&Reached { limit: Limit::Pids, most: 20, ended: false }), "{many:?}");
+    let plain = exec(&["sh", "-c", "ulimit -Hn; truncate -s 2M long 2>/dev/null || echo refused"]);
+    let plain = run(&sandbox, 5, plain).await;
+    assert_eq!(text(&plain), "300\nrefused\n", "{plain:?}");
+    let script = "my $c = (times)[0]; my $t = time + 2; 1 while time < $t; my $u = (times)[0] - $c; print $u < 1.2 ? \"throttled\\n\" : \"$u\\n\"";
+    assert_eq!(text(&run(&sandbox, 6, exec(&["perl", "-e", script])).await), "throttled\n");
+
+    let back = host.backend.change_limits(session(1), Limits::default()).await.expect("changed").expect("it lives");
+    assert_eq!((back.memory_bytes, back.cpu_millis), (Some(Limits::DEFAULT_MEMORY_BYTES), None));
+    let much = run(&sandbox, 7, shell("perl -e 'my $a = \"x\" x (100<<20); print length $a'; echo $x")).await;
+    assert!(text(&much).starts_with("104857600"), "{much:?}");
+    let nobody = host.backend.change_limits(session(2), less).await.expect("nothing to do");
+    assert_eq!(nobody, None);
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_session_uses_is_told() {
+    let host = Host::new();
+    assert_eq!(host.backend.usage(session(1)).await.expect("told"), Usage::default(), "nothing was ever made");
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("sleep 1000 & head -c 3M /dev/zero > file")).await;
+    let busy = exec(&["perl", "-e", "my $u; do { 1 for 1..10000; $u = (times)[0] } until $u > 0.3"]);
+    run(&sandbox, 2, busy).await;
+    let usage = host.backend.usage(session(1)).await.expect("told");
+    assert!(usage.cpu_ms >= Some(300), "of what has ended, too: {usage:?}");
+    assert!(usage.pids >= Some(3) && usage.memory_bytes > Some(100_000), "{usage:?}");
+    let of_the_disk = |usage: &Usage| (usage.disk_bytes >= Some(3 << 20), usage.inodes > Some(2));
+    assert_eq!(of_the_disk(&usage), (true, true), "{usage:?}");
+    sandbox.stop(std::time::Duration::ZERO).await.expect("stopped");
+    let stopped = host.backend.usage(session(1)).await.expect("told");
+    assert_eq!((stopped.memory_bytes, stopped.limits.clone()), (None, None));
+    assert_eq!(of_the_disk(&stopped), (true, true), "{stopped:?}");
     host.finish().await;
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod ends;
 pub(crate) mod keys;
+pub(crate) mod limits;
 pub(crate) mod models;
 pub(crate) mod queue;
 pub(crate) mod resolve;

@@ -1,6 +1,6 @@
 //! `/v1/environments`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{TestServer, id, ids, normal};
 
@@ -52,6 +52,12 @@ async fn what_cannot_be_enforced_is_refused() {
     server.get("/v1/environments/env_1111111111111111111111").await.problem(404);
 }
 
+/// All limits, of which these are set.
+fn limits(set: Value) -> Value {
+    let names = ["memory_bytes", "cpu_millis", "pids", "disk_bytes", "inodes", "open_files", "call_ms", "output_bytes"];
+    names.into_iter().map(|name| (name.to_owned(), set[name].clone())).collect()
+}
+
 #[tokio::test]
 async fn an_update_merges() {
     let server = TestServer::start().await;
@@ -70,12 +76,12 @@ async fn an_update_merges() {
         (
             json!({"config": {"type": "cloud", "networking": null, "packages": null, "limits": null}}),
             "/config/limits",
-            json!({"memory_bytes": 536_870_912, "cpu_millis": null, "pids": 100}),
+            limits(json!({"memory_bytes": 536_870_912, "pids": 100})),
         ),
         (
             json!({"config": {"limits": {"cpu_millis": 500, "pids": null}}}),
             "/config/limits",
-            json!({"memory_bytes": 536_870_912, "cpu_millis": 500, "pids": null}),
+            limits(json!({"memory_bytes": 536_870_912, "cpu_millis": 500})),
         ),
     ];
     let mut before = made;

@@ -14,6 +14,7 @@ mod idempotency;
 mod instructions;
 mod labels;
 mod lifetimes;
+mod limits;
 mod long;
 mod mutations;
 mod openapi;

@@ -139,6 +139,7 @@ fn session_facts() -> Vec<Fact> {
         updated(Some(Some("B".to_owned())), Some(Labels::default()), Some(Vec::new())),
         budgeted(None),
         budgeted(Some(BUDGET)),
+        limited(),
         Fact::SessionRunning { item: ITEM },
         Fact::SessionIdle { item: ITEM, stop: StopReason::EndTurn },
         Fact::SessionIdle { item: ITEM, stop: StopReason::BudgetReached },
@@ -162,11 +163,41 @@ const BUDGET: Budget = Budget { max_list_cost_cents: 2_500 };
 
 fn updated(title: Option<Option<String>>, labels: Option<Labels>, tools: Option<Vec<ToolConfig>>) -> Fact {
     let metadata = (title == Some(None)).then(metadata);
-    Fact::SessionUpdated { item: ITEM, title, metadata, labels, tools, budget: None }
+    Fact::SessionUpdated { item: ITEM, title, metadata, labels, tools, budget: None, limits: None }
 }
 
 fn budgeted(budget: Option<Budget>) -> Fact {
-    Fact::SessionUpdated { item: ITEM, title: None, metadata: None, labels: None, tools: None, budget: Some(budget) }
+    Fact::SessionUpdated {
+        item: ITEM,
+        title: None,
+        metadata: None,
+        labels: None,
+        tools: None,
+        budget: Some(budget),
+        limits: None,
+    }
+}
+
+fn limited() -> Fact {
+    let limits = Limits {
+        memory_bytes: Some(1 << 29),
+        cpu_millis: Some(500),
+        pids: Some(64),
+        disk_bytes: Some(1 << 30),
+        inodes: Some(10_000),
+        open_files: Some(1_024),
+        call_ms: Some(60_000),
+        output_bytes: Some(1 << 20),
+    };
+    Fact::SessionUpdated {
+        item: ITEM,
+        title: None,
+        metadata: None,
+        labels: None,
+        tools: None,
+        budget: None,
+        limits: Some(limits),
+    }
 }
 
 fn used(web_fetches: u64, list_cost: Option<Usd>, budget: Option<Budget>) -> Fact {
@@ -355,7 +386,7 @@ pub(super) fn definitions() -> Vec<Definition> {
         temperature: Some(0.5),
         max_tokens: Some(1000),
     };
-    let limits = Limits { memory_bytes: Some(1 << 30), cpu_millis: Some(1500), pids: Some(100) };
+    let limits = Limits { memory_bytes: Some(1 << 30), cpu_millis: Some(1500), pids: Some(100), ..Limits::default() };
     let millis = std::time::Duration::from_millis;
     let full = Definition {
         agent: agent.into(),
@@ -401,7 +432,7 @@ pub(super) fn environments() -> Vec<EnvironmentRecord> {
     let plain = fixture::environment_record(1, "default", 10);
     let full = EnvironmentRecord {
         description: Some("for builds".to_owned()),
-        limits: Limits { memory_bytes: Some(1), cpu_millis: None, pids: Some(2) },
+        limits: Limits { memory_bytes: Some(1), cpu_millis: None, pids: Some(2), ..Limits::default() },
         metadata: metadata(),
         archived_at: Some(AT),
         ..plain.clone()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tenure_core::agent::LimitsChange;
 use tenure_core::command::{
     CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
     SandboxReport, Send, Tick, Update, Withdraw,
@@ -124,7 +125,9 @@ impl Play {
                 let title = (how % 2 == 0).then(|| Some(format!("title {how}")));
                 let tools = (how % 3 == 0).then(|| self.state().definition.agent.tools.clone());
                 let labels = (how % 5 < 2).then(|| (0..how % 5).map(|at| format!("label{at}")).collect());
-                self.request(Update { title, labels, tools, ..Update::default() });
+                let pids = (how % 7 < 2).then(|| (how % 7 == 0).then_some(100 + how as u32));
+                let limits = LimitsChange { pids, ..LimitsChange::default() };
+                self.request(Update { title, labels, tools, limits, ..Update::default() });
             }
             Op::Budget(how) => {
                 let spent = self.state().list_cost(self.state().at).unwrap_or_default().cents();
@@ -231,6 +234,9 @@ impl Play {
             let running = self.world.running().collect::<BTreeSet<_>>();
             let tokens = self.state().thread.transcript.tokens();
             self.scene.state.evolve(stored);
+            if let Fact::SessionUpdated { limits: Some(limits), .. } = &*stored.fact {
+                assert_eq!(self.state().definition.environment.limits, *limits, "the next sandbox has others");
+            }
             if let Fact::ConversationCompacted { summary: None, .. } = &*stored.fact {
                 assert!(self.state().thread.transcript.tokens() < tokens, "nothing was left out");
             }

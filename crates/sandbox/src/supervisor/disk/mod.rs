@@ -5,5 +5,6 @@ mod count;
 mod watch;
 mod watcher;
 
+pub(crate) use count::Count;
 pub(crate) use watch::Found;
-pub(crate) use watcher::{Subject, Watcher};
+pub(crate) use watcher::{Heard, Subject, Watcher};

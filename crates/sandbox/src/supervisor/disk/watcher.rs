@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(crate) struct Watcher {
     floor: Floor,
     watches: HashMap<SessionId, Watch>,
     counting: Option<Counting>,
+    /// Somebody wants to know what these have, live ones and others.
+    wanted: VecDeque<(SessionId, Option<i32>)>,
     looked: Option<Instant>,
 }
 
@@ -38,6 +40,16 @@ pub(crate) struct Subject {
     pub(crate) session: SessionId,
     pub(crate) keeper: i32,
     pub(crate) board: &'static Board,
+}
+
+/// What a process has counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) session: SessionId,
+    /// Nothing if it couldn't be counted.
+    pub(crate) count: Option<Count>,
+    /// What that leads to, of one that is alive.
+    pub(crate) found: Option<Found>,
 }
 
 /// A process that counts.
@@ -53,7 +65,7 @@ struct Counting {
 impl Watcher {
     pub(crate) fn new(dir: &Path, floor_bytes: Option<u64>) -> Self {
         let (floor, watches) = (Floor::default(), HashMap::new());
-        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, looked: None }
+        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, wanted: VecDeque::new(), looked: None }
     }
 
     /// How long until it wants to look again.
@@ -67,10 +79,26 @@ impl Watcher {
         self.counting.as_ref().map(|counting| counting.answer.as_fd())
     }
 
-    #[expect(dead_code, reason = "told with what else a sandbox uses")]
-    /// What a sandbox had when it was last counted.
+    /// What a live sandbox had when it was last counted.
     pub(crate) fn count(&self, session: SessionId) -> Option<Count> {
         self.watches.get(&session).and_then(Watch::count)
+    }
+
+    /// Has what a session has counted soon, whether it is alive or not; [`hear`](Self::hear) tells.
+    pub(crate) fn want(&mut self, session: SessionId, keeper: Option<i32>) {
+        if !self.wanted.iter().any(|(wanted, _)| *wanted == session) {
+            self.wanted.push_back((session, keeper));
+        }
+        self.start_wanted();
+    }
+
+    fn start_wanted(&mut self) {
+        while self.counting.is_none()
+            && let Some((session, keeper)) = self.wanted.pop_front()
+        {
+            let used = Room::of(&self.dir).map(|room| room.used).unwrap_or_default();
+            self.counting = Counting::start(session, keeper, &files_of(&self.dir, session), used);
+        }
     }
 
     /// A sandbox is no more.
@@ -95,32 +123,32 @@ impl Watcher {
         if self.counting.is_none()
             && let Some(subject) = due.next()
         {
-            self.counting = Counting::start(subject, &files_of(&self.dir, subject.session), room.used);
+            let files = files_of(&self.dir, subject.session);
+            self.counting = Counting::start(subject.session, Some(subject.keeper), &files, room.used);
         }
         Some(self.floor.judge(room, self.floor_bytes))
     }
 
-    #[expect(dead_code, reason = "limits that change come next")]
     /// Judges a sandbox again, whose limits are others now.
     pub(crate) fn judge_again(&mut self, session: SessionId, board: &Board) -> Option<Found> {
         self.watches.get_mut(&session)?.judge_again(most(board))
     }
 
     /// Takes what a process has counted, when it is done.
-    pub(crate) fn hear(
-        &mut self,
-        board: impl FnOnce(SessionId) -> Option<&'static Board>,
-    ) -> Option<(SessionId, Found)> {
+    pub(crate) fn hear(&mut self, board: impl FnOnce(SessionId) -> Option<&'static Board>) -> Option<Heard> {
         let counting = self.counting.as_mut()?;
         if !counting.is_done() {
             return None;
         }
         let Counting { session, text, used, began, .. } = self.counting.take()?;
+        self.start_wanted();
         // One that was killed has said nothing; it is due again.
-        let count = serde_json::from_slice(&text).ok()?;
-        let board = board(session)?;
-        let watch = self.watches.entry(session).or_default();
-        Some((session, watch.take(count, used, began, Instant::now(), most(board))))
+        let count: Option<Count> = serde_json::from_slice(&text).ok();
+        let found = count.zip(board(session)).map(|(count, board)| {
+            let watch = self.watches.entry(session).or_default();
+            watch.take(count, used, began, Instant::now(), most(board))
+        });
+        Some(Heard { session, count, found })
     }
 }
 
@@ -140,7 +168,7 @@ fn most(board: &Board) -> Count {
 }
 
 impl Counting {
-    fn start(subject: &Subject, dirs: &[PathBuf], used: Count) -> Option<Self> {
+    fn start(session: SessionId, keeper: Option<i32>, dirs: &[PathBuf], used: Count) -> Option<Self> {
         let (answer, say) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         rustix::io::ioctl_fionbio(&answer, true).ok()?;
         let began = Instant::now();
@@ -149,12 +177,12 @@ impl Counting {
             signals::close_all_but(&[say.as_raw_fd()]);
             let _ = privileges::die_with_parent();
             let _ = rustix::process::nice(NICE);
-            let found = serde_json::to_vec(&count(dirs, Some(subject.keeper))).unwrap_or_default();
+            let found = serde_json::to_vec(&count(dirs, keeper)).unwrap_or_default();
             // Whoever wanted to know is gone, if it can't be said.
             i32::from(rustix::io::write(&say, &found).is_err())
         })
         .ok()?;
-        Some(Self { session: subject.session, answer, text: Vec::new(), used, began })
+        Some(Self { session, answer, text: Vec::new(), used, began })
     }
 
     /// Reads what there is; says whether that is all.

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tenure_core::id::EnvironmentId;
 
-use super::super::ingest::environment::{CPU_MILLIS, DESCRIPTION, MANAGERS, MEMORY_BYTES, NAME, PIDS};
+use super::super::ingest::environment::{
+    CALL_MS, CPU_MILLIS, DESCRIPTION, DISK_BYTES, INODES, MANAGERS, MEMORY_BYTES, NAME, OPEN_FILES, OUTPUT_BYTES, PIDS,
+};
 use super::super::wire::{Environment, Page, printed_id};
 use super::agents::resource_query;
 use super::metadata;
@@ -61,9 +63,7 @@ fn config(new: bool) -> Value {
     for manager in MANAGERS {
         packages["properties"][manager] = schema::not_yet("Packages are");
     }
-    let bound = |(least, most): (u64, u64)| schema::nullable(schema::integer(least, most));
-    let limits = [("memory_bytes", bound(MEMORY_BYTES)), ("cpu_millis", bound(CPU_MILLIS)), ("pids", bound(PIDS))];
-    let limits = schema::nullable(schema::object([], limits));
+    let limits = schema::nullable(limits());
     let optional = [
         ("networking", schema::nullable(networking)),
         ("packages", schema::nullable(packages)),
@@ -77,6 +77,22 @@ fn config(new: bool) -> Value {
             config
         }
     }
+}
+
+/// Limits of a sandbox, each of which may be null: that is the operator's default.
+pub(crate) fn limits() -> Value {
+    let limits = [
+        ("memory_bytes", MEMORY_BYTES),
+        ("cpu_millis", CPU_MILLIS),
+        ("pids", PIDS),
+        ("disk_bytes", DISK_BYTES),
+        ("inodes", INODES),
+        ("open_files", OPEN_FILES),
+        ("call_ms", CALL_MS),
+        ("output_bytes", OUTPUT_BYTES),
+    ];
+    let bound = |(name, (least, most))| (name, schema::nullable(schema::integer(least, most)));
+    schema::object([], limits.map(bound))
 }
 
 pub(crate) fn retrieve(schemas: &mut Schemas) -> Operation {

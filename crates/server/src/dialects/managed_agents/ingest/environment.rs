@@ -1,7 +1,7 @@
 //! Environments that are made or changed.
 
-use tenure_core::agent::Limits;
-use tenure_engine::{EnvironmentChange, LimitsChange, NewEnvironment};
+use tenure_core::agent::{Limits, LimitsChange};
+use tenure_engine::{EnvironmentChange, NewEnvironment};
 
 use super::metadata;
 use crate::problem::Problem;
@@ -15,6 +15,12 @@ pub(in super::super) const MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "
 pub(in super::super) const MEMORY_BYTES: (u64, u64) = (16 << 20, 1 << 50);
 pub(in super::super) const CPU_MILLIS: (u64, u64) = (10, 1_024_000);
 pub(in super::super) const PIDS: (u64, u64) = (8, 4_194_304);
+pub(in super::super) const DISK_BYTES: (u64, u64) = (1 << 20, 1 << 50);
+pub(in super::super) const INODES: (u64, u64) = (100, 1 << 32);
+pub(in super::super) const OPEN_FILES: (u64, u64) = (256, 1_048_576);
+/// A second to a day.
+pub(in super::super) const CALL_MS: (u64, u64) = (1_000, 86_400_000);
+pub(in super::super) const OUTPUT_BYTES: (u64, u64) = (1_024, 1 << 30);
 
 /// A new environment.
 pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnvironment, Problem> {
@@ -29,9 +35,7 @@ pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnv
             cloud(config)?
         }
     };
-    let LimitsChange { memory_bytes, cpu_millis, pids } = limits;
-    let limits =
-        Limits { memory_bytes: memory_bytes.flatten(), cpu_millis: cpu_millis.flatten(), pids: pids.flatten() };
+    let limits = limits.apply(Limits::default());
     let metadata = metadata::whole(&mut fields)?;
     scope(&mut fields)?;
     Ok(NewEnvironment { name, description, limits, metadata })
@@ -91,11 +95,16 @@ fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
 }
 
 /// Ours. What is set here is enforced, or the sandbox isn't made; null leaves it to the operator's default.
-fn read_limits(limits: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
+pub(crate) fn read_limits(limits: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
     let small = |number: Option<u64>| number.map(|number| number as u32);
     Ok(LimitsChange {
         memory_bytes: limits.integer("memory_bytes", MEMORY_BYTES.0, MEMORY_BYTES.1)?.change(),
         cpu_millis: limits.integer("cpu_millis", CPU_MILLIS.0, CPU_MILLIS.1)?.change().map(small),
         pids: limits.integer("pids", PIDS.0, PIDS.1)?.change().map(small),
+        disk_bytes: limits.integer("disk_bytes", DISK_BYTES.0, DISK_BYTES.1)?.change(),
+        inodes: limits.integer("inodes", INODES.0, INODES.1)?.change(),
+        open_files: limits.integer("open_files", OPEN_FILES.0, OPEN_FILES.1)?.change().map(small),
+        call_ms: limits.integer("call_ms", CALL_MS.0, CALL_MS.1)?.change(),
+        output_bytes: limits.integer("output_bytes", OUTPUT_BYTES.0, OUTPUT_BYTES.1)?.change(),
     })
 }

@@ -17,6 +17,7 @@ pub(super) mod web_fetch;
 pub(super) use agent::{agent_change, new_agent};
 pub(crate) use content::Attached;
 pub(super) use content::store;
+pub(crate) use environment::read_limits;
 pub(super) use environment::{environment_change, new_environment};
 pub(super) use event::{Said, inputs};
 pub(crate) use ids::{agent_id, environment_id, item_id, key_id, session_id, thread_id};

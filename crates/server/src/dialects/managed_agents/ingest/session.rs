@@ -75,7 +75,7 @@ pub(in super::super) fn session_update(mut fields: Fields<'_>) -> Result<Update,
     };
     fields.unsupported("vault_ids", "changing vaults is")?;
     let budget = budget(&mut fields)?.change();
-    Ok(Update { title, metadata, labels, tools, budget })
+    Ok(Update { title, metadata, labels, tools, budget, ..Update::default() })
 }
 
 fn agent(fields: &mut Fields<'_>) -> Result<AgentGiven, Problem> {

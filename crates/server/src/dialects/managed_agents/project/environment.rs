@@ -7,8 +7,6 @@ use super::super::wire::{self, EmptyList, Id, Tagged, Time};
 
 /// An environment.
 pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
-    let Limits { memory_bytes, cpu_millis, pids } = record.limits;
-    let limits = (record.limits != Limits::default()).then_some(wire::Limits { memory_bytes, cpu_millis, pids });
     wire::Environment {
         id: Id(record.id),
         kind: "environment",
@@ -26,7 +24,7 @@ pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
                 npm: EmptyList,
                 pip: EmptyList,
             },
-            limits,
+            limits: limits(record.limits),
         },
         metadata: &record.metadata,
         scope: "organization",
@@ -34,4 +32,11 @@ pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
         updated_at: Time(record.updated_at),
         archived_at: record.archived_at.map(Time),
     }
+}
+
+/// Those that are set; nothing if none is.
+pub(super) fn limits(set: Limits) -> Option<wire::Limits> {
+    let Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms, output_bytes } = set;
+    let shown = wire::Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms, output_bytes };
+    (set != Limits::default()).then_some(shown)
 }

@@ -152,7 +152,7 @@ pub(in super::super) fn print(stored: &StoredFact, agent: Option<&Agent>, attach
 fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) -> Option<(&'static str, Body<'a>)> {
     Some(match fact {
         Fact::SessionCreated { .. } => return None,
-        Fact::SessionUpdated { item: _, title, metadata, labels, tools, budget } => (
+        Fact::SessionUpdated { item: _, title, metadata, labels, tools, budget, limits } => (
             "session.updated",
             Body::Updated {
                 title: title.as_ref().map(|title| title.as_deref()),
@@ -160,6 +160,7 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
                 labels: labels.as_ref(),
                 agent: agent.zip(tools.as_ref()).map(|(agent, tools)| Box::new(agent_core(agent, tools))),
                 budget: budget.map(|budget| budget.map(super::session::budget)),
+                limits: limits.map(|limits| super::environment::limits(limits).map(Box::new)),
             },
         ),
         Fact::InputQueued { input, .. } | Fact::InputProcessed { input, .. } => said(input, attached),

@@ -43,6 +43,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             console_status: fronts::console::status(phase),
             sandbox: sandbox(&summary.sandbox),
             lifetimes: lifetimes(&view.definition.lifetimes),
+            limits: super::environment::limits(view.definition.environment.limits),
             labels: &summary.labels,
             messages: summary.messages,
             first_line: summary.first_line.as_deref(),

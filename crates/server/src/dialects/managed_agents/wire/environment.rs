@@ -62,7 +62,20 @@ pub(crate) struct Packages {
 /// Limits of a sandbox; those that are null are the operator's defaults.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Limits {
+    /// Memory of all processes and of files in memory.
     pub(crate) memory_bytes: Option<u64>,
+    /// Thousandths of a processor.
     pub(crate) cpu_millis: Option<u32>,
+    /// Processes and threads.
     pub(crate) pids: Option<u32>,
+    /// Bytes on the disk of what the session writes.
+    pub(crate) disk_bytes: Option<u64>,
+    /// Files and directories on the disk.
+    pub(crate) inodes: Option<u64>,
+    /// Files that one process has open.
+    pub(crate) open_files: Option<u32>,
+    /// The longest a call may take.
+    pub(crate) call_ms: Option<u64>,
+    /// How much of what a command prints is kept.
+    pub(crate) output_bytes: Option<u64>,
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenure_core::id::{ItemId, ThreadId};
 use tenure_core::session::{Labels, Metadata};
 
-use super::{AgentCore, Block, Budget, Id, Money, Time, any_object};
+use super::{AgentCore, Block, Budget, Id, Limits, Money, Time, any_object};
 
 /// One event.
 #[derive(Debug, Serialize)]
@@ -138,6 +138,9 @@ pub(crate) enum Body<'a> {
         agent: Option<Box<AgentCore<'a>>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         budget: Option<Option<Budget>>,
+        /// Ours: the limits of its sandbox that are set; null is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limits: Option<Option<Box<Limits>>>,
     },
     /// Ours: what happened to a sandbox.
     Sandbox {

@@ -10,7 +10,7 @@ use tenure_core::session::{Keep, Labels, Metadata, Outcome};
 
 use super::super::status::Status;
 use super::event::Usage;
-use super::{AgentCore, Budget, EmptyList, Id, Null, Time};
+use super::{AgentCore, Budget, EmptyList, Id, Limits, Null, Time};
 use crate::fronts;
 
 /// A session.
@@ -71,6 +71,9 @@ pub(crate) struct TenureSession<'a> {
     pub(crate) sandbox: &'static str,
     /// When it stops or ends by itself.
     pub(crate) lifetimes: Lifetimes,
+    /// The limits of its sandbox that are set; the operator's defaults hold for the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<Limits>,
     /// Short words a client attached to it, sorted.
     pub(crate) labels: &'a Labels,
     /// Messages of people and of the agent.
