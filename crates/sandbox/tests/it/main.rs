@@ -1,5 +1,6 @@
 //! Tests of the sandbox as a whole: real processes, real namespaces, real files.
 
+mod bombs;
 mod conformance;
 mod crash;
 mod disk;
