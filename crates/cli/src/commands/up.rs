@@ -88,7 +88,7 @@ async fn serve(
     let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
     let sandboxes = NativeConfig {
         linger: settings.sandbox_linger,
-        disk_floor_bytes: Some(settings.sandbox_disk_floor as u64).filter(|floor| *floor > 0),
+        disk_floor_bytes: Some(settings.sandbox_disk_floor).filter(|floor| *floor > 0),
         ..NativeConfig::new(dir.sandbox())
     };
     let parts = Parts {

@@ -120,7 +120,7 @@ settings! {
     /// The most sandboxes alive at once; sessions wait for room.
     max_sandboxes: usize = "1000", All "max-sandboxes", ["TENURE_MAX_SANDBOXES"], "sandbox.max";
     /// How many bytes of the disk sandboxes leave to the host; 0: a gibibyte, or a twentieth of the disk if that is less.
-    sandbox_disk_floor: usize = "0", All "sandbox-disk-floor", ["TENURE_SANDBOX_DISK_FLOOR"], "sandbox.disk_floor";
+    sandbox_disk_floor: u64 = "0", All "sandbox-disk-floor", ["TENURE_SANDBOX_DISK_FLOOR"], "sandbox.disk_floor";
     /// How long a tool call may take if it doesn't say.
     tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.

@@ -93,6 +93,14 @@ impl Value for u32 {
     }
 }
 
+impl Value for u64 {
+    const KIND: &'static str = "NUMBER";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| wrong("a whole number from 0", text))
+    }
+}
+
 impl Value for usize {
     const KIND: &'static str = "NUMBER";
 

@@ -150,6 +150,7 @@ async fn a_file_is_no_longer_than_all_may_be_and_who_writes_it_lives() {
 
 #[tokio::test]
 async fn limits_are_changed_while_a_sandbox_works() {
+    needs_root(CGROUPS);
     let host = Host::new();
     let first = Limits { memory_bytes: Some(256 << 20), pids: Some(40), ..Limits::default() };
     let sandbox = host.backend.open(spec(first)).await.expect("a sandbox").sandbox;
@@ -194,6 +195,7 @@ async fn limits_are_changed_while_a_sandbox_works() {
 
 #[tokio::test]
 async fn what_a_session_uses_is_told() {
+    needs_root(CGROUPS);
     let host = Host::new();
     assert_eq!(host.backend.usage(session(1)).await.expect("told"), Usage::default(), "nothing was ever made");
     let sandbox = host.open(session(1)).await;
