@@ -6,11 +6,17 @@ mod end;
 mod fail_attempt;
 mod finish_attempt;
 mod finish_call;
+mod fork;
 mod hold;
+mod note_files;
 mod recover;
+mod remove_snapshot;
+mod report_files;
 mod report_sandbox;
 mod resume;
+mod rewind;
 mod send;
+mod take_snapshot;
 mod tick;
 mod update;
 mod withdraw;
@@ -21,11 +27,17 @@ pub use end::End;
 pub use fail_attempt::FailAttempt;
 pub use finish_attempt::FinishAttempt;
 pub use finish_call::{CallResult, FinishCall};
+pub use fork::Fork;
 pub use hold::Hold;
+pub use note_files::NoteFiles;
 pub use recover::Recover;
+pub use remove_snapshot::RemoveSnapshot;
+pub use report_files::{FilesReport, ReportFiles};
 pub use report_sandbox::{ReportSandbox, SandboxReport};
 pub use resume::Resume;
+pub use rewind::Rewind;
 pub use send::Send;
+pub use take_snapshot::TakeSnapshot;
 pub use tick::Tick;
 pub use update::Update;
 pub use withdraw::Withdraw;
@@ -77,6 +89,16 @@ commands! {
     Resume = "resume";
     /// Somebody ends it, or archives it.
     End = "end";
+    /// Somebody asks for a snapshot of its files, by name.
+    TakeSnapshot = "take_snapshot";
+    /// Somebody no longer needs a snapshot.
+    RemoveSnapshot = "remove_snapshot";
+    /// Somebody goes back to an earlier place of its log.
+    Rewind = "rewind";
+    /// It is the copy of another session, and begins its own life.
+    Fork = "fork";
+    /// Somebody other than a call is about to write to its files.
+    NoteFiles = "note_files";
     /// A model replied.
     FinishAttempt = "finish_attempt";
     /// A model request failed.
@@ -85,6 +107,8 @@ commands! {
     FinishCall = "finish_call";
     /// Something became of the sandbox.
     ReportSandbox = "report_sandbox";
+    /// Something became of its files.
+    ReportFiles = "report_files";
     /// Time has passed.
     Tick = "tick";
     /// The server has started again.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::command::Command;
 use crate::fact::{Fact, StoredFact};
-use crate::id::{Ids, ItemId};
+use crate::files::MAX_NAMED;
+use crate::id::{Ids, ItemId, SnapshotId};
 use crate::lifetime;
 use crate::session::{Input, MAX_METADATA, Outcome};
 use crate::state::State;
@@ -119,6 +120,27 @@ pub enum Refusal {
         /// What was given, in cents.
         given_cents: u64,
     },
+    /// Wait, or interrupt it.
+    #[error("a call is running in the sandbox; wait until it is over, or interrupt it, and ask again")]
+    CallRunning,
+    /// Wait.
+    #[error("the session's files are being kept or put back; try again when that is done")]
+    FilesBusy,
+    /// Choose another name, or remove that snapshot.
+    #[error("name: the session has a snapshot named `{name}`; choose another name, or delete that one first")]
+    SnapshotNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Remove some.
+    #[error("the session has {MAX_NAMED} named snapshots, and no more are kept; delete one first")]
+    TooManySnapshots,
+    /// Name one that is kept.
+    #[error("no snapshot `{}`: it doesn't exist, or isn't kept any longer", .snapshot.prefixed())]
+    NoSuchSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// Try again later.
     #[error("{MAX_QUEUED} inputs already wait in this session; try again when it has taken some up")]
     QueueFull,
@@ -129,11 +151,16 @@ pub fn decide(state: &State, command: Command, moment: Moment) -> Decision {
     let mut draft = Draft::new(state, moment);
     // What waits to be tried again wasn't under way when the server died, so it is left until that is judged.
     let recovers = matches!(command, Command::Recover(_));
+    // A copy has nothing to do with what was due in the other session.
+    let is_copy = matches!(command, Command::Fork(_));
     match recovers {
+        _ if is_copy => {}
         true => lifetime::apply_due_ends(&mut draft),
         false => lifetime::apply_due(&mut draft),
     }
-    draft.settle();
+    if !is_copy {
+        draft.settle();
+    }
     let due = draft.facts.len();
     match command.decide(&mut draft) {
         Ok(()) => {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::agent::Place;
 use crate::fact::{AttemptEnding, CallEnding, Fact};
-use crate::id::{AttemptId, ItemId, SandboxId};
+use crate::files::{FilesWork, MOST_COPIED};
+use crate::id::{AttemptId, ItemId, SandboxId, SnapshotId};
 use crate::session::{Activity, CallProgress, Keep, Lifecycle, Sandbox};
 use crate::state::State;
 
@@ -58,6 +59,25 @@ pub enum Effect {
     },
     /// Remove the session's files; answered by `ReportSandbox`.
     RemoveFiles,
+    /// Take a snapshot of the files; answered by `ReportFiles`.
+    TakeSnapshot {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The most bytes that may be copied for it; `None` is any number.
+        most_copied: Option<u64>,
+    },
+    /// Put the files back; answered by `ReportFiles`.
+    RewindFiles {
+        /// The place of the fact that asks for it.
+        place: u64,
+        /// To what this snapshot holds; `None`: to what a session starts with.
+        snapshot: Option<SnapshotId>,
+    },
+    /// Forget all snapshots but these; not answered.
+    KeepSnapshots {
+        /// Those that stay.
+        keep: Vec<SnapshotId>,
+    },
 }
 
 impl Effect {
@@ -73,6 +93,9 @@ impl Effect {
             Self::StartSandbox { .. } => "start_sandbox",
             Self::StopSandbox { .. } => "stop_sandbox",
             Self::RemoveFiles => "remove_files",
+            Self::TakeSnapshot { .. } => "take_snapshot",
+            Self::RewindFiles { .. } => "rewind_files",
+            Self::KeepSnapshots { .. } => "keep_snapshots",
         }
     }
 }
@@ -97,6 +120,10 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         Fact::ThreadRunning { .. } => started_calls(state).into_iter().chain(hosted_calls(state)).collect(),
         Fact::SandboxStopping { sandbox, .. } => vec![stop(state, *sandbox)],
         Fact::SessionClosing { .. } | Fact::SandboxAbsent { .. } => removal(state),
+        Fact::SnapshotStarted { .. } | Fact::SessionRewound { files: true, .. } => {
+            files_work(state).into_iter().collect()
+        }
+        Fact::SnapshotRemoved { .. } => vec![Effect::KeepSnapshots { keep: state.files.kept() }],
         Fact::AttemptEnded { .. }
         | Fact::CallEnded { .. }
         | Fact::CallSettled { .. }
@@ -116,6 +143,11 @@ pub fn effects(state: &State, fact: &Fact) -> Vec<Effect> {
         | Fact::CallRequested { .. }
         | Fact::ConversationCompacted { .. }
         | Fact::ErrorRaised { .. }
+        | Fact::SnapshotEnded { .. }
+        | Fact::FilesChanged {}
+        | Fact::SessionRewound { .. }
+        | Fact::FilesRewound { .. }
+        | Fact::SessionForked { .. }
         | Fact::SessionRecovered { .. }
         | Fact::SessionHeld {}
         | Fact::SessionResumed {}
@@ -135,8 +167,20 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
         Sandbox::Running { .. } => wanted.extend(in_sandbox(state)),
         Sandbox::Stopping { sandbox, .. } => wanted.push(stop(state, sandbox)),
     }
+    wanted.extend(files_work(state));
     wanted.extend(hosted_calls(state));
     wanted
+}
+
+/// What is being done to the files. It comes after whatever is done to the sandbox.
+fn files_work(state: &State) -> Option<Effect> {
+    match state.files.work.as_ref()? {
+        FilesWork::Snapshot { snapshot, name, .. } => {
+            let most_copied = name.is_none().then_some(MOST_COPIED);
+            Some(Effect::TakeSnapshot { snapshot: *snapshot, most_copied })
+        }
+        FilesWork::Rewind { place, snapshot } => Some(Effect::RewindFiles { place: *place, snapshot: *snapshot }),
+    }
 }
 
 /// What the sandbox has to hear when it is there: which calls to end, and which to run or take up.

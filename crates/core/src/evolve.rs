@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::content::Block;
 use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, StoredFact, Thinking};
+use crate::files::{Files, FilesWork, Snapshot, SnapshotEnding};
 use crate::id::ItemId;
 use crate::model::{Part, Role, TokenUsage};
+use crate::past::Rewind;
+use crate::price::Usd;
 use crate::session::{
-    Absent, Activity, Answer, Attempt, CallProgress, Input, Lifecycle, OpenCall, Purpose, Sandbox, StopReason,
+    Absent, Activity, Answer, Attempt, CallProgress, Input, Keep, Lifecycle, OpenCall, Purpose, Sandbox, StopReason,
 };
 use crate::state::{Measured, Queued, State};
 use crate::time::Timestamp;
@@ -24,7 +27,7 @@ const LEAST_COUNTED: u64 = 8;
 const WEB_FETCH: &str = "web_fetch";
 
 impl State {
-    /// Takes in the next fact.
+    /// Takes in the next fact. After [`Fact::SessionRewound`], the conversation has still to [go back](Self::go_back).
     pub fn evolve(&mut self, stored: &StoredFact) {
         let at = stored.at;
         self.seq = stored.seq;
@@ -85,7 +88,15 @@ impl State {
                 self.thread.summary_failed = false;
             }
             Fact::SessionRunning { .. } => self.working_since = self.working_since.or(Some(at)),
-            Fact::SessionIdle { .. } | Fact::SessionRescheduled { .. } => {
+            Fact::SessionIdle { stop, .. } => {
+                self.active_ms = self.active_ms(at);
+                self.working_since = None;
+                let turn_is_over = !matches!(stop, StopReason::RequiresAction { .. });
+                if turn_is_over && self.files.changed {
+                    self.files.due = Some(stored.seq);
+                }
+            }
+            Fact::SessionRescheduled { .. } => {
                 self.active_ms = self.active_ms(at);
                 self.working_since = None;
             }
@@ -140,6 +151,10 @@ impl State {
                 self.set_progress(*call, CallProgress::Started);
                 if let Some(open) = self.open_call(*call) {
                     open.asked_at = at;
+                    if open.place.is_sandbox() {
+                        self.files.changed = true;
+                        self.files.due = None;
+                    }
                 }
             }
             Fact::CallEnded { call, ending, content, is_error, .. } => {
@@ -168,6 +183,20 @@ impl State {
                     Absent::Queued | Absent::Lost => {}
                 }
             }
+            Fact::SnapshotStarted { .. }
+            | Fact::SnapshotEnded { .. }
+            | Fact::SnapshotRemoved { .. }
+            | Fact::FilesChanged {}
+            | Fact::FilesRewound { .. } => self.evolve_files(stored),
+            Fact::SessionRewound { to, snapshot, files } => {
+                self.rewinds.push(Rewind { place: stored.seq, to: *to });
+                self.last_active_at = at;
+                self.files.due = None;
+                if *files {
+                    self.files.work = Some(FilesWork::Rewind { place: stored.seq, snapshot: *snapshot });
+                }
+            }
+            Fact::SessionForked { .. } => self.begin_apart(stored),
             Fact::SessionRecovered { fruitless } => self.fruitless_recoveries = *fruitless,
             Fact::SessionHeld {} => self.held = true,
             Fact::SessionResumed {} => {
@@ -179,6 +208,10 @@ impl State {
             }
             Fact::SessionClosing { outcome, keep } => {
                 self.lifecycle = Lifecycle::Closing { outcome: *outcome, keep: *keep, at };
+                match keep {
+                    Keep::Everything => {}
+                    Keep::Log => self.files = Files::default(),
+                }
             }
             Fact::SessionEnded { outcome, .. } => {
                 let began = match self.lifecycle {
@@ -188,8 +221,73 @@ impl State {
                 self.lifecycle = Lifecycle::Ended { outcome: *outcome, at: began };
                 self.working_since = None;
                 self.thread.ending.clear();
+                (self.files.work, self.files.due) = (None, None);
             }
         }
+    }
+
+    fn evolve_files(&mut self, stored: &StoredFact) {
+        let files = &mut self.files;
+        match &*stored.fact {
+            Fact::SnapshotStarted { snapshot, turn_end, name } => {
+                let point = turn_end.unwrap_or(stored.seq);
+                files.work = Some(FilesWork::Snapshot { snapshot: *snapshot, point, name: name.clone() });
+                files.due = None;
+                // Whatever is written from now on isn't in it.
+                files.changed = false;
+            }
+            Fact::SnapshotEnded { snapshot, ending } => {
+                let Some(FilesWork::Snapshot { point, name, .. }) = files.work.take() else { return };
+                if ending.is_taken() {
+                    let taken = Snapshot { id: *snapshot, point, name, at: stored.at, ending: ending.clone() };
+                    Arc::make_mut(&mut files.snapshots).push(taken);
+                    files.current = Some(*snapshot);
+                } else {
+                    files.changed = true;
+                }
+            }
+            Fact::SnapshotRemoved { snapshot } => {
+                Arc::make_mut(&mut files.snapshots).retain(|kept| kept.id != *snapshot);
+                if files.current == Some(*snapshot) {
+                    (files.current, files.changed) = (None, true);
+                }
+            }
+            Fact::FilesChanged {} => files.changed = true,
+            Fact::FilesRewound { failed } => {
+                let Some(FilesWork::Rewind { snapshot, .. }) = files.work.take() else { return };
+                files.due = None;
+                match failed {
+                    None => (files.current, files.changed) = (snapshot, false),
+                    Some(_) => files.changed = true,
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What happened so far happened to another session, from which this one was made.
+    fn begin_apart(&mut self, stored: &StoredFact) {
+        let Fact::SessionForked { from, name, earlier, title } = &*stored.fact else { return };
+        let mut snapshots: Vec<Snapshot> =
+            self.files.snapshots.iter().filter(|kept| earlier.contains(&kept.id)).cloned().collect();
+        if let Some(id) = from.snapshot
+            && !snapshots.iter().any(|kept| kept.id == id)
+        {
+            let ending = SnapshotEnding::Reused;
+            snapshots.push(Snapshot { id, point: from.at, name: name.clone(), at: stored.at, ending });
+        }
+        self.files = Files { current: from.snapshot, snapshots: Arc::new(snapshots), ..Files::default() };
+        self.forked_from = Some(*from);
+        self.title.clone_from(title);
+        self.lifecycle = Lifecycle::Open;
+        self.sandbox = Sandbox::Absent { why: Absent::NotYet };
+        self.held = false;
+        self.thread.ending.clear();
+        self.queue.clear();
+        self.fruitless_recoveries = 0;
+        (self.tokens, self.tokens_cost, self.web_fetches) = (TokenUsage::default(), Usd::ZERO, 0);
+        (self.active_ms, self.working_since) = (0, None);
+        (self.created_at, self.last_active_at) = (stored.at, stored.at);
     }
 
     fn take_in(&mut self, item: ItemId, input: &Input, at: Timestamp) {

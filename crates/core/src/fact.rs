@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use crate::agent::{Limits, Place, ToolConfig};
 use crate::content::{BlobId, Block};
-use crate::id::{AttemptId, ItemId, SandboxId, SessionId, ThreadId, TurnId};
+use crate::files::SnapshotEnding;
+use crate::fork::ForkedFrom;
+use crate::id::{AttemptId, ItemId, SandboxId, SessionId, SnapshotId, ThreadId, TurnId};
 use crate::model::{FailureKind, TokenUsage};
 use crate::price::{Budget, Usd};
 use crate::session::{Absent, Definition, Input, Keep, Labels, Metadata, Outcome, Purpose, StopCause, StopReason};
@@ -314,6 +316,62 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A snapshot of the files is being taken.
+    SnapshotStarted {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The place of the turn's end it belongs to; without it, it belongs to this very place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn_end: Option<u64>,
+        /// Its name, if somebody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// A snapshot was taken, or won't be.
+    SnapshotEnded {
+        /// Which.
+        snapshot: SnapshotId,
+        /// How it ended.
+        ending: SnapshotEnding,
+    },
+    /// A snapshot isn't kept any longer.
+    SnapshotRemoved {
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// Somebody other than a call wrote to the files.
+    FilesChanged {},
+    /// The session goes on from an earlier place of its log.
+    SessionRewound {
+        /// The place.
+        to: u64,
+        /// The snapshot that the files go back to; `None`: what a session starts with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<SnapshotId>,
+        /// Whether the files go back at all: those that nobody ever wrote to needn't.
+        files: bool,
+    },
+    /// The files are what they were at the place that the session was rewound to.
+    FilesRewound {
+        /// Why they aren't, for a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// The session was made from another. What stands before it in the log happened to that one.
+    SessionForked {
+        /// From which, where, and what was taken over.
+        #[serde(flatten)]
+        from: ForkedFrom,
+        /// The name of the snapshot whose files it begins with, if that has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The earlier snapshots that it has too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        earlier: Vec<SnapshotId>,
+        /// Its own label for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+    },
     /// The server died while the session worked, and what was cut off is taken up.
     SessionRecovered {
         /// How many times in a row this has happened without progress in between, this one included.
@@ -512,6 +570,13 @@ impl Fact {
             Self::SandboxRunning { .. } => "sandbox_running",
             Self::SandboxStopping { .. } => "sandbox_stopping",
             Self::SandboxAbsent { .. } => "sandbox_absent",
+            Self::SnapshotStarted { .. } => "snapshot_started",
+            Self::SnapshotEnded { .. } => "snapshot_ended",
+            Self::SnapshotRemoved { .. } => "snapshot_removed",
+            Self::FilesChanged {} => "files_changed",
+            Self::SessionRewound { .. } => "session_rewound",
+            Self::FilesRewound { .. } => "files_rewound",
+            Self::SessionForked { .. } => "session_forked",
             Self::SessionRecovered { .. } => "session_recovered",
             Self::SessionHeld {} => "session_held",
             Self::SessionResumed {} => "session_resumed",
@@ -555,6 +620,13 @@ impl Fact {
             | Self::SandboxRunning { .. }
             | Self::SandboxStopping { .. }
             | Self::SandboxAbsent { .. }
+            | Self::SnapshotStarted { .. }
+            | Self::SnapshotEnded { .. }
+            | Self::SnapshotRemoved { .. }
+            | Self::FilesChanged {}
+            | Self::SessionRewound { .. }
+            | Self::FilesRewound { .. }
+            | Self::SessionForked { .. }
             | Self::SessionRecovered { .. }
             | Self::SessionHeld {}
             | Self::SessionResumed {}
@@ -598,6 +670,13 @@ impl Fact {
             | Self::SandboxRunning { .. }
             | Self::SandboxStopping { .. }
             | Self::SandboxAbsent { .. }
+            | Self::SnapshotStarted { .. }
+            | Self::SnapshotEnded { .. }
+            | Self::SnapshotRemoved { .. }
+            | Self::FilesChanged {}
+            | Self::SessionRewound { .. }
+            | Self::FilesRewound { .. }
+            | Self::SessionForked { .. }
             | Self::SessionRecovered { .. }
             | Self::SessionHeld {}
             | Self::SessionResumed {}

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::{Fact, StoredFact};
+use crate::files::Files;
+use crate::fork::ForkedFrom;
 use crate::id::{ItemId, SessionId, ThreadId, TurnId};
 use crate::model::TokenUsage;
+use crate::past::{self, Replay, Rewind};
 use crate::phase::{Fold, Phase};
 use crate::price::{Budget, Usd};
 use crate::session::{
@@ -39,6 +42,9 @@ pub struct State {
     pub sandbox: Sandbox,
     /// Whether somebody stopped it: it does nothing until resumed or spoken to.
     pub held: bool,
+    /// Its files.
+    #[serde(default)]
+    pub files: Files,
     /// Its conversation.
     pub thread: Thread,
     /// Input that waits for its turn, oldest first. Shared, since deciding copies the state.
@@ -57,6 +63,12 @@ pub struct State {
     /// What the session may cost.
     #[serde(default)]
     pub budget: Option<Budget>,
+    /// The times it was rewound, in order.
+    #[serde(default)]
+    pub rewinds: Vec<Rewind>,
+    /// What it was made from, if it was made from another session.
+    #[serde(default)]
+    pub forked_from: Option<ForkedFrom>,
     /// Milliseconds worked, up to `working_since`.
     pub active_ms: u64,
     /// Since when it works, if it does.
@@ -142,6 +154,7 @@ impl State {
             lifecycle: Lifecycle::Open,
             sandbox: Sandbox::Absent { why: Absent::NotYet },
             held: false,
+            files: Files::default(),
             thread: Thread {
                 id: *thread,
                 activity: Activity::Idle { stop: StopReason::EndTurn, since: first.at },
@@ -163,6 +176,8 @@ impl State {
             tokens_cost: Usd::ZERO,
             web_fetches: 0,
             budget: *budget,
+            rewinds: Vec::new(),
+            forked_from: None,
             active_ms: 0,
             working_since: None,
             messages: 0,
@@ -174,11 +189,10 @@ impl State {
     }
 
     /// The state after a whole log; `None` if it is empty or doesn't start with a session's creation.
-    pub fn replay<'f>(facts: impl IntoIterator<Item = &'f StoredFact>) -> Option<Self> {
-        let mut facts = facts.into_iter();
-        let mut state = Self::open(facts.next()?)?;
-        facts.for_each(|fact| state.evolve(fact));
-        Some(state)
+    pub fn replay<'f>(facts: impl IntoIterator<Item = &'f StoredFact> + Clone) -> Option<Self> {
+        let mut replay = Replay::new(&past::rewinds(facts.clone()));
+        facts.into_iter().for_each(|fact| replay.take(fact));
+        replay.into_state()
     }
 
     /// What its threads do, taken together.
@@ -247,12 +261,12 @@ impl State {
         }
     }
 
-    /// Whether a restart must look at it: it works, waits for room, or is closing.
+    /// Whether a restart must look at it: it works, waits for room, something is done to its files, or it is closing.
     fn is_unsettled(&self) -> bool {
         let waits_for_room = self.sandbox == Sandbox::Absent { why: Absent::Queued };
         let closing = matches!(self.lifecycle, Lifecycle::Closing { .. });
         // A sandbox that may be alive is looked at anyway, and with it calls that may still be ending.
-        self.fold() == Fold::Working || waits_for_room || closing
+        self.fold() == Fold::Working || waits_for_room || closing || self.files.work.is_some()
     }
 
     /// The row that lists show.
@@ -277,6 +291,8 @@ impl State {
             tokens_cost: self.tokens_cost,
             web_fetches: self.web_fetches,
             budget: self.budget,
+            rewinds: self.rewinds.clone(),
+            forked_from: self.forked_from,
             active_ms: self.active_ms,
             working_since: self.working_since,
             messages: self.messages,

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fork::ForkedFrom;
 use crate::id::{AgentId, EnvironmentId, SessionId, TenantId, ThreadId};
 use crate::model::TokenUsage;
+use crate::past::Rewind;
 use crate::phase::{Fold, Phase};
 use crate::price::{Budget, Usd};
 use crate::session::{Labels, Lifecycle, Metadata, Sandbox, StopReason};
@@ -57,6 +59,12 @@ pub struct Summary {
     /// What the session may cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// The times it was rewound, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewinds: Vec<Rewind>,
+    /// What it was made from, if it was made from another session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkedFrom>,
     /// Milliseconds it has worked, up to `working_since`.
     pub active_ms: u64,
     /// Since when it has been working, if it is.

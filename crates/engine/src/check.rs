@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tenure_core::fact::StoredFact;
 use tenure_core::id::SessionId;
+use tenure_core::past::{Replay as LogReplay, Rewind};
 use tenure_core::state::State;
 use tenure_store::{CachedState, Disagreement, Part, Replay, SessionRow};
 
@@ -11,7 +12,7 @@ use crate::owner::STATE_FORMAT;
 /// Replays sessions for a check, one at a time.
 #[derive(Debug, Default)]
 pub struct Replayer {
-    state: Option<State>,
+    log: Option<LogReplay>,
     /// The state that was kept and hasn't been compared yet.
     kept: Option<State>,
     disagreements: Vec<Disagreement>,
@@ -22,8 +23,12 @@ impl Replayer {
         self.disagreements.push(Disagreement { part, what });
     }
 
+    fn state(&self) -> Option<&State> {
+        self.log.as_ref()?.state()
+    }
+
     fn compare_kept(&mut self) {
-        let (Some(state), Some(kept)) = (&self.state, &self.kept) else { return };
+        let (Some(state), Some(kept)) = (self.state(), &self.kept) else { return };
         if kept.seq != state.seq {
             return;
         }
@@ -38,8 +43,8 @@ impl Replayer {
 }
 
 impl Replay for Replayer {
-    fn begin(&mut self, _: SessionId, kept: Option<CachedState>) {
-        *self = Self::default();
+    fn begin(&mut self, _: SessionId, rewinds: &[Rewind], kept: Option<CachedState>) {
+        *self = Self { log: Some(LogReplay::new(rewinds)), ..Self::default() };
         // One of another format is ignored by whoever wakes the session, too.
         let Some(kept) = kept.filter(|kept| kept.format == STATE_FORMAT) else { return };
         match serde_json::from_slice::<State>(&kept.blob) {
@@ -53,9 +58,8 @@ impl Replay for Replayer {
     }
 
     fn fact(&mut self, fact: &StoredFact) {
-        match &mut self.state {
-            Some(state) => state.evolve(fact),
-            None => self.state = State::open(fact),
+        if let Some(log) = &mut self.log {
+            log.take(fact);
         }
         self.compare_kept();
     }
@@ -65,7 +69,7 @@ impl Replay for Replayer {
             let what = format!("a state is kept at fact {}, which the log doesn't have", kept.seq);
             self.disagree(Part::State, what);
         }
-        match (&self.state, row) {
+        match (self.state(), row) {
             (None, _) => self.disagree(Part::Log, "the log doesn't begin with the session's creation".to_owned()),
             (Some(_), None) => {}
             (Some(state), Some(row)) => {
@@ -85,7 +89,7 @@ impl Replay for Replayer {
     }
 
     fn row(&self) -> Option<SessionRow> {
-        let state = self.state.as_ref()?;
+        let state = self.state()?;
         Some(SessionRow { summary: state.summary(), definition: state.definition.clone() })
     }
 }

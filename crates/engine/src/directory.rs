@@ -38,6 +38,8 @@ pub(crate) enum Mail {
     Outcome(Command, Span),
     /// The server has started again, and this session's turn has come: decide what is lost, and take up what isn't.
     Recover { sandbox_alive: bool, ended_cleanly: bool, turn: OwnedSemaphorePermit },
+    /// Somebody wants to see its state.
+    Look { tenant: TenantId, reply: oneshot::Sender<Result<Box<State>, Error>> },
     /// Somebody deletes the session: it goes if it may, and its owner with it.
     Delete { tenant: TenantId, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -69,6 +71,13 @@ impl Directory {
     ) -> Result<Executed, Error> {
         let (reply, answer) = oneshot::channel();
         self.post(session, Mail::Request { tenant, command: command.into(), keyed, reply, from: Span::current() })?;
+        answer.await.map_err(|_| Error::broken_off(session))?
+    }
+
+    /// A tenant's session as it is.
+    pub(crate) async fn look(&self, tenant: TenantId, session: SessionId) -> Result<Box<State>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.post(session, Mail::Look { tenant, reply })?;
         answer.await.map_err(|_| Error::broken_off(session))?
     }
 

@@ -23,6 +23,7 @@ use crate::definitions::Definitions;
 use crate::directory::Directory;
 use crate::environments::Environments;
 use crate::error::Error;
+use crate::forking::Forking;
 use crate::keys::Keys;
 use crate::line::Line;
 use crate::live::Channels;
@@ -66,6 +67,8 @@ pub struct Config {
     pub tool_limits: ToolLimits,
     /// The most sandboxes alive at once; more wait for room. Default: 1,000.
     pub max_sandboxes: usize,
+    /// How many snapshots of turns' ends are kept for each session; older ones are removed. Default: all.
+    pub snapshots_kept: Option<usize>,
     /// The most requests to models at once; more wait for a place. Default: 256.
     pub max_model_requests: usize,
     /// How long a session stays in memory after its last work. Default: 5 s.
@@ -87,6 +90,7 @@ impl Default for Config {
             context: ContextPolicy::default(),
             tool_limits: ToolLimits::default(),
             max_sandboxes: 1_000,
+            snapshots_kept: None,
             max_model_requests: 256,
             awake_linger: Duration::from_secs(5),
             root_keys: Vec::new(),
@@ -150,6 +154,8 @@ pub(crate) struct Shared {
     /// Held together from the moment an environment is looked up for a session until the session is stored, and alone
     /// while one is archived or deleted: so no session is made in an environment that is gone.
     pub(crate) choosing_environments: RwLock<()>,
+    /// Sessions that are being made from others.
+    pub(crate) forking: Forking,
     /// The model requests in flight, and the calls that the server itself runs.
     pub(crate) requests: TaskTracker,
     /// Set once the engine ends: what is asked for from then on is left to the next start.
@@ -195,6 +201,7 @@ impl Engine {
             definitions: Definitions::default(),
             timers: Timers::new(),
             choosing_environments: RwLock::new(()),
+            forking: Forking::default(),
             requests: TaskTracker::new(),
             draining: CancellationToken::new(),
             runtime: Handle::current(),

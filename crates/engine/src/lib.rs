@@ -25,6 +25,7 @@ mod directory;
 mod owner;
 
 mod check;
+mod forking;
 mod housekeeping;
 mod line;
 mod live;
@@ -48,7 +49,8 @@ pub use live::{Live, Preview, PreviewPart};
 pub use metadata::merged;
 pub use providers::{Provider, Providers};
 pub use sessions::{
-    AgentChoice, EventPage, EventPosition, EventQuery, NewSession, Overrides, SessionFilter, Sessions, StreamFrom,
+    AgentChoice, EventPage, EventPosition, EventQuery, NewClone, NewFork, NewSession, Overrides, Point, SessionFilter,
+    Sessions, StreamFrom,
 };
 pub use tenure_models::{ListPrice, ModelEntry, ModelInfo, ModelTable, Models};
 pub use tenure_sandbox::{Applied, Usage};

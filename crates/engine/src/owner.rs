@@ -8,6 +8,7 @@ use tenure_core::decide::{Decision, Refusal, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AttemptId, ItemId, TenantId};
+use tenure_core::past::Past;
 use tenure_core::phase::Fold;
 use tenure_core::session::{Absent, Activity, Attempt, Purpose, Sandbox};
 use tenure_core::state::State;
@@ -28,9 +29,10 @@ use crate::traced;
 use crate::view::{Done, Keyed, SessionView};
 
 mod call;
+mod files;
 mod hosted;
 pub(crate) mod life;
-mod load;
+pub(crate) mod load;
 mod model;
 mod result;
 mod trouble;
@@ -118,7 +120,7 @@ impl<'m> Owner<'m> {
 
     async fn serve(&mut self, mail: Mail) -> Next {
         match mail {
-            Mail::Request { .. } | Mail::Delete { .. } => self.answer(mail).await,
+            Mail::Request { .. } | Mail::Look { .. } | Mail::Delete { .. } => self.answer(mail).await,
             Mail::Outcome(command, from) => {
                 let from = self.turn.cause(&command, from);
                 let span = traced::command(&from, self.state.session, &command);
@@ -146,6 +148,14 @@ impl<'m> Owner<'m> {
                 let gone = matches!(answer, Err(Error::NotFound { .. }));
                 let _ = reply.send(answer);
                 if gone { Next::LetGo } else { Next::GoOn }
+            }
+            Mail::Look { tenant, reply } => {
+                let seen = match self.belongs_to(tenant) {
+                    true => Ok(Box::new(self.state.clone())),
+                    false => Err(Error::not_found("session", self.state.session.prefixed())),
+                };
+                let _ = reply.send(seen);
+                Next::GoOn
             }
             Mail::Delete { tenant, reply } if !self.belongs_to(tenant) => {
                 let _ = reply.send(Err(Error::not_found("session", self.state.session.prefixed())));
@@ -284,7 +294,7 @@ impl<'m> Owner<'m> {
                     None => Ok((Executed { facts, view: self.keep(keyed).await? }, Vec::new())),
                 };
             }
-            let (next, wanted) = self.after(&facts);
+            let (next, wanted) = self.after(&facts, past_of(&command));
             let view = self.view_of(&next, now);
             let keyed = keyed.as_ref().filter(|_| refusal.is_none());
             let answer = keyed.map(|keyed| {
@@ -300,7 +310,12 @@ impl<'m> Owner<'m> {
                     counted::stored(&facts);
                     self.shared.timers.note(view.summary.wake_at);
                     let waited = self.waits_for_room();
+                    let rewound = next.rewinds.len() > self.state.rewinds.len();
                     self.state = next;
+                    if rewound {
+                        // From what was kept before, the log can't be read on.
+                        self.saved_seq = 0;
+                    }
                     if waited && !self.waits_for_room() {
                         self.shared.sandboxes.give_up(&self.shared.directory, self.state.session);
                     }
@@ -335,11 +350,14 @@ impl<'m> Owner<'m> {
     }
 
     /// The state after these facts, and what they ask for.
-    fn after(&self, facts: &[StoredFact]) -> (State, Vec<Effect>) {
+    fn after(&self, facts: &[StoredFact], past: Option<&Past>) -> (State, Vec<Effect>) {
         let mut next = self.state.clone();
         let mut wanted = Vec::new();
         for stored in facts {
             next.evolve(stored);
+            if let (Fact::SessionRewound { .. }, Some(past)) = (&*stored.fact, past) {
+                next.go_back(past);
+            }
             wanted.extend(effects(&next, &stored.fact));
         }
         (next, wanted)
@@ -383,6 +401,9 @@ impl<'m> Owner<'m> {
                 Effect::StartSandbox { sandbox } => self.start_sandbox(sandbox),
                 Effect::StopSandbox { sandbox, grace } => self.stop_sandbox(sandbox, grace),
                 Effect::RemoveFiles => self.remove_files(),
+                Effect::TakeSnapshot { snapshot, most_copied } => self.take_snapshot(snapshot, most_copied),
+                Effect::RewindFiles { place, snapshot } => self.rewind_files(place, snapshot),
+                Effect::KeepSnapshots { keep } => self.keep_snapshots(keep),
             }
             failpoint::hit_for("after_dispatch", kind);
         }
@@ -430,6 +451,14 @@ pub(crate) enum Origin {
 /// Whether it tells of waiting for a sandbox, or of room for it.
 pub(crate) fn is_about_room(command: &Command) -> bool {
     matches!(command, Command::ReportSandbox(ReportSandbox { report: SandboxReport::Room | SandboxReport::Queued, .. }))
+}
+
+/// What a command goes back to, if it does.
+fn past_of(command: &Command) -> Option<&Past> {
+    match command {
+        Command::Rewind(rewind) => Some(&rewind.past),
+        _ => None,
+    }
 }
 
 fn sent_items(command: &Command) -> Option<Vec<ItemId>> {

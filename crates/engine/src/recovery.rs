@@ -48,6 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             HashSet::new()
         }
     };
+    sweep_forks(&shared).await;
     let ended_cleanly = last_end_was_clean(&*shared.store).await;
     take_up(&shared, &alive, ended_cleanly).await;
     metrics::histogram!("tenure_recovery_seconds").record(began.elapsed().as_secs_f64());
@@ -82,6 +83,35 @@ async fn take_up(shared: &Arc<Shared>, alive: &HashSet<SessionId>, ended_cleanly
     }
     let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
     let _ = at_once.acquire_many(all).await;
+}
+
+/// Removes what is left of forks that the last server began and didn't end: rows, and files of sessions that don't exist.
+async fn sweep_forks(shared: &Shared) {
+    if let Err(error) = shared.store.sweep_forks().await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "unfinished forks not removed; tried again at the next start"
+        );
+    }
+    let sessions = match shared.sandboxes.backend().sessions().await {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "files of unfinished forks not looked for");
+            return;
+        }
+    };
+    for session in sessions {
+        // One that is being made by this server has its files before it has its row.
+        if shared.forking.contains(session) || !matches!(shared.store.session(None, session).await, Ok(None)) {
+            continue;
+        }
+        match shared.sandboxes.backend().destroy(session).await {
+            Ok(()) => tracing::info!(%session, "files of a session that doesn't exist removed"),
+            Err(error) => {
+                tracing::warn!(%session, error = &error as &dyn std::error::Error, "files of a session that doesn't exist not removed");
+            }
+        }
+    }
 }
 
 async fn finish_removals(shared: &Arc<Shared>) {

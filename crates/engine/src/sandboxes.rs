@@ -5,17 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tenure_core::agent::Limits;
-use tenure_core::command::SandboxReport;
-use tenure_core::id::{SandboxId, SessionId, TenantId};
+use tenure_core::command::{FilesReport, ReportFiles, SandboxReport};
+use tenure_core::files::SnapshotEnding;
+use tenure_core::id::{SandboxId, SessionId, SnapshotId, TenantId};
 use tenure_core::time::Timestamp;
-use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec};
+use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::engine::Room;
 use crate::line::Line;
+
+/// How many times it is tried to put files back.
+const REWIND_TRIES: u32 = 5;
 
 /// One thing to do with a session's sandbox.
 #[derive(Debug)]
@@ -28,6 +33,12 @@ pub(crate) enum Job {
     Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
     /// End its processes.
     Stop { sandbox: SandboxId, grace: Duration },
+    /// Take a snapshot of its files. Of those without a name, so many are kept.
+    Snapshot { snapshot: SnapshotId, most_copied: Option<u64>, keep: Option<usize> },
+    /// Put its files back; the place of the log says which time it is.
+    Rewind { place: u64, snapshot: Option<SnapshotId> },
+    /// Forget all its snapshots but these.
+    Keep { snapshots: Vec<SnapshotId> },
     /// Remove its files; whoever waits for it is told, or else the session is.
     Remove { reply: Option<oneshot::Sender<Result<(), Error>>> },
 }
@@ -51,6 +62,8 @@ struct Inner {
     waiting: Line<(SessionId, SandboxId)>,
     /// Those that have been told that there is room, which is theirs until they take it or pass it on.
     promised: HashSet<SessionId>,
+    /// The last time that the files of a session were put back. Doing so again would take what was written since.
+    rewound: HashMap<SessionId, u64>,
 }
 
 impl Inner {
@@ -236,6 +249,14 @@ impl Keeper {
                 self.stop(grace).await;
                 self.report(sandbox, SandboxReport::Stopped);
             }
+            Job::Snapshot { snapshot, most_copied, keep } => self.snapshot(snapshot, most_copied, keep).await,
+            Job::Rewind { place, snapshot } => self.rewind(place, snapshot).await,
+            Job::Keep { snapshots } => {
+                if let Err(error) = self.sandboxes.backend.keep_snapshots(self.session, &snapshots).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(session = %self.session, error, "snapshots not removed; the next removal takes them along");
+                }
+            }
             Job::Remove { reply } => {
                 let removed = self.remove().await;
                 if let Err(error) = &removed {
@@ -295,6 +316,58 @@ impl Keeper {
             }
             self.sandboxes.offer_room(&self.directory);
         }
+    }
+
+    async fn snapshot(&self, snapshot: SnapshotId, most_copied: Option<u64>, keep: Option<usize>) {
+        let ending = match self.sandboxes.backend.snapshot(self.session, snapshot, most_copied).await {
+            Ok(Taken::Sealed) => SnapshotEnding::Sealed,
+            Ok(Taken::Copied { bytes }) => SnapshotEnding::Copied { bytes },
+            Ok(Taken::Reused) => SnapshotEnding::Reused,
+            Ok(Taken::Skipped { bytes }) => SnapshotEnding::Skipped { bytes },
+            Err(error) => {
+                tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "snapshot not taken");
+                SnapshotEnding::Failed { reason: cause(&error) }
+            }
+        };
+        self.report_files(FilesReport::Snapshot { snapshot, ending, keep });
+    }
+
+    /// Tries a few times: a session whose files aren't what its conversation takes them for is worse than one that waits.
+    async fn rewind(&mut self, place: u64, snapshot: Option<SnapshotId>) {
+        if self.sandboxes.lock().rewound.get(&self.session) == Some(&place) {
+            return self.report_files(FilesReport::Rewound { place, failed: None });
+        }
+        let had_one = self.current.take().is_some();
+        self.sandboxes.set(self.session, None);
+        let mut backoff = Backoff::default();
+        let mut failed = None;
+        for _ in 0..REWIND_TRIES {
+            match self.sandboxes.backend.rewind(self.session, snapshot).await {
+                Ok(()) => {
+                    failed = None;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(session = %self.session, error = &error as &dyn std::error::Error, "files not put back");
+                    failed = Some(cause(&error));
+                    if matches!(error, Error::Invalid(_)) {
+                        break;
+                    }
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+        if failed.is_none() {
+            self.sandboxes.lock().rewound.insert(self.session, place);
+        }
+        self.report_files(FilesReport::Rewound { place, failed });
+        if had_one {
+            self.sandboxes.offer_room(&self.directory);
+        }
+    }
+
+    fn report_files(&self, report: FilesReport) {
+        self.directory.bring(self.session, ReportFiles { report });
     }
 
     /// Ends the sandbox without grace and removes its files.

@@ -30,9 +30,13 @@ use crate::owner::Executed;
 use crate::sandboxes::Job;
 use crate::view::{Done, Keyed, SessionView};
 
+mod copies;
 mod events;
+mod points;
 
+pub use copies::{NewClone, NewFork};
 pub use events::{EventPage, EventPosition, EventQuery};
+pub use points::Point;
 
 /// Sessions that match a prefix, at most.
 const PREFIX_MATCHES: usize = 20;

@@ -188,8 +188,10 @@ impl From<Refusal> for Problem {
             | Refusal::BudgetReached { .. }
             | Refusal::BudgetCreateOnly
             | Refusal::BudgetNotRaised { .. } => Kind::Invalid,
-            Refusal::Stopping => Kind::InTheWay,
-            Refusal::NotQueued { .. } => Kind::NotFound,
+            Refusal::TooManySnapshots => Kind::Invalid,
+            Refusal::Stopping | Refusal::FilesBusy => Kind::InTheWay,
+            Refusal::CallRunning | Refusal::SnapshotNameTaken { .. } => Kind::Conflict,
+            Refusal::NotQueued { .. } | Refusal::NoSuchSnapshot { .. } => Kind::NotFound,
             Refusal::QueueFull => Kind::Busy { retry_after: Duration::from_secs(5) },
         };
         Self::new(kind, refusal.to_string())

@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::app::App;
 use crate::dialects::managed_agents::{agents, describe, environments, events, sessions, threads};
-use crate::extensions::{ends, keys, limits, models, queue, resolve, tenure};
+use crate::extensions::{clone, ends, fork, keys, limits, models, queue, resolve, rewind, snapshots, tenure};
 use crate::observe::{describe_scrape, health, scrape};
 use crate::openapi::{self, Describe};
 use crate::request::{BodyLimit, Repeats};
@@ -91,6 +91,12 @@ fn table() -> Vec<Route> {
         ours("POST", "/v1/sessions/{session}/limits", post(limits::change), limits::describe_change, "Changes the limits of a session's sandbox, also while it works."),
         ours("GET", "/v1/sessions/{session}/stats", get(limits::stats), limits::describe_stats, "Gives what a session's sandbox uses."),
         ours("POST", "/v1/sessions/{session}/end", post(ends::end), ends::describe_end, "Ends a session for good."),
+        ours("POST", "/v1/sessions/{session}/fork", post(fork::fork), fork::describe_fork, "Makes a session that begins with another's conversation and files."),
+        ours("POST", "/v1/sessions/{session}/rewind", post(rewind::rewind), rewind::describe_rewind, "Goes back to an earlier place of a session, conversation and files."),
+        ours("POST", "/v1/sessions/{session}/clone", post(clone::clone), clone::describe_clone, "Makes a session that is set up like another, without what was said."),
+        ours("POST", "/v1/sessions/{session}/snapshots", post(snapshots::take), snapshots::describe_take, "Keeps a session's files under a name.").refuses_key("a name is taken once, so that asking again keeps nothing more"),
+        ours("GET", "/v1/sessions/{session}/snapshots", get(snapshots::list), snapshots::describe_list, "Lists the snapshots of a session's files, the oldest first."),
+        ours("DELETE", "/v1/sessions/{session}/snapshots/{snapshot}", delete(snapshots::remove), snapshots::describe_remove, "Deletes a snapshot of a session's files."),
 
         peer("POST", "/v1/sessions/{session}/events", post(events::send), describe::events::send, "Sends input to a session.").content(),
         peer("GET", "/v1/sessions/{session}/events", get(events::list), describe::events::list, "Lists a session's events, one row for each."),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tenure_core::fact::StoredFact;
 use tenure_core::id::SessionId;
+use tenure_core::past::Rewind;
 
 use crate::facts::CachedState;
 use crate::sessions::SessionRow;
@@ -109,8 +110,8 @@ pub struct Checked {
 /// Whoever knows what facts mean, and so what a session's row and kept state have to be. The store replays one session
 /// after the other to it.
 pub trait Replay {
-    /// A session's log follows; this is the state that was kept for it.
-    fn begin(&mut self, session: SessionId, kept: Option<CachedState>);
+    /// A session's log follows, which goes back at these places; this is the state that was kept for it.
+    fn begin(&mut self, session: SessionId, rewinds: &[Rewind], kept: Option<CachedState>);
 
     /// The next fact of its log.
     fn fact(&mut self, fact: &StoredFact);

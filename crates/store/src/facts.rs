@@ -6,10 +6,12 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{SessionId, TenantId};
+use tenure_core::past::Skipped;
 use tenure_core::time::Timestamp;
 
 use crate::append::{Append, AppendError};
 use crate::error::Error;
+use crate::fork::Fork;
 use crate::idempotency::IdempotencyRecord;
 use crate::page::{Order, TimeRange};
 use crate::resources::ResourceError;
@@ -20,6 +22,18 @@ pub trait FactStore {
     /// one session that are under way together are decided by `expected_seq`: one succeeds. Dropping the future may or
     /// may not keep the append from happening: read the log again to know.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>>;
+
+    /// Makes a session that begins with facts of another: all of it or nothing, and nobody sees it before it is whole.
+    /// [`AppendError::Gone`] when the other one doesn't exist (any more), or has fewer facts. Kept answers, kept states and
+    /// the feed of the other stay its own; blobs that the copied facts name are named by both.
+    ///
+    /// What was cut off by the end of the process stays until [`sweep_forks`](Self::sweep_forks); so it does if the future
+    /// is dropped.
+    fn fork(&self, fork: Fork) -> BoxFuture<'_, Result<(), AppendError>>;
+
+    /// Removes what is left of forks that an earlier process began and didn't end; says how many. Those of this one are
+    /// left alone.
+    fn sweep_forks(&self) -> BoxFuture<'_, Result<usize, Error>>;
 
     /// Why writes fail at present, whatever is written: the disk is full, say. `None` as soon as they succeed again, which
     /// is tried about once a second.
@@ -89,6 +103,8 @@ pub struct FactQuery {
     pub only: Option<Vec<&'static str>>,
     /// None of these kinds.
     pub except: Vec<&'static str>,
+    /// Not these.
+    pub skip: Vec<Skipped>,
     /// Only facts that happened then.
     pub at: TimeRange,
     /// Which end to begin at.
@@ -106,6 +122,7 @@ impl FactQuery {
             before: None,
             only: None,
             except: Vec::new(),
+            skip: Vec::new(),
             at: TimeRange::default(),
             order: Order::OldestFirst,
             limit,

@@ -32,6 +32,12 @@ struct Inner {
     snapshots: HashMap<SessionId, Vec<SnapshotId>>,
     /// From which snapshot a session's files came last.
     origins: HashMap<SessionId, SnapshotId>,
+    /// Whether what is done to files waits.
+    held: bool,
+    /// How many times something was to be done to files.
+    asked: usize,
+    /// What the next snapshot comes to.
+    next: Option<Taken>,
 }
 
 impl FakeBackend {
@@ -114,6 +120,36 @@ impl FakeBackend {
         self.lock().origins.get(&session).copied()
     }
 
+    /// From now on snapshots aren't taken and files aren't put back, until this is taken back.
+    pub fn hold_snapshots(&self, held: bool) {
+        self.change(|inner| inner.held = held);
+    }
+
+    /// Waits until so many snapshots or rewinds were asked for.
+    pub async fn wait_snapshot_asked(&self, count: usize) {
+        self.until(|inner| (inner.asked >= count).then_some(())).await;
+    }
+
+    /// What the next snapshot that is asked for comes to.
+    pub fn next_snapshot(&self, taken: Taken) {
+        self.change(|inner| inner.next = Some(taken));
+    }
+
+    /// Waits until so many snapshots of a session are kept.
+    pub async fn wait_snapshots(&self, session: SessionId, count: usize) {
+        self.until(|inner| (inner.snapshots.get(&session).map_or(0, Vec::len) == count).then_some(())).await;
+    }
+
+    /// Waits until a session has no files.
+    pub async fn wait_gone(&self, session: SessionId) {
+        self.until(|inner| (!inner.files.contains(&session)).then_some(())).await;
+    }
+
+    async fn until_let_go(&self) {
+        self.change(|inner| inner.asked += 1);
+        self.until(|inner| (!inner.held).then_some(())).await;
+    }
+
     /// How many sandboxes were made.
     pub fn opened(&self) -> usize {
         self.lock().opened
@@ -187,13 +223,15 @@ impl Backend for FakeBackend {
         _most_copied: Option<u64>,
     ) -> BoxFuture<'_, Result<Taken, Error>> {
         Box::pin(async move {
-            self.change(|inner| {
+            self.until_let_go().await;
+            Ok(self.change(|inner| {
+                let taken = inner.next.take().unwrap_or(Taken::Sealed);
                 let kept = inner.snapshots.entry(session).or_default();
-                if !kept.contains(&snapshot) {
+                if !kept.contains(&snapshot) && !matches!(taken, Taken::Skipped { .. }) {
                     kept.push(snapshot);
                 }
-            });
-            Ok(Taken::Sealed)
+                taken
+            }))
         })
     }
 
@@ -224,6 +262,7 @@ impl Backend for FakeBackend {
             if snapshot.is_some_and(|snapshot| !self.snapshots(session).contains(&snapshot)) {
                 return Err(no_snapshot());
             }
+            self.until_let_go().await;
             self.kill(session);
             self.change(|inner| match snapshot {
                 Some(snapshot) => inner.origins.insert(session, snapshot),

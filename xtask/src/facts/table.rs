@@ -19,6 +19,7 @@ pub(super) struct Known {
 const NOBODY: &str = "";
 const BY_ATTEMPT: &str = "the attempt: a reply or failure with another token is dropped";
 const BY_CALL: &str = "the call: a second end of the same call is dropped";
+const BY_WORK: &str = "what is being done to the files: a report on anything else is dropped";
 const BY_SANDBOX: &str = "the sandbox: a report on another one is dropped";
 
 /// One line for each kind, in the order in which the core declares them.
@@ -217,6 +218,59 @@ pub(super) const TABLE: &[Known] = &[
         when: "it stopped, died, couldn't be made, waits for room, or needs none any more",
         effects: "`RemoveFiles` if the session closes and keeps only its log",
         fence: BY_SANDBOX,
+        v2: "",
+    },
+    Known {
+        kind: "snapshot_started",
+        made_by: &[
+            "finish_attempt",
+            "take_snapshot",
+            "finish_call",
+            "report_sandbox",
+            "hold",
+            "end",
+            "send",
+            "fail_attempt",
+        ],
+        when: "a turn is over and calls have run since the last snapshot, at once or when no cancelled call can write any more; \
+               or somebody asked for one by name",
+        effects: "`TakeSnapshot`, answered by `report_files`; no call begins in the sandbox until then",
+        fence: NOBODY,
+        v2: "",
+    },
+    Known { kind: "snapshot_ended", made_by: &["report_files"], when: "", effects: "", fence: BY_WORK, v2: "" },
+    Known {
+        kind: "snapshot_removed",
+        made_by: &["remove_snapshot", "report_files"],
+        when: "somebody asked, or more are there than the operator keeps",
+        effects: "`KeepSnapshots`",
+        fence: NOBODY,
+        v2: "",
+    },
+    Known {
+        kind: "files_changed",
+        made_by: &["note_files"],
+        when: "for the first time since the last snapshot, if no call has run since then",
+        effects: "",
+        fence: NOBODY,
+        v2: "",
+    },
+    Known {
+        kind: "session_rewound",
+        made_by: &["rewind"],
+        when: "",
+        effects: "`RewindFiles`, answered by `report_files`, unless nobody ever wrote to the files; no call begins in the \
+                  sandbox until then",
+        fence: NOBODY,
+        v2: "",
+    },
+    Known { kind: "files_rewound", made_by: &["report_files"], when: "", effects: "", fence: BY_WORK, v2: "" },
+    Known {
+        kind: "session_forked",
+        made_by: &["fork"],
+        when: "the first fact of its own in a session that was made from another",
+        effects: "",
+        fence: NOBODY,
         v2: "",
     },
     Known {

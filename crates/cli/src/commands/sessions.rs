@@ -1,6 +1,7 @@
 //! `tenure sessions`.
 
 mod change;
+mod copies;
 mod get;
 mod limits;
 mod list;
@@ -13,7 +14,7 @@ use crate::cli::Shared;
 use crate::client::{Client, Target};
 use crate::failure::Exit;
 
-/// List, show, limit, resume, stop, end and delete sessions
+/// List, show, limit, resume, stop, fork, rewind, end and delete sessions
 ///
 /// A session is named by its id or by the first digits of it.
 #[derive(Debug, clap::Subcommand)]
@@ -23,6 +24,10 @@ pub(crate) enum Sessions {
     Limits(limits::Limits),
     Resume(resume::Resume),
     Stop(change::Stop),
+    Fork(copies::Fork),
+    Clone(copies::Clone),
+    Rewind(copies::Rewind),
+    Snapshots(copies::Snapshots),
     End(change::End),
     Delete(change::Delete),
 }
@@ -37,6 +42,10 @@ impl Sessions {
                 Self::Limits(command) => command.run(&client, shared.json).await,
                 Self::Resume(command) => command.run(client, shared.json).await,
                 Self::Stop(command) => command.run(&client, shared.json).await,
+                Self::Fork(command) => command.run(&client, shared.json).await,
+                Self::Clone(command) => command.run(&client, shared.json).await,
+                Self::Rewind(command) => command.run(&client, shared.json).await,
+                Self::Snapshots(command) => command.run(&client, shared.json).await,
                 Self::End(command) => command.run(&client, shared.json).await,
                 Self::Delete(command) => command.run(&client, shared.json).await,
             }

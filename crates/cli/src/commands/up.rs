@@ -184,6 +184,7 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
             ..defaults.tool_limits
         },
         max_sandboxes: settings.max_sandboxes,
+        snapshots_kept: Some(settings.snapshots_kept).filter(|kept| *kept > 0),
         max_model_requests: settings.max_model_requests,
         root_keys,
         default_model: settings.model.clone(),

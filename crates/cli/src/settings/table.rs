@@ -119,6 +119,8 @@ settings! {
     sandbox_linger: Duration = "5m", All "sandbox-linger", ["TENURE_SANDBOX_LINGER"], "sandbox.linger";
     /// The most sandboxes alive at once; sessions wait for room.
     max_sandboxes: usize = "1000", All "max-sandboxes", ["TENURE_MAX_SANDBOXES"], "sandbox.max";
+    /// How many snapshots of turns' ends are kept for each session; older ones go. Those with a name stay. 0 keeps all.
+    snapshots_kept: usize = "0", All "snapshots-kept", ["TENURE_SNAPSHOTS_KEPT"], "sandbox.snapshots_kept";
     /// How many bytes of the disk sandboxes leave to the host; 0: a gibibyte, or a twentieth of the disk if that is less.
     sandbox_disk_floor: u64 = "0", All "sandbox-disk-floor", ["TENURE_SANDBOX_DISK_FLOOR"], "sandbox.disk_floor";
     /// How long a tool call may take if it doesn't say.

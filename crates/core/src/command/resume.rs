@@ -2,6 +2,7 @@
 
 use crate::decide::{Draft, Refusal};
 use crate::fact::Fact;
+use crate::files::FilesWork;
 use crate::session::{Absent, Lifecycle, Sandbox};
 
 /// Wakes the session: its sandbox starts, and queued input is taken up. Resuming one that isn't stopped changes nothing.
@@ -13,6 +14,9 @@ impl Resume {
         let Self {} = self;
         if let Lifecycle::Closing { outcome, .. } | Lifecycle::Ended { outcome, .. } = draft.state.lifecycle {
             return Err(Refusal::Ended { outcome });
+        }
+        if matches!(draft.state.files.work, Some(FilesWork::Rewind { .. })) {
+            return Err(Refusal::FilesBusy);
         }
         match draft.state.sandbox {
             Sandbox::Stopping { .. } => Err(Refusal::Stopping),

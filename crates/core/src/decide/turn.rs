@@ -16,7 +16,7 @@ impl Draft {
     /// Takes every step that follows by itself, until there is none.
     pub(crate) fn settle(&mut self) {
         match self.state.lifecycle {
-            Lifecycle::Open => {}
+            Lifecycle::Open => self.take_due_snapshot(),
             Lifecycle::Closing { outcome, keep: Keep::Everything, .. } => return self.finish_closing(outcome),
             Lifecycle::Closing { keep: Keep::Log, .. } | Lifecycle::Ended { .. } => return,
         }
@@ -75,6 +75,16 @@ impl Draft {
 
     /// The thread stops, for this reason.
     pub(crate) fn rest(&mut self, stop: StopReason) {
+        let done = stop == StopReason::EndTurn;
+        self.fall_idle(stop);
+        let nothing_waits = self.state.queue.is_empty() && self.fresh.is_empty();
+        if done && nothing_waits && self.state.definition.lifetimes.end_when_agent_exits && !self.state.held {
+            self.close(Outcome::Completed, Keep::Everything);
+        }
+    }
+
+    /// The same, but nothing follows from it.
+    pub(crate) fn fall_idle(&mut self, stop: StopReason) {
         let thread = self.state.thread.id;
         let turn = self.state.thread.turn.unwrap_or_else(|| self.ids.turn());
         let (item, agent_name) = (self.ids.item(), self.agent_name());
@@ -84,11 +94,20 @@ impl Draft {
         let budget = self.state.budget;
         self.push(Fact::UsageRecorded { item, tokens, active_ms, web_fetches, list_cost, budget });
         let item = self.ids.item();
-        let done = stop == StopReason::EndTurn;
         self.push(Fact::SessionIdle { item, stop });
-        let nothing_waits = self.state.queue.is_empty() && self.fresh.is_empty();
-        if done && nothing_waits && self.state.definition.lifetimes.end_when_agent_exits && !self.state.held {
-            self.close(Outcome::Completed, Keep::Everything);
+        self.take_due_snapshot();
+    }
+
+    /// Begins the snapshot of a turn's end, once no cancelled call can write any more.
+    pub(crate) fn take_due_snapshot(&mut self) {
+        let files = &self.state.files;
+        let gone = matches!(self.state.sandbox, Sandbox::Absent { .. }) && self.state.lifecycle != Lifecycle::Open;
+        if files.work.is_some() || !(gone || self.state.thread.ending.is_empty()) {
+            return;
+        }
+        if let Some(turn_end) = files.due {
+            let snapshot = self.ids.snapshot();
+            self.push(Fact::SnapshotStarted { snapshot, turn_end: Some(turn_end), name: None });
         }
     }
 
@@ -219,6 +238,9 @@ impl Draft {
         let started = calls.iter().find(|open| open.progress == CallProgress::Started);
         let next = started.or_else(|| calls.iter().find(|open| open.progress == CallProgress::Ready));
         let Some((call, place, progress)) = next.map(|open| (open.call, open.place, open.progress)) else { return };
+        if place.is_sandbox() && self.state.files.work.is_some() {
+            return;
+        }
         match (place, self.state.sandbox, progress == CallProgress::Started) {
             (Place::Server { .. }, _, false) => self.push(Fact::CallStarted { call }),
             (Place::Server { .. }, _, true) => {}

@@ -80,6 +80,29 @@ impl Draft {
         }
     }
 
+    /// Closes what was open where a session was forked or rewound to: it was begun elsewhere, or earlier, and nobody
+    /// brings its outcome here.
+    pub(crate) fn come_apart(&mut self, why: &str) {
+        if let Activity::Asking { attempt } = self.state.thread.activity {
+            self.finish_attempt(attempt, AttemptEnding::Interrupted, TokenUsage::default());
+        }
+        for open in self.state.thread.calls.clone() {
+            let ending = match open.progress {
+                CallProgress::Started => CallEnding::Interrupted,
+                CallProgress::Ready | CallProgress::NeedsApproval | CallProgress::AtClient | CallProgress::Question => {
+                    CallEnding::Skipped
+                }
+            };
+            self.end_call(open.call, ending, vec![Block::text(format!("interrupted: {why}"))], true);
+        }
+        match self.state.thread.activity {
+            Activity::Idle { .. } => {}
+            Activity::Asking { .. } | Activity::Calling | Activity::Waiting { .. } | Activity::Rescheduling { .. } => {
+                self.fall_idle(StopReason::EndTurn)
+            }
+        }
+    }
+
     /// Ends the session: at once, or as soon as its sandbox is gone.
     pub(crate) fn close(&mut self, outcome: Outcome, keep: Keep) {
         if !matches!(self.state.lifecycle, Lifecycle::Open) {
@@ -93,10 +116,14 @@ impl Draft {
         }
     }
 
-    /// The last fact, once no process can write any more.
+    /// The last fact, once no process can write any more and the last snapshot, if the files stay, is there.
     pub(crate) fn finish_closing(&mut self, outcome: Outcome) {
         match self.state.sandbox {
             Sandbox::Absent { .. } => {
+                self.take_due_snapshot();
+                if self.state.files.work.is_some() {
+                    return;
+                }
                 let item = self.ids.item();
                 self.push(Fact::SessionEnded { item, outcome });
             }

@@ -11,20 +11,24 @@ use tenure_core::agent::{
 };
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{
-    CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
-    SandboxReport, Send, Tick, Update, Withdraw,
+    CallResult, Command, End, FailAttempt, FilesReport, FinishAttempt, FinishCall, Fork, Hold, NoteFiles, Recover,
+    RemoveSnapshot, ReportFiles, ReportSandbox, Resume, Rewind, SandboxReport, Send, TakeSnapshot, Tick, Update,
+    Withdraw,
 };
 use tenure_core::content::Block;
 use tenure_core::decide::{Decision, Moment, decide};
 use tenure_core::effect::{Effect, effects};
-use tenure_core::fact::StoredFact;
-use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, TenantId};
+use tenure_core::fact::{Fact, StoredFact};
+use tenure_core::files::{FilesWork, SnapshotEnding};
+use tenure_core::fork::{ForkKind, ForkedFrom};
+use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, SnapshotId, TenantId};
 use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
+use tenure_core::past::Past;
 use tenure_core::phase::Fold;
 use tenure_core::price::{Budget, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::session::{
     Activity, Answer, CallProgress, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels,
-    Lifetimes, Metadata, Outcome, RetryPolicy, Sandbox,
+    Lifetimes, Metadata, Outcome, RetryPolicy, Sandbox, StopReason,
 };
 use tenure_core::state::State;
 use tenure_core::time::Timestamp;
@@ -129,10 +133,12 @@ impl Scene {
         self.at = self.at.after(Duration::from_secs(1));
         self.next_id += 0x100;
         let moment = Moment { at: self.at, ids: Ids::Counting(self.next_id) };
-        let decision = decide(&self.state, command.into(), moment);
+        let command = command.into();
+        let past = past_of(&command);
+        let decision = decide(&self.state, command, moment);
         let mut wanted = Vec::new();
         for stored in &decision.facts {
-            self.state.evolve(stored);
+            take_in(&mut self.state, stored, past.as_deref());
             wanted.extend(effects(&self.state, &stored.fact));
             self.log.push(stored.clone());
         }
@@ -163,6 +169,60 @@ impl Scene {
     pub(crate) fn reply(&self, parts: Vec<ReplyPart>, stop: ModelStop) -> Command {
         let usage = TokenUsage { input: 10, output: 5, ..TokenUsage::default() };
         FinishAttempt { attempt: self.attempt(), reply: Reply { parts, stop, usage }, previewed: Vec::new() }.into()
+    }
+
+    /// The places of its log where turns ended.
+    pub(crate) fn turn_ends(&self) -> Vec<u64> {
+        let is_end = |stored: &&StoredFact| match &*stored.fact {
+            Fact::SessionIdle { stop, .. } => !matches!(stop, StopReason::RequiresAction { .. }),
+            _ => false,
+        };
+        self.log.iter().filter(is_end).map(|stored| stored.seq).collect()
+    }
+
+    /// What it was at a place of its log.
+    pub(crate) fn as_of(&self, place: u64) -> State {
+        State::replay(self.log.iter().take_while(|stored| stored.seq <= place))
+            .expect("the log begins with its creation")
+    }
+
+    /// The snapshot of its files at a turn's end: the one that was taken for it, or the last one before; the inner `None` is
+    /// what a session starts with.
+    #[expect(clippy::option_option, reason = "no snapshot, and the one of empty files, are different answers")]
+    pub(crate) fn files_at(&self, place: u64) -> Option<Option<SnapshotId>> {
+        let then = self.as_of(place).files;
+        let kept = &self.state.files.snapshots;
+        match then.changed {
+            true => kept.iter().find(|kept| kept.point == place).map(|kept| Some(kept.id)),
+            false => then.current.is_none_or(|id| kept.iter().any(|kept| kept.id == id)).then_some(then.current),
+        }
+    }
+
+    pub(crate) fn rewind(&self, to: u64, snapshot: Option<SnapshotId>) -> Command {
+        Rewind { to, snapshot, past: Arc::new(self.as_of(to).past()) }.into()
+    }
+
+    fn files_report(&self, ending: SnapshotEnding, keep: Option<usize>) -> Command {
+        let snapshot = match &self.state.files.work {
+            Some(FilesWork::Snapshot { snapshot, .. }) => *snapshot,
+            Some(FilesWork::Rewind { .. }) | None => SnapshotId::from_bits(0xdead),
+        };
+        ReportFiles { report: FilesReport::Snapshot { snapshot, ending, keep } }.into()
+    }
+
+    fn rewound_report(&self, failed: Option<&str>) -> Command {
+        let place = match &self.state.files.work {
+            Some(FilesWork::Rewind { place, .. }) => *place,
+            Some(FilesWork::Snapshot { .. }) | None => 0xdead,
+        };
+        ReportFiles { report: FilesReport::Rewound { place, failed: failed.map(Into::into) } }.into()
+    }
+
+    fn fork(&self, snapshot: Option<SnapshotId>) -> Command {
+        let from =
+            ForkedFrom { session: SessionId::from_bits(0x6), at: self.state.seq, what: ForkKind::Fork, snapshot };
+        let earlier = self.state.files.snapshots.iter().take(1).map(|kept| kept.id).collect();
+        Fork { from, name: snapshot.map(|_| "before".into()), earlier, title: Some("another try".into()) }.into()
     }
 
     fn hosted(&self) -> Vec<ItemId> {
@@ -227,6 +287,22 @@ impl Scene {
         let (decision, _) = self.play(command);
         assert_eq!(decision.refusal, None, "a scene is set by commands that are accepted");
         self
+    }
+}
+
+/// What a command goes back to, if it does.
+pub(crate) fn past_of(command: &Command) -> Option<Arc<Past>> {
+    match command {
+        Command::Rewind(rewind) => Some(rewind.past.clone()),
+        _ => None,
+    }
+}
+
+/// Takes in a fact as it is decided.
+pub(crate) fn take_in(state: &mut State, stored: &StoredFact, past: Option<&Past>) {
+    state.evolve(stored);
+    if let (Fact::SessionRewound { .. }, Some(past)) = (&*stored.fact, past) {
+        state.go_back(past);
     }
 }
 
@@ -301,7 +377,32 @@ pub(crate) fn scenes() -> Scenes {
         FinishCall { call: scene.call(CallProgress::Started), result }.into()
     };
     let done = |scene: &Scene| scene.reply(vec![ReplyPart::Text("done".into())], ModelStop::EndTurn);
-    let idle_running = calling.clone().step(finish).step(finish).step(done);
+    let sealed = |scene: &Scene| scene.files_report(SnapshotEnding::Sealed, None);
+    let snapshotting = calling.clone().step(finish).step(finish).step(done);
+    let call_and_snapshot =
+        snapshotting.clone().step(|_| send(message("once more"))).step(|scene| scene.calls(&["bash"]));
+    let idle_running = snapshotting.clone().step(sealed);
+    let naming = idle_running.clone().step(|_| TakeSnapshot { name: "before".into() }.into());
+    let named = naming.clone().step(sealed);
+    let files_changed = named.clone().step(|_| NoteFiles {}.into());
+    let snapshotting_again =
+        named.clone().step(|_| send(message("once more"))).step(|scene| scene.calls(&["bash"])).step(finish).step(done);
+    let again = snapshotting_again.clone().step(sealed);
+    let rewinding = again.clone().step(|scene| {
+        let first = scene.turn_ends()[0];
+        scene.rewind(first, scene.files_at(first).expect("it has a snapshot"))
+    });
+    let call_and_rewind = rewinding
+        .clone()
+        .step(|scene| scene.report(SandboxReport::Stopped))
+        .step(|_| send(message("another way")))
+        .step(|scene| scene.calls(&["bash"]));
+    let rewound =
+        rewinding.clone().step(|scene| scene.report(SandboxReport::Stopped)).step(|scene| scene.rewound_report(None));
+    let archiving_and_snapshot = snapshotting
+        .clone()
+        .step(|_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into())
+        .step(|scene| scene.report(SandboxReport::Stopped));
     let stopping = idle_running.clone().step(|_| Hold {}.into());
     let stopped = stopping.clone().step(|scene| scene.report(SandboxReport::Stopped));
     let asking_steered = asking.clone().step(|_| send(steer("rather so")));
@@ -355,7 +456,7 @@ pub(crate) fn scenes() -> Scenes {
     let budgeted_calling =
         budgeted_asking.clone().step(|scene| scene.calls(&["bash"])).step(|scene| scene.report(SandboxReport::Started));
     let budgeted_again = budgeted_calling.clone().step(finish);
-    let budget_spent = budgeted_again.clone().step(done);
+    let budget_spent = budgeted_again.clone().step(done).step(sealed);
     let budget_reached_at_start = budget_spent.clone().step(|_| send(message("more")));
     let budget_spent_approving = budgeted_again.clone().step(|scene| scene.calls(&["write"]));
     let budget_spent_queued = budgeted_again
@@ -405,6 +506,17 @@ pub(crate) fn scenes() -> Scenes {
         ("rescheduling_due", rescheduling_due),
         ("steered_due", steered_due),
         ("idle_running", idle_running),
+        ("snapshotting", snapshotting),
+        ("call_and_snapshot", call_and_snapshot),
+        ("naming", naming),
+        ("named", named),
+        ("files_changed", files_changed),
+        ("snapshotting_again", snapshotting_again),
+        ("again", again),
+        ("rewinding", rewinding),
+        ("call_and_rewind", call_and_rewind),
+        ("rewound", rewound),
+        ("archiving_and_snapshot", archiving_and_snapshot),
         ("sandbox_unused", sandbox_unused),
         ("stopping", stopping),
         ("stopped", stopped),
@@ -505,6 +617,30 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("resume", "resume", |_| Resume {}.into());
     add("end", "archive", |_| End { outcome: Outcome::Archived, keep: Keep::Everything }.into());
     add("end", "by_user", |_| End { outcome: Outcome::EndedByUser, keep: Keep::Log }.into());
+    add("take_snapshot", "named", |_| TakeSnapshot { name: "before".into() }.into());
+    add("remove_snapshot", "newest", |scene| {
+        let snapshot = scene.state.files.kept().last().copied().unwrap_or(SnapshotId::from_bits(0xdead));
+        RemoveSnapshot { snapshot }.into()
+    });
+    add("rewind", "first_turn_end", |scene| {
+        let to = scene.turn_ends().first().copied().unwrap_or(1);
+        scene.rewind(to, scene.files_at(to).flatten())
+    });
+    add("rewind", "in_the_middle", |scene| scene.rewind(scene.state.seq.min(5), None));
+    add("rewind", "without_snapshot", |scene| scene.rewind(1, Some(SnapshotId::from_bits(0xdead))));
+    add("fork", "without_files", |scene| scene.fork(None));
+    add("fork", "with_files", |scene| scene.fork(Some(SnapshotId::from_bits(0x5a))));
+    add("note_files", "note_files", |_| NoteFiles {}.into());
+    add("report_files", "sealed", |scene| scene.files_report(SnapshotEnding::Sealed, None));
+    add("report_files", "copied_and_one_is_kept", |scene| {
+        scene.files_report(SnapshotEnding::Copied { bytes: 4_096 }, Some(1))
+    });
+    add("report_files", "skipped", |scene| scene.files_report(SnapshotEnding::Skipped { bytes: 1 << 30 }, None));
+    add("report_files", "failed", |scene| {
+        scene.files_report(SnapshotEnding::Failed { reason: "the disk is full".into() }, None)
+    });
+    add("report_files", "rewound", |scene| scene.rewound_report(None));
+    add("report_files", "not_rewound", |scene| scene.rewound_report(Some("the disk is full")));
     add("finish_attempt", "text", |scene| scene.reply(vec![ReplyPart::Text("hi".into())], ModelStop::EndTurn));
     add("finish_attempt", "blank_text", |scene| {
         scene.reply(vec![ReplyPart::Text(String::new()), ReplyPart::Text(" \n".into())], ModelStop::EndTurn)

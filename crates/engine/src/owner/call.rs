@@ -137,7 +137,7 @@ impl Owner<'_> {
         Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits }
     }
 
-    fn order(&self, job: Job) {
+    pub(super) fn order(&self, job: Job) {
         self.shared.sandboxes.order(&self.shared.directory, self.state.session, job);
     }
 

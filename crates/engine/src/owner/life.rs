@@ -148,6 +148,7 @@ async fn turn_away_for(shared: &Arc<Shared>, session: SessionId, mailbox: &mut M
 pub(super) fn turn_away(shared: &Arc<Shared>, session: SessionId, mail: Mail, error: Error) -> bool {
     match mail {
         Mail::Request { reply, .. } => drop(reply.send(Err(error))),
+        Mail::Look { reply, .. } => drop(reply.send(Err(error))),
         Mail::Delete { reply, .. } => drop(reply.send(Err(error))),
         Mail::Outcome(command, _) if is_about_room(&command) => shared.sandboxes.give_up(&shared.directory, session),
         Mail::Outcome(Command::Tick(_), _) => {}

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use tenure_core::effect::outstanding;
+use tenure_core::fact::Fact;
 use tenure_core::id::SessionId;
+use tenure_core::past::{self, Replay, Rewind};
 use tenure_core::state::State;
-use tenure_store::{CachedState, Error as StoreError, Store};
+use tenure_store::{CachedState, Error as StoreError, FactQuery, Store};
 use tokio::sync::mpsc;
 
 use super::life::turn_away;
@@ -15,7 +17,7 @@ use crate::engine::Shared;
 use crate::error::Error;
 
 /// The form of a kept state. It grows by one when the state's own form changes; older ones are then ignored.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// Facts read at once while waking.
 const PAGE: usize = 1_000;
@@ -31,22 +33,47 @@ const WORTH_KEEPING: u64 = 64;
 
 /// The session's state, and the place up to which it was kept; `None` if there is no such session.
 pub(super) async fn load(store: &dyn Store, session: SessionId) -> Result<Option<(State, u64)>, StoreError> {
-    let mut state = kept(store, session).await?;
-    let saved_seq = state.as_ref().map_or(0, |state| state.seq);
-    loop {
-        let after = state.as_ref().map_or(0, |state: &State| state.seq);
-        let facts = store.read_facts(session, after, PAGE).await?;
-        let complete = facts.len() < PAGE;
-        for stored in &facts {
-            match &mut state {
-                Some(state) => state.evolve(stored),
-                None => state = State::open(stored),
+    read(store, session, u64::MAX).await
+}
+
+/// What the session was at a place of its log; `None` if there is no such session or place.
+pub(crate) async fn as_of(store: &dyn Store, session: SessionId, place: u64) -> Result<Option<State>, StoreError> {
+    let found = read(store, session, place).await?;
+    Ok(found.map(|(state, _)| state).filter(|state| state.seq == place))
+}
+
+async fn read(store: &dyn Store, session: SessionId, until: u64) -> Result<Option<(State, u64)>, StoreError> {
+    let kept = kept(store, session).await?.filter(|kept| kept.seq <= until);
+    // Most logs never go back. Of one that does, it has to be known beforehand where to.
+    let mut rewinds: Option<Vec<Rewind>> = None;
+    'anew: loop {
+        let known = rewinds.as_deref().unwrap_or_default();
+        let from_kept = kept.clone().and_then(|state| Replay::from_state(state, known));
+        let saved_seq = from_kept.as_ref().and_then(Replay::state).map_or(0, |state| state.seq);
+        let mut replay = from_kept.unwrap_or_else(|| Replay::new(known));
+        loop {
+            let after = replay.state().map_or(0, |state| state.seq);
+            let limit = usize::try_from(until - after).unwrap_or(PAGE).min(PAGE);
+            let facts = store.read_facts(session, after, limit).await?;
+            let complete = facts.len() < limit || limit < PAGE;
+            for stored in &facts {
+                let goes_back = matches!(*stored.fact, Fact::SessionRewound { .. });
+                if goes_back && !known.iter().any(|rewind| rewind.place == stored.seq) {
+                    rewinds = Some(all_rewinds(store, session).await?);
+                    continue 'anew;
+                }
+                replay.take(stored);
+            }
+            if complete || replay.state().is_none() {
+                return Ok(replay.into_state().map(|state| (state, saved_seq)));
             }
         }
-        if complete || state.is_none() {
-            return Ok(state.map(|state| (state, saved_seq)));
-        }
     }
+}
+
+async fn all_rewinds(store: &dyn Store, session: SessionId) -> Result<Vec<Rewind>, StoreError> {
+    let query = FactQuery { only: Some(vec!["session_rewound"]), ..FactQuery::all(session, usize::MAX) };
+    Ok(past::rewinds(&store.query_facts(query).await?))
 }
 
 async fn kept(store: &dyn Store, session: SessionId) -> Result<Option<State>, StoreError> {

@@ -21,7 +21,7 @@ impl Owner<'_> {
             };
             match &*mail {
                 Mail::Outcome(..) | Mail::Recover { .. } => self.aside.push_back(mail),
-                Mail::Request { .. } | Mail::Delete { .. } => match self.answer(*mail).await {
+                Mail::Request { .. } | Mail::Look { .. } | Mail::Delete { .. } => match self.answer(*mail).await {
                     Next::GoOn => {}
                     Next::LetGo => return Some(Next::LetGo),
                 },

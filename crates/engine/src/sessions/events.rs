@@ -1,6 +1,7 @@
 //! What happened, page by page: one row per item, at the fact that processed it, queued input at the end.
 
 use tenure_core::fact::StoredFact;
+use tenure_core::past::skipped;
 use tenure_core::summary::Summary;
 use tenure_store::{FactQuery, Order, Store, TimeRange};
 
@@ -17,6 +18,8 @@ pub struct EventQuery {
     pub order: Order,
     /// Where the page begins; `None` at the first end.
     pub start: Option<EventPosition>,
+    /// Whether what a rewind went back on is listed too.
+    pub rewound: bool,
     /// The most rows, at least 1.
     pub limit: usize,
 }
@@ -110,6 +113,7 @@ async fn log(
             before,
             only: query.kinds.clone(),
             except: vec![QUEUED],
+            skip: if query.rewound { Vec::new() } else { skipped(&summary.rewinds, summary.seq) },
             at: query.at,
             order: query.order,
             limit,

@@ -1,6 +1,7 @@
 //! The engine on a store in memory, with sandboxes that run nothing and models that do as they are told.
 
 mod check;
+mod copies;
 mod crash;
 mod hosted;
 mod lifetimes;

@@ -6,6 +6,7 @@ mod abandoned;
 mod agents;
 mod budgets;
 mod connections;
+mod copies;
 mod environments;
 mod errors;
 mod events;

@@ -14,6 +14,7 @@ use crate::append::{Append, AppendError, LogEnd};
 use crate::error::Error;
 use crate::facts::{CachedState, FactQuery, FactStore, Tail};
 use crate::feed::FeedEntry;
+use crate::fork::Fork;
 use crate::idempotency::IdempotencyRecord;
 use crate::page::Order;
 use crate::resources::ResourceError;
@@ -37,6 +38,22 @@ impl FactStore for MemoryStore {
         })
     }
 
+    fn fork(&self, fork: Fork) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(async move {
+            fork.check()?;
+            let mut state = self.lock();
+            let (session, facts) = (fork.append.session, fork.append.facts.clone());
+            state.fork(fork)?;
+            self.hub.publish(session, || facts.into());
+            Ok(())
+        })
+    }
+
+    fn sweep_forks(&self) -> BoxFuture<'_, Result<usize, Error>> {
+        // All of a fork is done in one step.
+        self.step(|_| Ok(0))
+    }
+
     fn read_facts(
         &self,
         session: SessionId,
@@ -58,6 +75,7 @@ impl FactStore for MemoryStore {
                     && query.before.is_none_or(|before| stored.seq < before)
                     && query.only.as_ref().is_none_or(|only| only.contains(&stored.fact.kind()))
                     && !query.except.contains(&stored.fact.kind())
+                    && !query.skip.iter().any(|skipped| skipped.contains(stored.seq))
                     && query.at.contains(stored.at)
             };
             let found = session.facts.iter().filter(wanted);
@@ -148,6 +166,22 @@ impl FactStore for MemoryStore {
 }
 
 impl State {
+    fn fork(&mut self, fork: Fork) -> Result<(), AppendError> {
+        let Fork { from, mut append } = fork;
+        let id = append.session;
+        let copied = usize::try_from(append.expected_seq).unwrap_or(usize::MAX);
+        let facts = self.sessions.get(&from).and_then(|other| other.facts.get(..copied)).ok_or(AppendError::Gone)?;
+        if self.sessions.contains_key(&id) {
+            return Err(AppendError::Conflict { actual: self.end(id).map_or(0, |end| end.seq) });
+        }
+        let last = facts.last().map(|last| LogEnd { seq: last.seq, at: last.at });
+        append.check_against(last)?;
+        let copy = facts.iter().map(|stored| StoredFact { session: id, ..stored.clone() });
+        append.facts = copy.chain(append.facts).collect();
+        append.expected_seq = 0;
+        self.append(append)
+    }
+
     fn append(&mut self, append: Append) -> Result<(), AppendError> {
         if self.purges.contains(&append.session) {
             return Err(AppendError::Gone);

@@ -8,6 +8,7 @@ use tenure_core::time::Timestamp;
 use tokio::sync::oneshot;
 
 use super::checksum::Sealed;
+use super::fork::Copied;
 use super::writer::{Ran, Write};
 use super::{During as _, facts, labels};
 use crate::append::{Append, AppendError, LogEnd};
@@ -44,6 +45,8 @@ pub(super) struct PreparedAppend {
     checksums: Vec<u32>,
     summary: Vec<u8>,
     definition: Option<Vec<u8>>,
+    /// The facts before it were copied from another session.
+    copied: Option<Copied>,
     refused: Option<AppendError>,
     reply: oneshot::Sender<Answer>,
 }
@@ -56,20 +59,32 @@ pub(super) struct Answer {
 
 impl PreparedAppend {
     /// Serialises what isn't yet; `bodies` are those of the facts, in their order.
-    pub(super) fn new(append: Append, bodies: Vec<Body>, reply: oneshot::Sender<Answer>) -> Self {
+    pub(super) fn new(
+        append: Append,
+        bodies: Vec<Body>,
+        copied: Option<Copied>,
+        reply: oneshot::Sender<Answer>,
+    ) -> Self {
         let summary = encode(&append.summary);
         let definition = append.definition.as_deref().map(encode);
         let checksums = append.facts.iter().zip(&bodies).map(|(stored, body)| checksum(stored, body)).collect();
-        Self { append, bodies, checksums, summary, definition, refused: None, reply }
+        Self { append, bodies, checksums, summary, definition, copied, refused: None, reply }
     }
 
     fn write(&self, db: &Connection) -> Result<(), AppendError> {
         let append = &self.append;
         let row = find(db, append.session).during("finding a session")?;
-        if row.is_none() && append.expected_seq == 0 && is_purged(db, append.session).during("finding a session")? {
+        if row.is_none() && is_purged(db, append.session).during("finding a session")? {
             return Err(AppendError::Gone);
         }
-        append.check_against(row.as_ref().map(|row| row.end))?;
+        match (self.copied, &row) {
+            (None, row) => append.check_against(row.as_ref().map(|row| row.end))?,
+            (Some(_), Some(row)) => return Err(AppendError::Conflict { actual: row.end.seq }),
+            (Some(copied), None) => {
+                find(db, copied.from).during("finding the session that is copied")?.ok_or(AppendError::Gone)?;
+                append.check_against(end_of_copy(db, copied.key()).during("finding the end of the copy")?)?;
+            }
+        }
         if let Some(answer) = &append.answer {
             facts::check_answer(db, answer).during("looking for an answer")?.map_err(AppendError::KeyTaken)?;
         }
@@ -110,8 +125,8 @@ impl PreparedAppend {
             None => {
                 db.prepare_cached(
                     "INSERT INTO sessions (id, tenant, created_at, agent, agent_version, environment, seq, last_at, phase,
-                     archived, unsettled, wake_at, format, summary)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                     archived, unsettled, wake_at, format, summary, key)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
                 )?
                 .execute(params![
                     blob(row_now.session.bits()),
@@ -127,9 +142,14 @@ impl PreparedAppend {
                     unsettled,
                     wake_at,
                     Summary::FORMAT,
-                    self.summary
+                    self.summary,
+                    self.copied.map(Copied::key)
                 ])?;
-                db.last_insert_rowid()
+                let key = db.last_insert_rowid();
+                if let Some(copied) = self.copied {
+                    db.execute("DELETE FROM forks WHERE number = ?1", [copied.number])?;
+                }
+                key
             }
         };
         if labels_before != labels::joined(row_now) {
@@ -216,7 +236,7 @@ impl Write for PreparedAppend {
     }
 
     fn finish(self: Box<Self>, committed: Result<(), Error>, hub: &Hub) {
-        let Self { mut append, bodies, checksums: _, summary, definition, refused, reply } = *self;
+        let Self { mut append, bodies, checksums: _, summary, definition, copied: _, refused, reply } = *self;
         let result = match (committed, refused) {
             (Err(error), _) => Err(error.into()),
             (Ok(()), Some(refused)) => Err(refused),
@@ -273,6 +293,12 @@ fn find(db: &Connection, session: SessionId) -> rusqlite::Result<Option<Row>> {
                 labels: row.get(6)?,
             })
         })
+        .optional()
+}
+
+fn end_of_copy(db: &Connection, key: i64) -> rusqlite::Result<Option<LogEnd>> {
+    db.prepare_cached("SELECT seq, at FROM facts WHERE session = ?1 ORDER BY seq DESC LIMIT 1")?
+        .query_row([key], |row| Ok(LogEnd { seq: row.get(0)?, at: Timestamp::from_micros(row.get(1)?) }))
         .optional()
 }
 

@@ -20,6 +20,7 @@ use super::{During as _, SqliteStore, database};
 use crate::append::{Append, AppendError};
 use crate::error::Error;
 use crate::facts::{CachedState, FactQuery, FactStore, Tail};
+use crate::fork::Fork;
 use crate::formats::encode;
 use crate::idempotency::IdempotencyRecord;
 use crate::page::TimeRange;
@@ -37,19 +38,19 @@ impl FactStore for SqliteStore {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async move {
             append.check()?;
-            let mut bodies: Vec<Body> = append.facts.iter().map(|stored| Body::Inline(encode(&*stored.fact))).collect();
-            for body in &mut bodies {
-                if let Body::Inline(bytes) = body
-                    && bytes.len() > INLINE_BYTES
-                {
-                    let (blobs, bytes) = (Arc::clone(&self.blobs), std::mem::take(bytes));
-                    *body = Body::Spilled(blocking(move || blobs.put(&bytes)).await?);
-                }
-            }
+            let bodies = self.bodies(&append).await?;
             let (reply, answer) = oneshot::channel();
-            self.writer.submit(Box::new(PreparedAppend::new(append, bodies, reply)))?;
+            self.writer.submit(Box::new(PreparedAppend::new(append, bodies, None, reply)))?;
             answer.await.during("waiting for an append")?.result
         })
+    }
+
+    fn fork(&self, fork: Fork) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(self.copy_and_append(fork))
+    }
+
+    fn sweep_forks(&self) -> BoxFuture<'_, Result<usize, Error>> {
+        Box::pin(self.forget_copies())
     }
 
     fn read_facts(
@@ -80,6 +81,10 @@ impl FactStore for SqliteStore {
             if !query.except.is_empty() {
                 conditions.push_str(&format!(" AND kind NOT IN ({})", marks(query.except.len())));
                 values.extend(query.except.iter().map(|kind| Value::Text((*kind).to_owned())));
+            }
+            for skipped in &query.skip {
+                conditions.push_str(" AND NOT (seq > ? AND seq <= ?)");
+                values.extend([integer(skipped.after), integer(skipped.until)]);
             }
             range_conditions("at", query.at, &mut conditions, &mut values);
             values.push(integer(query.limit as u64));
@@ -188,6 +193,22 @@ impl FactStore for SqliteStore {
             .and_then(|mut sweep| sweep.execute(params![now.as_micros(), integer(limit as u64)]))
             .during("sweeping answers")
         }))
+    }
+}
+
+impl SqliteStore {
+    /// The bodies of an append's facts, the big ones in blobs.
+    pub(super) async fn bodies(&self, append: &Append) -> Result<Vec<Body>, Error> {
+        let mut bodies: Vec<Body> = append.facts.iter().map(|stored| Body::Inline(encode(&*stored.fact))).collect();
+        for body in &mut bodies {
+            if let Body::Inline(bytes) = body
+                && bytes.len() > INLINE_BYTES
+            {
+                let (blobs, bytes) = (Arc::clone(&self.blobs), std::mem::take(bytes));
+                *body = Body::Spilled(blocking(move || blobs.put(&bytes)).await?);
+            }
+        }
+        Ok(bodies)
     }
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod checksum;
 mod database;
 mod facts;
+mod fork;
 mod labels;
 mod list;
 mod mark;
@@ -60,6 +61,8 @@ pub struct SqliteStore {
     blobs: Arc<BlobFiles>,
     key: MasterKey,
     generation: u64,
+    /// The newest fork of earlier processes.
+    last_fork: i64,
     writer: Writer,
 }
 
@@ -81,6 +84,7 @@ impl SqliteStore {
         schema::bring_up_to_date(&mut connection, &path)?;
         let key = database::master_key(&connection, &dir, master_key)?;
         let generation = database::generation(&connection)?;
+        let last_fork = fork::last_fork(&connection)?;
         let hub = Arc::new(Hub::default());
         let gate = Arc::new(Gate::default());
         let mark = Mark::open(&dir, &connection)?;
@@ -91,6 +95,7 @@ impl SqliteStore {
             blobs: Arc::new(blobs),
             key,
             generation,
+            last_fork,
         })
     }
 

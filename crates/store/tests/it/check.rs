@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tenure_core::fact::StoredFact;
 use tenure_core::id::SessionId;
+use tenure_core::past::Rewind;
 use tenure_store::sqlite::{CheckOptions, SweepLock, check};
 use tenure_store::{
     Blobs as _, CachedState, Checked, Disagreement, FactStore as _, FeedKind, Finding, Part, Replay, Resources as _,
@@ -22,7 +23,7 @@ use crate::sqlite::open;
 pub(crate) struct Anything(u64);
 
 impl Replay for Anything {
-    fn begin(&mut self, _: SessionId, _: Option<CachedState>) {
+    fn begin(&mut self, _: SessionId, _: &[Rewind], _: Option<CachedState>) {
         self.0 = 0;
     }
 

@@ -42,6 +42,57 @@ async fn a_death_at_a_checkpoint_loses_nothing() {
     }
 }
 
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_fork_that_is_cut_off_leaves_nothing() {
+    for place in ["fork_batch:1", "fork_batch:2", "fork_before_commit:1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::forks_until_killed", "--include-ignored"])
+            .env(DIR, dir.path())
+            .env("TENURE_FAILPOINT", place)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(!status.success(), "{place}: it wasn't killed");
+        let store = open(dir.path());
+        let (one, other) = (SessionId::from_bits(1), SessionId::from_bits(2));
+        assert_eq!(store.session_ids(None, 10).await.unwrap(), [one], "{place}");
+        assert_eq!(store.head(other).await.unwrap(), None);
+        // A fork that is begun meanwhile isn't taken for one that was cut off.
+        let mut log = Log::new(1);
+        log.row = store.session(None, one).await.unwrap().unwrap().summary;
+        let head = log.row.seq;
+        store.fork(crate::conformance::forks::fork(&log, head, 3).0).await.unwrap();
+        assert_eq!(store.sweep_forks().await.unwrap(), 1, "{place}");
+        assert_eq!(store.sweep_forks().await.unwrap(), 0, "{place}");
+        drop(store);
+        assert_eq!(crate::check::findings(dir.path()).1, [], "{place}");
+        let store = open(dir.path());
+        store.fork(crate::conformance::forks::fork(&log, head, 2).0).await.unwrap();
+        let (mine, theirs) = (store.read_facts(other, 0, usize::MAX), store.read_facts(one, 0, usize::MAX));
+        let (mine, theirs) = (mine.await.unwrap(), theirs.await.unwrap());
+        let whats = |facts: &[tenure_core::fact::StoredFact]| {
+            facts.iter().map(|stored| stored.fact.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(whats(&mine[..head as usize]), whats(&theirs), "{place}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "the other half of the test above, which has it killed"]
+async fn forks_until_killed() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let store = open(dir.as_ref());
+    let mut log = Log::new(1);
+    store.append(log.create()).await.unwrap();
+    let spilled = [log.message(&"y".repeat(40_000))];
+    store.append(log.append(spilled)).await.unwrap();
+    store.append(log.say(4_500)).await.unwrap();
+    store.fork(crate::conformance::forks::fork(&log, 4_502, 2).0).await.unwrap();
+}
+
 /// Starts the other half; what it acknowledges comes from the iterator.
 fn start(dir: &Path, env: &[(&str, &str)]) -> (Child, impl Iterator<Item = (usize, u64)> + use<>) {
     let mut child = Command::new(std::env::current_exe().unwrap())

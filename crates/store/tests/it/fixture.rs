@@ -108,6 +108,8 @@ pub(crate) fn summary(session: u128, micros: i64) -> Summary {
         tokens_cost: Usd::ZERO,
         web_fetches: 0,
         budget: None,
+        rewinds: Vec::new(),
+        forked_from: None,
         active_ms: 0,
         working_since: None,
         messages: 0,

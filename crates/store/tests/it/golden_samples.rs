@@ -4,8 +4,11 @@ use serde_json::json;
 use tenure_core::agent::{Environment, Limits, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy};
 use tenure_core::content::{BlobId, Block, Source};
 use tenure_core::fact::{AfterError, AttemptEnding, CallEnding, Fact, Gate, Problem, Thinking};
-use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, ThreadId, TurnId};
+use tenure_core::files::SnapshotEnding;
+use tenure_core::fork::{ForkKind, ForkedFrom};
+use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, SessionId, SnapshotId, ThreadId, TurnId};
 use tenure_core::model::{Effort, FailureKind, ModelConfig, Speed, TokenUsage};
+use tenure_core::past::Rewind;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{Budget, LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
@@ -25,10 +28,11 @@ const THREAD: ThreadId = ThreadId::from_bits(0x33);
 const TURN: TurnId = TurnId::from_bits(0x44);
 const ATTEMPT: AttemptId = AttemptId::from_bits(0x55);
 const SANDBOX: SandboxId = SandboxId::from_bits(0x66);
+const SNAPSHOT: SnapshotId = SnapshotId::from_bits(0x77);
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_001);
 
 /// The kinds of facts, in the order of [`position`].
-pub(super) const KINDS: [&str; 31] = [
+pub(super) const KINDS: [&str; 38] = [
     "session_created",
     "session_updated",
     "input_queued",
@@ -60,6 +64,13 @@ pub(super) const KINDS: [&str; 31] = [
     "session_closing",
     "session_ended",
     "conversation_compacted",
+    "snapshot_started",
+    "snapshot_ended",
+    "snapshot_removed",
+    "files_changed",
+    "session_rewound",
+    "files_rewound",
+    "session_forked",
 ];
 
 /// Where a fact's kind stands in [`KINDS`]. Without a line here a new kind doesn't compile; its samples are next.
@@ -96,6 +107,13 @@ pub(super) fn position(fact: &Fact) -> usize {
         Fact::SessionClosing { .. } => 28,
         Fact::SessionEnded { .. } => 29,
         Fact::ConversationCompacted { .. } => 30,
+        Fact::SnapshotStarted { .. } => 31,
+        Fact::SnapshotEnded { .. } => 32,
+        Fact::SnapshotRemoved { .. } => 33,
+        Fact::FilesChanged {} => 34,
+        Fact::SessionRewound { .. } => 35,
+        Fact::FilesRewound { .. } => 36,
+        Fact::SessionForked { .. } => 37,
     }
 }
 
@@ -104,6 +122,38 @@ pub(super) fn facts() -> Vec<Fact> {
     facts.extend(input_facts());
     facts.extend(work_facts());
     facts.extend(sandbox_facts());
+    facts.extend(files_facts());
+    facts
+}
+
+fn files_facts() -> Vec<Fact> {
+    let snapshot = SNAPSHOT;
+    let endings = [
+        SnapshotEnding::Sealed,
+        SnapshotEnding::Copied { bytes: 4_096 },
+        SnapshotEnding::Reused,
+        SnapshotEnding::Skipped { bytes: 1 << 30 },
+        SnapshotEnding::Failed { reason: "the disk is full".to_owned() },
+    ];
+    let mut facts: Vec<Fact> = endings.map(|ending| Fact::SnapshotEnded { snapshot, ending }).into();
+    let forked =
+        [(ForkKind::Fork, Some(snapshot)), (ForkKind::Clone, None)].map(|(what, snapshot)| Fact::SessionForked {
+            from: ForkedFrom { session: SessionId::from_bits(0x88), at: 20, what, snapshot },
+            name: snapshot.map(|_| "before".to_owned()),
+            earlier: snapshot.into_iter().collect(),
+            title: snapshot.map(|_| "another try".to_owned()),
+        });
+    facts.extend(forked);
+    facts.extend([
+        Fact::SnapshotStarted { snapshot, turn_end: Some(20), name: None },
+        Fact::SnapshotStarted { snapshot, turn_end: None, name: Some("before".to_owned()) },
+        Fact::SnapshotRemoved { snapshot },
+        Fact::FilesChanged {},
+        Fact::SessionRewound { to: 20, snapshot: Some(snapshot), files: true },
+        Fact::SessionRewound { to: 5, snapshot: None, files: false },
+        Fact::FilesRewound { failed: None },
+        Fact::FilesRewound { failed: Some("the disk is full".to_owned()) },
+    ]);
     facts
 }
 
@@ -369,7 +419,10 @@ pub(super) fn summaries() -> Vec<Summary> {
     let folds = [Fold::Rescheduling, Fold::Working];
     summaries.extend(folds.map(|fold| Summary { fold, ..plain.clone() }));
     let lifecycle = Lifecycle::Ended { outcome: Outcome::Failed, at: AT };
-    summaries.push(Summary { lifecycle, ..plain });
+    summaries.push(Summary { lifecycle, ..plain.clone() });
+    let from =
+        ForkedFrom { session: SessionId::from_bits(0x88), at: 20, what: ForkKind::Fork, snapshot: Some(SNAPSHOT) };
+    summaries.push(Summary { forked_from: Some(from), rewinds: vec![Rewind { place: 25, to: 20 }], ..plain });
     summaries
 }
 

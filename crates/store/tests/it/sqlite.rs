@@ -83,7 +83,10 @@ async fn an_older_directory_is_brought_up_to_date() {
     store.append(log.create()).await.unwrap();
     drop(store);
     let db = rusqlite::Connection::open(dir.path().join("tenure.db")).unwrap();
-    db.execute_batch("DROP TABLE labels; ALTER TABLE sessions DROP COLUMN labels; PRAGMA user_version = 4").unwrap();
+    db.execute_batch(
+        "DROP TABLE forks; DROP TABLE labels; ALTER TABLE sessions DROP COLUMN labels; PRAGMA user_version = 4",
+    )
+    .unwrap();
     drop(db);
     let store = open(dir.path());
     log.row.labels = ["web".to_owned()].into();

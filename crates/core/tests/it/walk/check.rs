@@ -72,6 +72,12 @@ pub(super) fn runs_rightly(state: &State, call: ItemId) {
     assert!(approved || !steered, "a call begins that nobody knows to be wanted still");
 }
 
+/// No call begins in the sandbox while the files are being kept or put back.
+pub(super) fn files_are_left_alone(state: &State, call: ItemId) {
+    let in_sandbox = state.call(call).is_some_and(|open| open.place.is_sandbox());
+    assert!(!in_sandbox || state.files.work.is_none(), "a call begins while {:?}", state.files.work);
+}
+
 /// Whoever is asked and says something answers: nothing queues up behind a question.
 pub(super) fn nothing_is_asked(state: &State) {
     let asked = state.thread.calls.iter().any(|open| open.progress == CallProgress::Question);

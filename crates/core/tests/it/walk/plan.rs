@@ -38,6 +38,15 @@ pub(super) enum Op {
     Budget(usize),
     Hold,
     Resume,
+    /// Somebody asks for a snapshot by one of a few names.
+    Name(usize),
+    RemoveSnapshot(usize),
+    /// Somebody goes back to a turn's end or a named snapshot.
+    Rewind(usize),
+    /// Somebody else writes to the files.
+    Write,
+    /// Somebody forks it at a turn's end, which changes nothing here.
+    Fork(usize),
     End(usize),
     /// One of the effects under way is carried out, or goes on, with one of its outcomes.
     Perform(usize, usize),
@@ -114,12 +123,19 @@ fn op(random: &mut Random, budgeted: bool, ends: bool, floods: bool, restarts: u
         30..33 => Op::Resume,
         33..34 if ends => Op::End(one),
         34..38 if budgeted => Op::Budget(one),
-        34..74 => Op::Perform(one, other),
+        34..71 => Op::Perform(one, other),
         74..77 => Op::Repeat(one),
         77..78 => Op::Unheard(one),
         78..80 => Op::SandboxDies { noticed: one % 2 == 0 },
         80..82 => Op::Room,
         82..84 => Op::Later(one as u64 % 3 + 1),
+        71..74 => match other % 8 {
+            0..2 => Op::Name(one),
+            2 => Op::RemoveSnapshot(one),
+            3..6 => Op::Rewind(one),
+            6 => Op::Write,
+            _ => Op::Fork(one),
+        },
         84..86 => Op::Later(one as u64 % 2_000),
         86..87 => Op::ClockGoesBack(one as u64 % 5_000),
         at if at < 88 + 4 * restarts => {

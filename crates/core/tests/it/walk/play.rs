@@ -1,20 +1,27 @@
 //! Plays a history.
+//!
+//! Long because every kind of operation is played here, with what must hold after it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::agent::LimitsChange;
 use tenure_core::command::{
-    CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Hold, Recover, ReportSandbox, Resume,
-    SandboxReport, Send, Tick, Update, Withdraw,
+    CallResult, Command, End, FailAttempt, FinishAttempt, FinishCall, Fork, Hold, NoteFiles, Recover, RemoveSnapshot,
+    ReportSandbox, Resume, SandboxReport, Send, TakeSnapshot, Tick, Update, Withdraw,
 };
 use tenure_core::content::Block;
 use tenure_core::decide::{Decision, Moment, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
-use tenure_core::fact::{CallEnding, Fact};
-use tenure_core::id::{AttemptId, Ids, ItemId, SandboxId};
+use tenure_core::fact::{CallEnding, Fact, StoredFact};
+use tenure_core::files::FilesWork;
+use tenure_core::fork::{ForkKind, ForkedFrom};
+use tenure_core::id::{AttemptId, Ids, ItemId, SandboxId, SessionId, SnapshotId};
 use tenure_core::lifetime::next_due;
 use tenure_core::model::{FailureKind, ModelStop, Reply, TokenUsage};
+use tenure_core::past::{self, Past};
+use tenure_core::phase::Phase;
 use tenure_core::price::Budget;
 use tenure_core::session::{Activity, Answer, Input, Keep, Outcome, Purpose, Sandbox};
 use tenure_core::state::State;
@@ -24,7 +31,7 @@ use super::check::{self, Said};
 use super::plan::{Op, Plan};
 use super::request;
 use super::world::World;
-use crate::scene::{Scene, failure, instructions, message, steer};
+use crate::scene::{Scene, failure, instructions, message, past_of, steer, take_in};
 
 /// How much was played.
 pub(super) struct Played {
@@ -46,6 +53,8 @@ struct Play {
     given_up: BTreeSet<ItemId>,
     /// Whether to say what happens.
     aloud: bool,
+    /// What the command that is being carried out goes back to.
+    past: Option<Arc<Past>>,
     steps: u64,
 }
 
@@ -61,6 +70,7 @@ pub(super) fn play(plan: &Plan, aloud: bool) -> Played {
         answered: BTreeSet::new(),
         given_up: BTreeSet::new(),
         aloud,
+        past: None,
         steps: 0,
     };
     for op in &plan.ops {
@@ -139,6 +149,15 @@ impl Play {
             }
             Op::Hold => self.request(Hold {}),
             Op::Resume => self.request(Resume {}),
+            Op::Name(which) => self.request(TakeSnapshot { name: format!("name{}", which % 3) }),
+            Op::RemoveSnapshot(which) => {
+                let kept = self.state().files.kept();
+                let snapshot = kept.get(which % kept.len().max(1)).copied().unwrap_or(SnapshotId::from_bits(0xdead));
+                self.request(RemoveSnapshot { snapshot });
+            }
+            Op::Rewind(which) => self.rewind(which),
+            Op::Write => self.request(NoteFiles {}),
+            Op::Fork(which) => self.fork(which),
             Op::End(how) => {
                 let outcomes = [Outcome::Archived, Outcome::EndedByUser, Outcome::Completed];
                 let keep = if how % 2 == 0 { Keep::Everything } else { Keep::Log };
@@ -170,6 +189,83 @@ impl Play {
         }
     }
 
+    /// A place that can be gone back to, and what the files were there.
+    fn point(&self, which: usize) -> Option<(u64, Option<SnapshotId>)> {
+        let named = self.state().files.snapshots.iter().filter(|kept| kept.name.is_some());
+        let mut points: Vec<_> = named.map(|kept| (kept.point, Some(Some(kept.id)))).collect();
+        points.extend(self.scene.turn_ends().into_iter().map(|end| (end, None)));
+        let (at, snapshot) = points.get(which % points.len().max(1)).copied()?;
+        Some((at, snapshot.or_else(|| self.scene.files_at(at))?))
+    }
+
+    fn rewind(&mut self, which: usize) {
+        let Some((to, snapshot)) = self.point(which) else { return };
+        let then = self.scene.as_of(to);
+        let before = self.state().rewinds.len();
+        let command = self.scene.rewind(to, snapshot);
+        self.request(command);
+        if self.state().rewinds.len() == before {
+            return;
+        }
+        let now = self.state();
+        if then.thread.calls.is_empty() && matches!(then.thread.activity, Activity::Idle { .. }) {
+            assert_eq!(now.thread.transcript, then.thread.transcript, "another conversation than there was");
+            assert_eq!((&now.first_line, now.messages), (&then.first_line, then.messages));
+        }
+        assert_eq!(now.thread.calls, [], "nothing is open");
+        assert!(now.tokens.input >= then.tokens.input, "what was spent stays spent");
+        let skipped = past::skipped(&now.rewinds, now.seq);
+        let live: Vec<StoredFact> = self
+            .scene
+            .log
+            .iter()
+            .filter(|stored| !skipped.iter().any(|skipped| skipped.contains(stored.seq)))
+            .cloned()
+            .collect();
+        assert!(
+            live.iter().all(|stored| stored.seq <= to || stored.seq >= now.rewinds[before].place),
+            "goes by the rest"
+        );
+        // Who wrote to the files, by what the snapshots hold, is who wrote to them then.
+        if let Some(FilesWork::Rewind { snapshot: Some(snapshot), .. }) = &now.files.work
+            && let Some(held) = self.world.snapshots.get(snapshot)
+            && then.thread.calls.is_empty()
+        {
+            let called: BTreeSet<ItemId> = past_calls(&self.scene.log, to);
+            assert!(held.iter().all(|call| called.contains(call)), "the files hold what wasn't written yet");
+        }
+    }
+
+    /// The copy is what the session was, but for what is said of copies.
+    fn fork(&mut self, which: usize) {
+        let Some((at, snapshot)) = self.point(which) else { return };
+        let then = self.scene.as_of(at);
+        let session = SessionId::from_bits(0x77);
+        let from = ForkedFrom { session: self.state().session, at, what: ForkKind::Fork, snapshot };
+        let kept = self.state().files.kept();
+        let earlier: Vec<SnapshotId> = then.files.kept().into_iter().filter(|id| kept.contains(id)).collect();
+        let title = Some("copy".to_owned());
+        let mut copy = State { session, ..then.clone() };
+        let moment = Moment { at: self.now, ids: Ids::Counting(1 << 100) };
+        let fork = Fork { from, name: None, earlier, title };
+        let decision = decide(&copy, fork.into(), moment);
+        assert_eq!(decision.refusal, None);
+        let mut log: Vec<StoredFact> = self.scene.log.iter().take_while(|stored| stored.seq <= at).cloned().collect();
+        log.iter_mut().for_each(|stored| stored.session = session);
+        log.extend(decision.facts.iter().cloned());
+        decision.facts.iter().for_each(|stored| copy.evolve(stored));
+        assert_eq!(State::replay(&log).as_ref(), Some(&copy), "the copy's log says otherwise");
+        assert_eq!(copy.phase(), Phase::Idle, "it starts idle");
+        assert_eq!(outstanding(&copy), [], "nothing is to be done for it");
+        assert_eq!((copy.queue.len(), copy.tokens, copy.active_ms(copy.at)), (0, TokenUsage::default(), 0));
+        assert_eq!((copy.files.current, copy.files.changed), (snapshot, false));
+        if then.thread.calls.is_empty() && matches!(then.thread.activity, Activity::Idle { .. }) {
+            assert_eq!(copy.thread.transcript, then.thread.transcript, "another conversation");
+            assert_eq!(decision.facts.len(), 1, "nothing had to be closed");
+        }
+        assert_eq!(copy.definition, then.definition);
+    }
+
     fn state(&self) -> &State {
         &self.scene.state
     }
@@ -186,7 +282,9 @@ impl Play {
         if let Some(refusal) = &decision.refusal {
             assert_eq!(decision.facts, self.decide(Tick {}.into()).facts, "refused, and yet: {refusal}");
         }
+        self.past = past_of(&command);
         self.commit(decision, false);
+        self.past = None;
     }
 
     /// The outcome of something the session wanted done.
@@ -233,7 +331,7 @@ impl Play {
             }
             let running = self.world.running().collect::<BTreeSet<_>>();
             let tokens = self.state().thread.transcript.tokens();
-            self.scene.state.evolve(stored);
+            take_in(&mut self.scene.state, stored, self.past.as_deref());
             if let Fact::SessionUpdated { limits: Some(limits), .. } = &*stored.fact {
                 assert_eq!(self.state().definition.environment.limits, *limits, "the next sandbox has others");
             }
@@ -249,7 +347,10 @@ impl Play {
                     check::counts_its_conversation(&self.scene.state);
                     check::is_within_budget(&self.scene.state);
                 }
-                Fact::CallStarted { call } => check::runs_rightly(&self.scene.state, *call),
+                Fact::CallStarted { call } => {
+                    check::runs_rightly(&self.scene.state, *call);
+                    check::files_are_left_alone(&self.scene.state, *call);
+                }
                 Fact::SessionUpdated { budget: Some(_), .. } => {
                     let goes_on =
                         decision.facts.iter().any(|stored| matches!(&*stored.fact, Fact::ThreadRunning { .. }));
@@ -260,6 +361,10 @@ impl Play {
                     if *ending == CallEnding::Lost && running.contains(call) {
                         self.given_up.insert(*call);
                     }
+                }
+                // What got its result since then is without one again.
+                Fact::SessionRewound { to, .. } => {
+                    self.answered = answered(&self.scene.log, *to, &self.state().rewinds)
                 }
                 Fact::InputQueued { input: Input::Message { .. }, .. } => check::nothing_is_asked(&self.scene.state),
                 Fact::InputProcessed { input: Input::Answer { call, .. }, .. } => {
@@ -386,6 +491,28 @@ impl Play {
         let text = serde_json::to_string(self.state()).expect("the state is JSON");
         assert_eq!(&serde_json::from_str::<State>(&text).expect("and reads back"), self.state());
     }
+}
+
+/// The calls that had their result at a place of the log.
+fn answered(log: &[StoredFact], to: u64, rewinds: &[past::Rewind]) -> BTreeSet<ItemId> {
+    let skipped = past::skipped(rewinds, to);
+    let counts = |stored: &&StoredFact| !skipped.iter().any(|skipped| skipped.contains(stored.seq));
+    let result = |stored: &StoredFact| match &*stored.fact {
+        Fact::CallEnded { call, .. } | Fact::InputProcessed { input: Input::ClientResult { call, .. }, .. } => {
+            Some(*call)
+        }
+        _ => None,
+    };
+    log.iter().take_while(|stored| stored.seq <= to).filter(counts).filter_map(result).collect()
+}
+
+/// The calls that had been asked for at a place of the log, in any of its pasts.
+fn past_calls(log: &[StoredFact], to: u64) -> BTreeSet<ItemId> {
+    let asked = |stored: &StoredFact| match &*stored.fact {
+        Fact::CallRequested { item, .. } => Some(*item),
+        _ => None,
+    };
+    log.iter().take_while(|stored| stored.seq <= to).filter_map(asked).collect()
 }
 
 fn unheard(which: usize) -> Command {

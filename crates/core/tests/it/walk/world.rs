@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use tenure_core::command::{CallResult, Command, FailAttempt, FinishAttempt, FinishCall, ReportSandbox, SandboxReport};
+use tenure_core::command::{
+    CallResult, Command, FailAttempt, FilesReport, FinishAttempt, FinishCall, ReportFiles, ReportSandbox, SandboxReport,
+};
 use tenure_core::content::Block;
 use tenure_core::effect::Effect;
-use tenure_core::id::{AttemptId, ItemId, SandboxId};
+use tenure_core::files::SnapshotEnding;
+use tenure_core::id::{AttemptId, ItemId, SandboxId, SnapshotId};
 use tenure_core::model::{FailureKind, MalformedInput, ModelStop, Reply, ReplyPart, TokenUsage};
 
 use crate::scene::failure;
@@ -32,6 +35,11 @@ pub(super) struct World {
     pub(super) waits_for_room: bool,
     /// Model requests that ended in a pause: the next one goes on where the reply broke off.
     pub(super) paused: bool,
+    /// Who wrote to the files so far.
+    pub(super) files: Vec<ItemId>,
+    /// What snapshots hold.
+    pub(super) snapshots: BTreeMap<SnapshotId, Vec<ItemId>>,
+    rewound: BTreeSet<u64>,
     asked: BTreeSet<AttemptId>,
     made: BTreeSet<SandboxId>,
     /// Calls that may be ordered again: the server, or their sandbox, died since.
@@ -58,6 +66,12 @@ impl World {
             // Doing these again does no more than doing them once.
             Effect::CancelCall { call } => drop(self.cancelled.insert(*call)),
             Effect::EndHostedCall { .. } | Effect::StopSandbox { .. } | Effect::RemoveFiles => {}
+            // A snapshot may be ordered again, since its name says that it is the same. Putting files back twice would take
+            // what was written in between, so it must not be ordered again while a server lives.
+            Effect::TakeSnapshot { .. } | Effect::KeepSnapshots { .. } => {}
+            Effect::RewindFiles { place, .. } => {
+                assert!(self.rewound.insert(*place) || after_restart, "put back twice");
+            }
         }
         if !known {
             self.pending.push(effect);
@@ -151,8 +165,43 @@ impl World {
                 self.sandbox_dies();
                 Some(ReportSandbox { sandbox, report: SandboxReport::Stopped }.into())
             }
+            Effect::TakeSnapshot { snapshot, most_copied } => {
+                self.pending.remove(which);
+                assert_eq!(self.running().count(), 0, "a call runs while a snapshot is taken");
+                let ending = match (how % 8, most_copied) {
+                    (0, _) => SnapshotEnding::Failed { reason: "the disk is full".into() },
+                    (1, Some(most)) => SnapshotEnding::Skipped { bytes: most + 1 },
+                    (2, _) => SnapshotEnding::Copied { bytes: 100 },
+                    _ => SnapshotEnding::Sealed,
+                };
+                if ending.is_taken() {
+                    let files = self.files.clone();
+                    self.snapshots.entry(snapshot).or_insert(files);
+                }
+                let keep = how.is_multiple_of(3).then_some(how % 5);
+                Some(ReportFiles { report: FilesReport::Snapshot { snapshot, ending, keep } }.into())
+            }
+            Effect::RewindFiles { place, snapshot } => {
+                self.pending.remove(which);
+                self.sandbox_dies();
+                let failed = how.is_multiple_of(16).then(|| "the disk is full".to_owned());
+                if failed.is_none() {
+                    self.files = match snapshot {
+                        Some(snapshot) => self.snapshots.get(&snapshot).expect("it is kept").clone(),
+                        None => Vec::new(),
+                    };
+                }
+                Some(ReportFiles { report: FilesReport::Rewound { place, failed } }.into())
+            }
+            Effect::KeepSnapshots { keep } => {
+                self.pending.remove(which);
+                self.snapshots.retain(|id, _| keep.contains(id));
+                None
+            }
             Effect::RemoveFiles => {
                 self.pending.remove(which);
+                self.files.clear();
+                self.snapshots.clear();
                 assert!(!self.sandbox_alive, "files are removed while processes may write them");
                 Some(ReportSandbox { sandbox: SandboxId::from_bits(0), report: SandboxReport::FilesRemoved }.into())
             }
@@ -163,6 +212,7 @@ impl World {
     fn next_job(&self, which: usize) -> usize {
         let is_job = |effect: &Effect| match effect {
             Effect::StartSandbox { .. } | Effect::StopSandbox { .. } | Effect::RemoveFiles => true,
+            Effect::TakeSnapshot { .. } | Effect::RewindFiles { .. } | Effect::KeepSnapshots { .. } => true,
             Effect::CallModel { .. } | Effect::CancelModel { .. } => false,
             Effect::RunCall { .. } | Effect::CancelCall { .. } => false,
             Effect::RunHostedCall { .. } | Effect::EndHostedCall { .. } => false,
@@ -179,6 +229,7 @@ impl World {
                 // A sandbox that died unnoticed is made again for it.
                 self.sandbox_alive = true;
                 self.journals.insert(call, Journal::Running);
+                self.files.push(call);
                 return None;
             }
             Some(Journal::Running) if how.is_multiple_of(4) => return None,

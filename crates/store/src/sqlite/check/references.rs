@@ -31,7 +31,8 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Result<(), Error> {
                  SELECT min(session) FROM {table}
                  UNION ALL
                  SELECT (SELECT min(session) FROM {table} WHERE session > keys.key) FROM keys WHERE keys.key IS NOT NULL)
-             SELECT key FROM keys WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.key = keys.key)"
+             SELECT key FROM keys WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.key = keys.key)
+             AND NOT EXISTS (SELECT 1 FROM forks WHERE forks.number = -keys.key)"
         );
         each(checking, &sql, |row| {
             let key: i64 = row.get(0)?;

@@ -50,7 +50,8 @@ pub fn repair(dir: &Path, damaged: &[SessionId], replay: &mut dyn Replay) -> Res
                 checked: Checked::default(),
                 found: &mut |_| {},
             };
-            replay.begin(*session, None);
+            let rewinds = sessions::rewinds(&checking, key, *session)?;
+            replay.begin(*session, &rewinds, None);
             sessions::log(&mut checking, replay, key, *session)?
         };
         if let Some(row) = replay.row().filter(|_| log.whole) {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tenure_core::id::SessionId;
+use tenure_core::past::{self, Rewind};
 use tenure_core::session::Definition;
 use tenure_core::summary::Summary;
 use tenure_core::time::Timestamp;
@@ -47,7 +48,7 @@ fn one(checking: &mut Checking<'_>, replay: &mut dyn Replay, key: i64, session: 
                 .optional()
         })
         .during(OPERATION)?;
-    replay.begin(session, kept);
+    replay.begin(session, &rewinds(checking, key, session)?, kept);
     let log = log(checking, replay, key, session)?;
     references(checking, key, session, &log)?;
     if !log.whole {
@@ -200,6 +201,20 @@ fn stored_row(db: &Connection, key: i64) -> Result<StoredRow, Error> {
         None => None,
     };
     Ok(StoredRow { columns, summary, definition })
+}
+
+/// Where a log goes back, as far as that can be read.
+pub(super) fn rewinds(checking: &Checking<'_>, key: i64, session: SessionId) -> Result<Vec<Rewind>, Error> {
+    let sql =
+        format!("SELECT {} FROM facts WHERE session = ?1 AND kind = 'session_rewound' ORDER BY seq", facts::COLUMNS);
+    let mut select = checking.db.prepare_cached(&sql).during(OPERATION)?;
+    let mut rows = select.query([key]).during(OPERATION)?;
+    let mut found = Vec::new();
+    // What is damaged is told of when the log is read.
+    while let Ok(Some(row)) = rows.next() {
+        found.extend(facts::read_row(row, checking.blobs, session).ok());
+    }
+    Ok(past::rewinds(&found))
 }
 
 /// What came of reading a log.

@@ -3,6 +3,7 @@
 mod append;
 mod blobs;
 mod deletion;
+pub(crate) mod forks;
 mod lists;
 mod recovery;
 mod resources;
@@ -54,6 +55,11 @@ suite! {
         nothing_is_left,
         a_deleted_session_takes_nothing_more,
         feed_positions_are_not_given_again;
+    forks:
+        a_fork_begins_with_the_others_facts,
+        a_fork_of_a_fork,
+        a_fork_that_cannot_be_leaves_nothing,
+        queries_leave_out_what_is_skipped;
     lists:
         pages_both_ways_through_equal_times,
         pages_within_a_span_of_time,

@@ -58,6 +58,21 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("tenure.session_stopped", "Empty", "Ours: somebody stopped the session."),
     ("tenure.session_resumed", "Empty", "Ours: somebody let the session go on."),
     ("tenure.session_closing", "Closing", "Ours: the session is about to end."),
+    ("tenure.snapshot_started", "SnapshotStarted", "Ours: a snapshot of the files is being taken."),
+    ("tenure.snapshot_ended", "SnapshotEnded", "Ours: a snapshot was taken, or won't be."),
+    ("tenure.snapshot_removed", "SnapshotRemoved", "Ours: a snapshot isn't kept any longer."),
+    ("tenure.files_changed", "Empty", "Ours: somebody other than a call wrote to the files."),
+    ("tenure.session_rewound", "Rewound", "Ours: the session goes on from an earlier place of its log."),
+    (
+        "tenure.files_rewound",
+        "FilesRewound",
+        "Ours: the files are what they were at the place the session was rewound to.",
+    ),
+    (
+        "tenure.session_forked",
+        "Forked",
+        "Ours: the session was made from another; what stands before it happened there.",
+    ),
 ];
 
 /// The blocks that there are in events which don't have all of them.
@@ -195,6 +210,7 @@ pub(crate) fn list(schemas: &mut Schemas) -> Operation {
         Parameter::limit(1_000, 1_000),
         Parameter::page(),
         Parameter::flag("tenure_events", "Events of Tenure's own too.").ours(),
+        Parameter::flag("include_rewound", "Also what a rewind went back on.").ours(),
     ];
     Operation::new("list_events", page(schemas)).with(parameters).with(Parameter::times("created_at", "processed"))
 }

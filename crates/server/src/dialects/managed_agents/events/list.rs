@@ -34,13 +34,14 @@ pub(crate) async fn list(
         Some("desc") => Order::NewestFirst,
         Some(_) => return Err(Problem::invalid("order", "expected `asc` or `desc`")),
     };
+    let rewound = query.flag("include_rewound")?;
     let limit = query.integer("limit", 1, LIMIT)?.unwrap_or(LIMIT) as usize;
     let start = match query.one("page")? {
         None => None,
         Some(page) => Some(position(EventCursor::parse(&page, order)?)),
     };
     let kinds = kinds_of(&types, ours);
-    let page = read(&app, asked.tenant, session, Wanted { types, kinds, at, order, start, limit }).await?;
+    let page = read(&app, asked.tenant, session, Wanted { types, kinds, at, order, start, rewound, limit }).await?;
     Ok(answer(asked, page))
 }
 
@@ -48,7 +49,7 @@ pub(crate) async fn list(
 pub(crate) async fn queued(app: &App, tenant: TenantId, session: SessionId) -> Result<Vec<u8>, Problem> {
     let (kinds, limit) = (vec!["input_queued"], tenure_core::decide::MAX_QUEUED);
     let (at, order) = (TimeRange::default(), Order::OldestFirst);
-    read(app, tenant, session, Wanted { types: Vec::new(), kinds, at, order, start: None, limit }).await
+    read(app, tenant, session, Wanted { types: Vec::new(), kinds, at, order, start: None, rewound: true, limit }).await
 }
 
 struct Wanted {
@@ -57,12 +58,13 @@ struct Wanted {
     at: TimeRange,
     order: Order,
     start: Option<EventPosition>,
+    rewound: bool,
     limit: usize,
 }
 
 /// Reads until the page is full: a kind of fact may print several types, and clients take an empty page for the end.
 async fn read(app: &App, tenant: TenantId, session: SessionId, wanted: Wanted) -> Result<Vec<u8>, Problem> {
-    let Wanted { types, kinds, at, order, mut start, limit } = wanted;
+    let Wanted { types, kinds, at, order, mut start, rewound, limit } = wanted;
     let sessions = app.engine.sessions();
     let agent = sessions.get(tenant, session).await?.definition.agent.clone();
     let mut rows: Vec<Vec<u8>> = Vec::new();
@@ -73,7 +75,7 @@ async fn read(app: &App, tenant: TenantId, session: SessionId, wanted: Wanted) -
         }
         // Pages of large contents are read in small steps, so that their size is noticed in time.
         let limit_now = (limit - rows.len()).min(if bytes > PAGE_BYTES / 4 { 16 } else { limit });
-        let query = EventQuery { kinds: Some(kinds.clone()), at, order, start, limit: limit_now };
+        let query = EventQuery { kinds: Some(kinds.clone()), at, order, start, rewound, limit: limit_now };
         let page = sessions.events(tenant, session, query).await?;
         for stored in &page.facts {
             let row = row(app, &agent, stored, &types).await?;

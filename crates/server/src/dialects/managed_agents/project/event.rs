@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use tenure_core::agent::Agent;
 use tenure_core::fact::{AfterError, AttemptEnding, Fact, Gate, Problem, StoredFact, Thinking};
-use tenure_core::id::ItemId;
+use tenure_core::files::SnapshotEnding;
+use tenure_core::id::{ItemId, SnapshotId};
 use tenure_core::model::FailureKind;
 use tenure_core::session::{Answer, Delivery, Input, Keep, Outcome, StopCause, StopReason};
 use tenure_engine::{Preview, PreviewPart};
@@ -88,6 +89,13 @@ pub(in super::super) const TYPES: &[&str] = &[
     "tenure.session_stopped",
     "tenure.session_resumed",
     "tenure.session_closing",
+    "tenure.snapshot_started",
+    "tenure.snapshot_ended",
+    "tenure.snapshot_removed",
+    "tenure.files_changed",
+    "tenure.session_rewound",
+    "tenure.files_rewound",
+    "tenure.session_forked",
 ];
 
 /// The kinds of facts that print an event, each with the types it may print, and for whom.
@@ -122,6 +130,13 @@ pub(in super::super) const KINDS: &[(&str, &[&str], Audience)] = &[
     ("session_held", &["tenure.session_stopped"], Audience::Asking),
     ("session_resumed", &["tenure.session_resumed"], Audience::Asking),
     ("session_closing", &["tenure.session_closing"], Audience::Asking),
+    ("snapshot_started", &["tenure.snapshot_started"], Audience::Asking),
+    ("snapshot_ended", &["tenure.snapshot_ended"], Audience::Asking),
+    ("snapshot_removed", &["tenure.snapshot_removed"], Audience::Asking),
+    ("files_changed", &["tenure.files_changed"], Audience::Asking),
+    ("session_rewound", &["tenure.session_rewound"], Audience::Asking),
+    ("files_rewound", &["tenure.files_rewound"], Audience::Asking),
+    ("session_forked", &["tenure.session_forked"], Audience::Asking),
 ];
 
 const INPUTS: &[&str] =
@@ -242,6 +257,27 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
             let (why, reason) = (Some(absent(*why)), reason.as_deref());
             ("tenure.sandbox_absent", Body::Sandbox { sandbox: None, why, reason })
         }
+        Fact::SnapshotStarted { snapshot, turn_end, name } => {
+            let (turn_end, name) = (*turn_end, name.as_deref());
+            ("tenure.snapshot_started", Body::SnapshotStarted { snapshot_id: snapshot.prefixed(), turn_end, name })
+        }
+        Fact::SnapshotEnded { snapshot, ending } => {
+            let (how, bytes, reason) = how_taken(ending);
+            let snapshot_id = snapshot.prefixed();
+            ("tenure.snapshot_ended", Body::SnapshotEnded { snapshot_id, how, bytes, reason })
+        }
+        Fact::SnapshotRemoved { snapshot } => {
+            ("tenure.snapshot_removed", Body::SnapshotRemoved { snapshot_id: snapshot.prefixed() })
+        }
+        Fact::FilesChanged {} => ("tenure.files_changed", Body::Empty {}),
+        Fact::SessionRewound { to, snapshot, files: _ } => {
+            let snapshot_id = snapshot.map(SnapshotId::prefixed);
+            ("tenure.session_rewound", Body::Rewound { to: *to, snapshot_id })
+        }
+        Fact::FilesRewound { failed } => ("tenure.files_rewound", Body::FilesRewound { failed: failed.as_deref() }),
+        Fact::SessionForked { from, .. } => {
+            ("tenure.session_forked", Body::Forked { forked_from: super::session::forked_from(*from) })
+        }
         Fact::SessionRecovered { fruitless } => ("tenure.session_recovered", Body::Recovered { fruitless: *fruitless }),
         Fact::SessionHeld {} => ("tenure.session_stopped", Body::Empty {}),
         Fact::SessionResumed {} => ("tenure.session_resumed", Body::Empty {}),
@@ -254,6 +290,17 @@ fn body<'a>(fact: &'a Fact, agent: Option<&'a Agent>, attached: &'a Attached) ->
         }
         Fact::SessionEnded { .. } => ("session.status_terminated", Body::Empty {}),
     })
+}
+
+/// How a snapshot was taken: the word, the bytes and the reason.
+pub(crate) fn how_taken(ending: &SnapshotEnding) -> (&'static str, Option<u64>, Option<&str>) {
+    match ending {
+        SnapshotEnding::Sealed => ("sealed", None, None),
+        SnapshotEnding::Copied { bytes } => ("copied", Some(*bytes), None),
+        SnapshotEnding::Reused => ("reused", None, None),
+        SnapshotEnding::Skipped { bytes } => ("skipped", Some(*bytes), None),
+        SnapshotEnding::Failed { reason } => ("failed", None, Some(reason)),
+    }
 }
 
 fn said<'a>(input: &'a Input, attached: &'a Attached) -> (&'static str, Body<'a>) {

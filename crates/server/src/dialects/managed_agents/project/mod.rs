@@ -11,6 +11,7 @@ pub(crate) use agent::{agent, agent_core};
 pub(crate) use environment::environment;
 #[cfg(test)]
 pub(super) use event::KINDS;
+pub(crate) use event::how_taken;
 pub(super) use event::{Audience, Printed, TYPES, kinds_of, preview, print};
 pub(crate) use session::session;
 pub(crate) use thread::thread;

@@ -1,5 +1,7 @@
 //! Sessions.
 
+use tenure_core::fork::{ForkKind, ForkedFrom};
+use tenure_core::id::SnapshotId;
 use tenure_core::model::TokenUsage;
 use tenure_core::price::{Budget, Usd};
 use tenure_core::session::{Absent, IdleThen, Lifecycle, Lifetimes, Sandbox};
@@ -50,8 +52,20 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             last_active_at: Time(summary.last_active_at),
             cursor: view.cursor().to_string(),
             queued: summary.queued.len(),
+            forked_from: summary.forked_from.map(forked_from),
+            rewinds: summary.rewinds.len(),
         },
     }
+}
+
+/// What a session was made from.
+pub(super) fn forked_from(from: ForkedFrom) -> wire::ForkedFrom {
+    let ForkedFrom { session, at, what, snapshot } = from;
+    let what = match what {
+        ForkKind::Fork => "fork",
+        ForkKind::Clone => "clone",
+    };
+    wire::ForkedFrom { session_id: Id(session), at, what, snapshot_id: snapshot.map(SnapshotId::prefixed) }
 }
 
 /// How many milliseconds it has worked, and what is told of that.

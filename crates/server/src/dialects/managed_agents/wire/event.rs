@@ -158,6 +158,49 @@ pub(crate) enum Body<'a> {
     Recovered {
         fruitless: u32,
     },
+    /// Ours: a snapshot of the files is being taken.
+    SnapshotStarted {
+        snapshot_id: String,
+        /// The place in the log of the turn's end it belongs to; not there: it belongs to this very event.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        turn_end: Option<u64>,
+        /// Its name, if somebody asked for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+    },
+    /// Ours: a snapshot was taken, or won't be.
+    SnapshotEnded {
+        snapshot_id: String,
+        #[schemars(extend("enum" = HOW_TAKEN))]
+        how: &'static str,
+        /// Bytes that were copied, or would have had to be.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// Why there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
+    /// Ours: a snapshot isn't kept any longer.
+    SnapshotRemoved {
+        snapshot_id: String,
+    },
+    /// Ours: the session goes on from an earlier place.
+    Rewound {
+        /// That place in the log.
+        to: u64,
+        /// What the files go back to; null: what a session starts with.
+        snapshot_id: Option<String>,
+    },
+    /// Ours: the files are what they were there.
+    FilesRewound {
+        /// Why they aren't.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<&'a str>,
+    },
+    /// Ours: the session was made from another.
+    Forked {
+        forked_from: super::ForkedFrom,
+    },
     /// Ours: the session is about to end.
     Closing {
         #[schemars(extend("enum" = ["completed", "ended_by_user", "timed_out", "archived", "failed"]))]
@@ -166,6 +209,9 @@ pub(crate) enum Body<'a> {
         keep: &'static str,
     },
 }
+
+/// How the taking of a snapshot may end.
+pub(crate) const HOW_TAKEN: [&str; 5] = ["sealed", "copied", "reused", "skipped", "failed"];
 
 fn policy(_: &mut SchemaGenerator) -> Schema {
     super::Tagged::schema(&["always_allow", "always_ask"])

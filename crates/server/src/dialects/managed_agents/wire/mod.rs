@@ -22,6 +22,6 @@ pub(crate) use event::{
 };
 pub(crate) use money::{Budget, Money};
 pub(crate) use page::{BiPage, Deleted, Page};
-pub(crate) use session::{Lifetimes, Session, Stats, TenureSession};
+pub(crate) use session::{ForkedFrom, Lifetimes, Session, Stats, TenureSession};
 pub(crate) use thread::Thread;
 pub(crate) use values::{EmptyList, Id, Null, Time, any_object, printed_id, seconds};

@@ -86,6 +86,23 @@ pub(crate) struct TenureSession<'a> {
     pub(crate) cursor: String,
     /// How many inputs wait for their turn.
     pub(crate) queued: usize,
+    /// What it was made from, if it was made from another session.
+    pub(crate) forked_from: Option<ForkedFrom>,
+    /// How many times it was rewound.
+    pub(crate) rewinds: usize,
+}
+
+/// What a session was made from.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ForkedFrom {
+    pub(crate) session_id: Id<SessionId>,
+    /// The place in the log at which the two part.
+    pub(crate) at: u64,
+    /// What was taken over: the conversation, or only how the session was set up.
+    #[schemars(extend("enum" = ["fork", "clone"]))]
+    pub(crate) what: &'static str,
+    /// The snapshot whose files it began with; null: it began without files.
+    pub(crate) snapshot_id: Option<String>,
 }
 
 /// When a session stops or ends by itself; null is never.
