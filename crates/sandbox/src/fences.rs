@@ -53,6 +53,12 @@ pub(crate) enum Fence {
     Pids,
     /// Shared memory and queues of its own.
     Ipc,
+    /// Keys of its own.
+    Keyring,
+    /// Landlock's rules about files, and with them about tracing and mounting.
+    Landlock,
+    /// Landlock's rules about signals and sockets with abstract names.
+    Scope,
     /// Users of its own. Without it, the sandbox's root is the host's.
     OwnUsers,
 }
@@ -76,6 +82,9 @@ impl Fence {
             Self::Network => "network",
             Self::Pids => "pids",
             Self::Ipc => "ipc",
+            Self::Keyring => "keyring",
+            Self::Landlock => "landlock",
+            Self::Scope => "scope",
             Self::OwnUsers => "own_users",
         }
     }

@@ -51,6 +51,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("aes-gcm", &["tenure-store"]),
     ("oci-client", &["tenure-images"]),
     ("seccompiler", &["tenure-sandbox"]),
+    ("landlock", &["tenure-sandbox"]),
     ("clap", &["tenure"]),
     ("reedline", &["tenure"]),
     ("comfy-table", &["tenure"]),

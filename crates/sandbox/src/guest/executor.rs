@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 
+use super::landlock::{self, Root};
 use super::privileges::{self, Capabilities};
 use super::signals;
 use super::tool::{self, Notice};
@@ -50,6 +51,8 @@ pub(crate) struct Executor {
     ops: Ops,
     board: &'static Board,
     socket: Option<OwnedFd>,
+    /// Which root it was started in: sealing replaces it.
+    root: Option<Root>,
     pid: i32,
 }
 
@@ -63,13 +66,16 @@ impl Executor {
         board: &'static Board,
     ) -> Self {
         let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
-        Self { entrances, cpu_entrance, env, ops, board, socket: None, pid: 0 }
+        Self { entrances, cpu_entrance, env, ops, board, socket: None, root: None, pid: 0 }
     }
 
     /// Starts one. Entering the limits takes it up to some milliseconds on cgroup version 1; it does so while the keeper
     /// goes on, and takes no job before.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        self.root = Some(Root::now()?);
+        // An earlier one, whose tools may not write what is in another root, ends when it isn't spoken to any more.
+        self.socket = None;
         self.pid = fork_into(|| self.serve(&its))?;
         self.socket = Some(ours);
         Ok(())
@@ -101,7 +107,9 @@ impl Executor {
     /// Has a job forked; its notices say what became of it.
     pub(crate) fn give(&mut self, job: Job, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let line = encode(&job);
+        let root = Root::now()?;
         if let Some(socket) = &self.socket
+            && self.root == Some(root)
             && send(socket, &line, descriptors, SendFlags::empty()).is_ok()
         {
             return Ok(());
@@ -185,6 +193,7 @@ fn become_agent() -> io::Result<()> {
     }
     privileges::hide_from_peers()?;
     privileges::die_with_parent()?;
+    landlock::confine()?;
     // Its children, each at the top of a tool's tree, report for themselves; but the time they took is counted only if they
     // are waited for.
     // SAFETY: sets a disposition of this process; the handler does what a handler may.

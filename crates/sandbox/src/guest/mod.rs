@@ -5,6 +5,7 @@
 
 pub(crate) mod events;
 pub(crate) mod executor;
+pub(crate) mod landlock;
 pub(crate) mod privileges;
 pub(crate) mod probe;
 pub(crate) mod process_tree;
@@ -19,6 +20,7 @@ mod call;
 mod keeper;
 mod mounts;
 mod output;
+mod proc;
 mod process;
 mod quiet;
 mod recorder;

@@ -1,203 +1,171 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
 
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, open, openat, openat2, symlinkat};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_change,
-    mount_remount, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
 };
 
+use super::proc;
 use crate::fences::Fence;
 use crate::spec::Applied;
-use crate::supervisor::{Detached, Doing, Failure, Standing};
+use crate::supervisor::{Detached, Doing, Failure, Standing, set_attributes};
 
 /// Where the new root is put together, in our own mount namespace: any directory that every host has and everybody may
 /// enter.
 const STAGE: &str = "/usr";
 
-/// Files of `/proc` that tell of the host, and directories that do.
-const MASKED_FILES: &[&str] = &[
-    "config.gz",
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "latency_stats",
-    "sched_debug",
-    "sysrq-trigger",
-    "timer_list",
-    "timer_stats",
+/// The devices that are shown, with their numbers: what is found by these names must be these.
+const DEVICES: &[(&str, (u32, u32))] = &[
+    ("full", (1, 7)),
+    ("null", NULL_DEVICE),
+    ("random", (1, 8)),
+    ("tty", (5, 0)),
+    ("urandom", (1, 9)),
+    ("zero", (1, 5)),
 ];
-const MASKED_DIRS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
-/// The kernel's settings: to be read only.
-const READ_ONLY: &[&str] = &["sys"];
-
-const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
-
-/// Namespaces that may be made inside: none, of any kind.
-const NAMESPACE_LIMITS: &[&str] = &[
-    "max_cgroup_namespaces",
-    "max_ipc_namespaces",
-    "max_mnt_namespaces",
-    "max_net_namespaces",
-    "max_pid_namespaces",
-    "max_time_namespaces",
-    "max_user_namespaces",
-    "max_uts_namespaces",
-];
+pub(super) const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Puts the new root together and makes it the root.
+///
+/// What the root holds may be hostile: nothing in it is addressed by a path that follows a link, and what is mounted over it
+/// is filled through its own descriptor, not through the place where it is.
 pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "leaving the host's mounts".to_owned())?;
     let devices: Vec<(&str, OwnedFd)> = DEVICES
         .iter()
-        .map(|name| {
-            clone_mount(&format!("/dev/{name}")).map(|mount| (*name, mount)).doing(|| format!("opening /dev/{name}"))
-        })
+        .map(|(name, number)| host_device(name, *number).map(|mount| (*name, mount)))
         .collect::<Result<_, _>>()?;
     let hosts_proc = match Fence::Pids.is_up() {
         true => None,
         false => Some(clone_mount("/proc").doing(|| "opening the host's /proc".to_owned())?),
     };
-    for layer in &layers {
-        if !layer.target.is_empty() {
-            continue;
-        }
+    for layer in layers.iter().filter(|layer| layer.target.is_empty()) {
         attach(&layer.mount, STAGE).doing(|| "mounting the root".to_owned())?;
     }
     rustix::process::chdir(STAGE).doing(|| "entering the new root".to_owned())?;
+    let root = open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| "opening the new root".to_owned())?;
     for layer in layers.iter().filter(|layer| !layer.target.is_empty()) {
-        attach(&layer.mount, &layer.target).doing(|| format!("mounting /{}", layer.target))?;
+        place(&layer.mount, &root, &layer.target)?;
     }
     drop(layers);
-    memory_file_systems(limits)?;
-    fill_dev(&devices)?;
-    match hosts_proc {
-        None => mount("proc", "proc", "proc", plain() | MountFlags::NOEXEC, None).map_err(no_proc)?,
-        Some(proc) => attach(&proc, "proc").doing(|| "showing the host's /proc".to_owned())?,
-    }
+    let dev = memory_file_systems(&root, limits)?;
+    fill_dev(&dev, &devices)?;
+    let proc = match hosts_proc {
+        None => proc::make()?,
+        Some(hosts) => hosts,
+    };
+    place(&proc, &root, "proc")?;
     if !Fence::NoSysfs.is_up() {
-        mount("sysfs", "sys", "sysfs", plain(), None).doing(|| "mounting /sys".to_owned())?;
+        let sys = file_system("sysfs", &[], plain()).doing(|| "making /sys".to_owned())?;
+        place(&sys, &root, "sys")?;
     }
+    proc::fence(&proc, &dev)?;
     rustix::process::pivot_root(".", ".").doing(|| "changing the root".to_owned())?;
     if Fence::OldRoot.is_up() {
         unmount(".", UnmountFlags::DETACH).doing(|| "letting go of the host's root".to_owned())?;
     }
-    rustix::process::chdir("/").doing(|| "entering the new root".to_owned())?;
-    if Fence::NamespaceLimits.is_up() {
-        forbid_namespaces()?;
-    }
-    mask_proc()
+    rustix::process::chdir("/").doing(|| "entering the new root".to_owned())
 }
 
-fn plain() -> MountFlags {
-    MountFlags::NOSUID | MountFlags::NODEV
+pub(super) fn plain() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
 }
 
-/// What doesn't outlive the sandbox. It counts against the memory limit. All of it together leaves a quarter of that to
-/// programs: where files took all, not even the one that would remove them could be started. An empty file takes memory as
-/// well, so there may be one for every 4 KiB.
-fn memory_file_systems(limits: &Applied) -> Result<(), Failure> {
+/// What doesn't outlive the sandbox; gives `/dev`. It counts against the memory limit. All of it together leaves a quarter of
+/// that to programs: where files took all, not even the one that would remove them could be started. An empty file takes
+/// memory as well, so there may be one for every 4 KiB.
+fn memory_file_systems(root: &OwnedFd, limits: &Applied) -> Result<OwnedFd, Failure> {
     let limit = limits.memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES);
-    let of_size = |mode: &str, bytes: u64| {
+    let memory = |mode: &str, bytes: u64, attributes| {
         let inodes = (bytes / 4096).clamp(64, limits.inodes.unwrap_or(crate::Limits::DEFAULT_INODES).max(64));
-        let options = format!("mode={mode},size={bytes},nr_inodes={inodes}");
-        std::ffi::CString::new(options).expect("options have no zero byte")
+        let options = [("mode", mode), ("size", &bytes.to_string()), ("nr_inodes", &inodes.to_string())];
+        file_system("tmpfs", &options, attributes).doing(|| "making a file system in memory".to_owned())
     };
-    for (target, options, flags) in [
-        ("dev", of_size("0755", 64 << 10), MountFlags::NOSUID | MountFlags::NOEXEC),
-        ("tmp", of_size("1777", limit / 2), plain()),
-        ("run", of_size("0755", 64 << 10), plain()),
-    ] {
-        mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).doing(|| format!("mounting /{target}"))?;
-    }
-    make_dir("dev/shm", 0o1777)
-        .and_then(|()| Ok(mount("tmpfs", "dev/shm", "tmpfs", plain(), of_size("1777", limit / 4).as_c_str())?))
-        .doing(|| "mounting /dev/shm".to_owned())
+    let dev = memory("0755", 64 << 10, plain() | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+    place(&dev, root, "dev")?;
+    place(&memory("1777", limit / 2, plain())?, root, "tmp")?;
+    place(&memory("0755", 64 << 10, plain())?, root, "run")?;
+    mkdirat(&dev, "shm", Mode::from_raw_mode(0o1777)).doing(|| "making /dev/shm".to_owned())?;
+    place(&memory("1777", limit / 4, plain())?, &dev, "shm")?;
+    Ok(dev)
 }
 
-fn fill_dev(devices: &[(&str, OwnedFd)]) -> Result<(), Failure> {
+fn fill_dev(dev: &OwnedFd, devices: &[(&str, OwnedFd)]) -> Result<(), Failure> {
     for (name, device) in devices {
-        let target = format!("dev/{name}");
-        make_file(&target).and_then(|()| attach(device, &target)).doing(|| format!("making /{target}"))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(dev, *name, flags, Mode::from_raw_mode(0o666)).doing(|| format!("making /dev/{name}"))?;
+        place(device, dev, name)?;
     }
-    make_dir("dev/pts", 0o755)
-        .and_then(|()| {
-            let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-            // Terminals are of the group `tty`, if there is one.
-            let options = match Standing::ours().has_own_users() {
-                true => c"newinstance,ptmxmode=0666,mode=0620,gid=5",
-                false => c"newinstance,ptmxmode=0666,mode=0600",
-            };
-            Ok(mount("devpts", "dev/pts", "devpts", flags, options)?)
-        })
-        .doing(|| "mounting /dev/pts".to_owned())?;
+    mkdirat(dev, "pts", Mode::from_raw_mode(0o755)).doing(|| "making /dev/pts".to_owned())?;
+    // Terminals are of the group `tty`, if there is one.
+    let options: &[(&str, &str)] = match Standing::ours().has_own_users() {
+        true => &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
+        false => &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0600")],
+    };
+    // Its nodes are what it is for.
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let terminals = file_system("devpts", options, attributes).doing(|| "making the terminals".to_owned())?;
+    place(&terminals, dev, "pts")?;
     for (target, link) in [
-        ("pts/ptmx", "dev/ptmx"),
-        ("/proc/self/fd", "dev/fd"),
-        ("/proc/self/fd/0", "dev/stdin"),
-        ("/proc/self/fd/1", "dev/stdout"),
-        ("/proc/self/fd/2", "dev/stderr"),
+        ("pts/ptmx", "ptmx"),
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
     ] {
-        symlink(target, link).doing(|| format!("making /{link}"))?;
+        symlinkat(target, dev, link).doing(|| format!("making /dev/{link}"))?;
     }
     Ok(())
 }
 
-/// The first fence against more namespaces, each of which is a way to kernel code that needs no privilege otherwise; the
-/// second is the system call filter.
-fn forbid_namespaces() -> Result<(), Failure> {
-    for name in NAMESPACE_LIMITS {
-        let path = format!("/proc/sys/user/{name}");
-        match std::fs::write(&path, "0") {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).doing(|| format!("writing {path}")),
+/// A device of the host, if it is the one that goes by this name everywhere.
+fn host_device(name: &str, number: (u32, u32)) -> Result<OwnedFd, Failure> {
+    let path = format!("/dev/{name}");
+    let device = clone_mount(&path).doing(|| format!("opening {path}"))?;
+    if !is_device(&device, number).doing(|| format!("looking at {path}"))? {
+        let cause = format!("it is not the device {}:{}", number.0, number.1);
+        return Err(Failure::Failed { doing: format!("opening {path}"), cause });
+    }
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    set_attributes(&device, attributes, 0).doing(|| format!("mounting {path}"))?;
+    Ok(device)
+}
+
+pub(super) fn is_device(file: &OwnedFd, (major, minor): (u32, u32)) -> io::Result<bool> {
+    let found = rustix::fs::fstat(file)?;
+    let is_node = rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::CharacterDevice;
+    Ok(is_node && found.st_rdev == libc::makedev(major, minor))
+}
+
+/// A new file system that is nowhere yet. An option without a value is a flag.
+pub(super) fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        match value.is_empty() {
+            true => fsconfig_set_flag(context.as_fd(), *key)?,
+            false => fsconfig_set_string(context.as_fd(), *key, *value)?,
         }
     }
-    Ok(())
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-fn mask_proc() -> Result<(), Failure> {
-    if Fence::Masks.is_up() {
-        hide_files()?;
-    }
-    if Fence::ProcSys.is_up() {
-        for name in READ_ONLY {
-            mask(&format!("/proc/{name}"), |path| {
-                mount_bind(path, path)?;
-                Ok(mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOEXEC | plain(), c"")?)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn hide_files() -> Result<(), Failure> {
-    for name in MASKED_FILES {
-        mask(&format!("/proc/{name}"), |path| Ok(mount_bind("/dev/null", path)?))?;
-    }
-    for name in MASKED_DIRS {
-        mask(&format!("/proc/{name}"), |path| {
-            Ok(mount("tmpfs", path, "tmpfs", plain() | MountFlags::RDONLY, c"size=0,nr_inodes=1")?)
-        })?;
-    }
-    Ok(())
-}
-
-/// Hides a path, which may not exist.
-fn mask(path: &str, hide: impl FnOnce(&str) -> io::Result<()>) -> Result<(), Failure> {
-    match hide(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).doing(|| format!("masking {path}")),
-    }
+/// Mounts this on what has this name below a directory, and is no link.
+pub(super) fn place(mount: &OwnedFd, below: &OwnedFd, name: &str) -> Result<(), Failure> {
+    let at = openat2(
+        below,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    );
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    at.and_then(|at| move_mount(mount.as_fd(), "", at.as_fd(), "", flags)).doing(|| format!("mounting /{name}"))
 }
 
 /// A mount of the same thing that is nowhere yet. The kernel keeps it in a namespace of its own, so none can be made
@@ -208,24 +176,4 @@ fn clone_mount(path: &str) -> io::Result<OwnedFd> {
 
 fn attach(mount: &OwnedFd, at: &str) -> io::Result<()> {
     Ok(move_mount(mount.as_fd(), "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
-}
-
-fn make_file(path: &str) -> io::Result<()> {
-    open(path, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666)).map(drop)?;
-    Ok(())
-}
-
-fn make_dir(path: &str, mode: u32) -> io::Result<()> {
-    Ok(rustix::fs::mkdir(path, Mode::from_raw_mode(mode))?)
-}
-
-fn no_proc(error: rustix::io::Errno) -> Failure {
-    let cause = format!("/proc can't be mounted: {}", io::Error::from(error));
-    match error {
-        rustix::io::Errno::PERM => Failure::Refused {
-            cause,
-            fix: "the host's own /proc is partly hidden; in a container, run it with `--security-opt systempaths=unconfined`".to_owned(),
-        },
-        _ => Failure::Failed { doing: "mounting /proc".to_owned(), cause },
-    }
 }

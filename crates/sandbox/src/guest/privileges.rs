@@ -111,6 +111,17 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
     }
 }
 
+/// Takes a session's keys of its own, without any: those of who started the supervisor came along.
+pub(crate) fn leave_keys() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: takes a number and no name.
+    match check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) }) {
+        // A kernel without keys has none to leave.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// No program executed from here on gains rights, whatever its file says.
 pub(crate) fn gain_nothing_by_exec() -> io::Result<()> {
     // SAFETY: takes numbers only.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::landlock;
 use crate::supervisor::{AGENT, RANGE, SANDBOX_BASE, Standing};
 
 /// What the op is called.
@@ -59,7 +60,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
 pub(crate) fn run(input: &[u8], out: &mut dyn Write) -> i32 {
     let Ok(input) = serde_json::from_slice::<Input>(input) else { return 2 };
     let attempts = ATTEMPTS.iter().map(|(name, attempt)| Finding::new(name, attempt(&input)));
-    let findings: Vec<Finding> = attempts.chain([strangers_to_the_host()]).collect();
+    let findings: Vec<Finding> = attempts.chain([strangers_to_the_host(), second_fence()]).collect();
     match serde_json::to_writer(out, &findings) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -107,6 +108,27 @@ fn strangers_to_the_host() -> Finding {
                 Ok("they are the user that runs Tenure, and in its groups; the other fences stand".to_owned()),
             )
         },
+    }
+}
+
+/// What a kernel may have or lack, by its version.
+fn second_fence() -> Finding {
+    let name = "files and processes have a second fence, Landlock";
+    let version = landlock::version();
+    let has = match version {
+        0 | 1 => {
+            let seen = format!("this kernel has version {version}, and 2 is needed; the other fences stand");
+            let fix = "use a kernel with CONFIG_SECURITY_LANDLOCK, and name `landlock` in `lsm=` on its command line";
+            return Finding { stronger_by: fix.to_owned(), ..Finding::new(name, Ok(seen)) };
+        }
+        2..=4 => "files (devices from version 5 on, signals and abstract sockets from version 6 on)",
+        5 => "files and devices (signals and abstract sockets from version 6 on)",
+        _ => "files, devices, signals and abstract sockets",
+    };
+    // Its user may write this file, and Landlock forbids it.
+    match File::options().write(true).open("/proc/self/comm") {
+        Ok(_) => Finding::new(name, Err(format!("version {version}, but /proc/self/comm can be opened for writing"))),
+        Err(_) => Finding::new(name, Ok(format!("version {version}: {has}"))),
     }
 }
 

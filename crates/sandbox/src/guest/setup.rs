@@ -94,6 +94,9 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
     rustix::system::sethostname(HOSTNAME.as_bytes()).doing(|| "naming the sandbox".to_owned())?;
     forbid_core_files();
     let _ = rustix::process::setsid();
+    if Fence::Keyring.is_up() {
+        privileges::leave_keys().doing(|| "leaving the host's keys".to_owned())?;
+    }
     if Fence::NewPrivileges.is_up() {
         privileges::gain_nothing_by_exec().doing(|| "forbidding new privileges".to_owned())?;
     }

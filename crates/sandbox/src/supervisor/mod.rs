@@ -34,6 +34,7 @@ pub(crate) use board::{Board, ProcessLimits, Stillness};
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
+pub(crate) use idmap::set_attributes;
 pub(crate) use layers::Detached;
 pub(crate) use own_namespace::enter as enter_own_namespace;
 pub(crate) use requirements::cut_short;

@@ -5,6 +5,7 @@ mod conformance;
 mod crash;
 mod disk;
 mod escape;
+mod fences;
 mod files;
 mod histories;
 mod host;

@@ -95,6 +95,7 @@ impl Stage {
         let host_file = host.join("file");
         std::fs::write(&host_file, &nonce)?;
         leak(&host)?;
+        keep_key(&nonce).context("keeping a key")?;
         let process = stand_by()?;
         let shared_memory = share(&nonce)?;
         let disk = disk(&host, &nonce).inspect_err(|error| eprintln!("no loop device: {error}")).ok();
@@ -144,6 +145,22 @@ fn leak(dir: &Path) -> Result<()> {
     let open = File::open(dir)?;
     // SAFETY: the number is nobody's, and stays open for as long as this process lives.
     check(unsafe { libc::dup2(open.as_raw_fd(), 77) }).context("leaving a descriptor open")?;
+    Ok(())
+}
+
+/// A key by this name, in a session of keys that is this process's own and goes with it.
+fn keep_key(name: &str) -> Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    const SESSION: libc::c_int = -3;
+    let name = CString::new(name)?;
+    // SAFETY: every pointer is to a string, and the length is of one of them.
+    unsafe {
+        let null = std::ptr::null::<libc::c_char>();
+        check(libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, null) as libc::c_int)?;
+        let kind = c"user".as_ptr();
+        let added = libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), name.as_ptr(), name.count_bytes(), SESSION);
+        check(if added < 0 { -1 } else { 0 })?;
+    }
     Ok(())
 }
 

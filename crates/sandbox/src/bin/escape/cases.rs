@@ -5,10 +5,11 @@ use crate::case::{Case, Control, Input, Outcome, Probe};
 use crate::{devices, foreign, kernel, mounts, namespaces, network, processes};
 
 /// What mounting takes: each of these alone forbids it.
-const MOUNTING: Control = Without(&["seccomp", "capabilities"]);
+const MOUNTING: Control = Without(&["seccomp", "capabilities", "landlock"]);
 const NAMESPACES: Control = Without(&["seccomp", "namespace_limits"]);
-const OF_THE_KEEPER: Control = Without(&["capabilities", "hidden"]);
+const OF_THE_KEEPER: Control = Without(&["capabilities", "hidden", "landlock", "scope"]);
 const OF_THE_EXECUTOR: Control = Without(&["hidden"]);
+const FILES_OF_THE_EXECUTOR: Control = Without(&["hidden", "landlock"]);
 
 const CALLS: Control = Without(&["seccomp"]);
 const NETWORK: Control = Without(&["network"]);
@@ -105,17 +106,17 @@ pub(crate) const CASES: &[Case] = &[
         6,
         "files of the host",
         &[
-            probe("above-root", "go up from the root", Without(&["old_root"]), mounts::above_the_root),
+            probe("above-root", "go up from the root", Without(&["old_root", "landlock"]), mounts::above_the_root),
             probe(
                 "above-cwd",
                 "go up from the working directory",
-                Without(&["old_root"]),
+                Without(&["old_root", "landlock"]),
                 mounts::above_the_working_directory,
             ),
             probe(
                 "keeper-root",
                 "go by /proc/1/root and /proc/1/cwd",
-                Without(&["old_root", "capabilities", "hidden"]),
+                Without(&["old_root", "capabilities", "hidden", "landlock", "scope"]),
                 mounts::root_of_the_keeper,
             ),
         ],
@@ -127,13 +128,13 @@ pub(crate) const CASES: &[Case] = &[
             probe(
                 "core-pattern",
                 "open core_pattern for writing",
-                Without(&["proc_sys", "own_users", "capabilities"]),
+                Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
                 mounts::core_pattern,
             ),
             probe(
                 "modprobe",
                 "open modprobe for writing",
-                Without(&["proc_sys", "own_users", "capabilities"]),
+                Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
                 mounts::modprobe,
             ),
             probe("sysfs", "list /sys/kernel, where uevent_helper is", Without(&["no_sysfs"]), mounts::sysfs),
@@ -146,7 +147,7 @@ pub(crate) const CASES: &[Case] = &[
         &[probe(
             "sysrq",
             "open /proc/sysrq-trigger for writing",
-            Without(&["masks", "own_users", "capabilities"]),
+            Without(&["masks", "own_users", "capabilities", "landlock"]),
             mounts::sysrq,
         )],
     ),
@@ -227,7 +228,12 @@ pub(crate) const CASES: &[Case] = &[
         "overwriting the program that keeps sandboxes",
         &[
             probe("keeper-exe", "open /proc/1/exe", OF_THE_KEEPER, processes::program_of_the_keeper),
-            probe("executor-exe", "open /proc/<executor>/exe", OF_THE_EXECUTOR, processes::program_of_the_executor),
+            probe(
+                "executor-exe",
+                "open /proc/<executor>/exe",
+                FILES_OF_THE_EXECUTOR,
+                processes::program_of_the_executor,
+            ),
         ],
     ),
     case(
@@ -245,7 +251,7 @@ pub(crate) const CASES: &[Case] = &[
         &[probe(
             "setuid",
             "run a program of the sandbox's root with the bit",
-            Without(&["mount_flags", "new_privileges", "seccomp"]),
+            Without(&["mount_flags", "new_privileges", "seccomp", "landlock", "scope", "landlock"]),
             devices::planted_setuid,
         )],
     ),
@@ -256,7 +262,7 @@ pub(crate) const CASES: &[Case] = &[
             probe(
                 "trace-keeper",
                 "ptrace process 1",
-                Without(&["seccomp", "capabilities", "hidden"]),
+                Without(&["seccomp", "capabilities", "hidden", "landlock", "scope"]),
                 processes::trace_the_keeper,
             ),
             probe(
@@ -272,7 +278,12 @@ pub(crate) const CASES: &[Case] = &[
                 processes::read_the_executor,
             ),
             probe("keeper-memory", "open /proc/1/mem", OF_THE_KEEPER, processes::memory_of_the_keeper),
-            probe("executor-memory", "open /proc/<executor>/mem", OF_THE_EXECUTOR, processes::memory_of_the_executor),
+            probe(
+                "executor-memory",
+                "open /proc/<executor>/mem",
+                FILES_OF_THE_EXECUTOR,
+                processes::memory_of_the_executor,
+            ),
             probe(
                 "executor-descriptors",
                 "list /proc/<executor>/fd",
@@ -286,11 +297,16 @@ pub(crate) const CASES: &[Case] = &[
             20,
             "signals",
             &[
-                probe("signal-keeper", "signal process 1", Without(&["capabilities"]), processes::signal_the_keeper),
+                probe(
+                    "signal-keeper",
+                    "signal process 1",
+                    Without(&["capabilities", "scope"]),
+                    processes::signal_the_keeper,
+                ),
                 probe(
                     "signal-host",
                     "signal a process of the host by its id",
-                    Without(&["pids"]),
+                    Without(&["pids", "scope"]),
                     processes::signal_a_process_of_the_host,
                 ),
             ],
@@ -307,6 +323,7 @@ pub(crate) const CASES: &[Case] = &[
             probe("perf", "perf_event_open", CALLS, kernel::perf),
             probe("keyctl", "keyctl", CALLS, kernel::keyctl),
             probe("add-key", "add_key", CALLS, kernel::add_key),
+            probe("host-key", "find a key of who started it all", Without(&["seccomp", "keyring"]), kernel::host_key),
             probe(
                 "kexec",
                 "kexec_load",
@@ -349,7 +366,12 @@ pub(crate) const CASES: &[Case] = &[
             24,
             "sockets and memory of the host that have no path",
             &[
-                probe("abstract", "connect to a socket with an abstract name", NETWORK, network::abstract_socket),
+                probe(
+                    "abstract",
+                    "connect to a socket with an abstract name",
+                    Without(&["network", "scope"]),
+                    network::abstract_socket,
+                ),
                 probe("shared-memory", "attach a segment by its key", Without(&["ipc"]), processes::shared_memory),
             ],
         ),

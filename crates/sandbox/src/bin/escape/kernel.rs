@@ -49,6 +49,21 @@ pub(crate) fn add_key(_: &Input) -> Outcome {
     judge("a key is kept by the kernel", added)
 }
 
+/// The keys of a session come along to every process that is forked, whoever it becomes.
+pub(crate) fn host_key(input: &Input) -> Outcome {
+    const SEARCH: usize = 10;
+    const SESSION: i32 = -3;
+    let Ok(name) = std::ffi::CString::new(input.nonce.as_str()) else {
+        return Outcome::Broken("the name has a zero byte".to_owned());
+    };
+    let found =
+        call(libc::SYS_keyctl, [SEARCH, SESSION as usize, c"user".as_ptr() as usize, name.as_ptr() as usize, 0]);
+    match found {
+        Err(error) if error.raw_os_error() == Some(libc::ENOKEY) => Outcome::Blocked("ENOKEY".to_owned()),
+        found => judge("the key is found", found),
+    }
+}
+
 /// Nothing is loaded: the arguments are those of an empty image, which is refused for its own sake where it is allowed.
 pub(crate) fn kexec(_: &Input) -> Outcome {
     or_got_through(call(libc::SYS_kexec_load, [0, usize::MAX, 0, usize::MAX]))
