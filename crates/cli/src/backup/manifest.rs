@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The version of a backup's form. It grows when an older `tenure restore` could not put a backup back any more.
-pub(super) const FORMAT: u32 = 1;
+///
+/// Version 2 added sealed layers.
+pub(super) const FORMAT: u32 = 2;
 
 /// Its name in a backup.
 pub(super) const NAME: &str = "manifest.json";
@@ -30,6 +32,9 @@ pub(crate) struct Manifest {
     pub(crate) blobs: u64,
     /// How many sessions have files.
     pub(crate) sessions_with_files: u64,
+    /// How many sealed layers the files of sessions and their snapshots need; each is there once.
+    #[serde(default)]
+    pub(crate) layers: u64,
     /// How many files of sessions changed while they were read: in the backup they are as they were at one moment or the
     /// other, or in between.
     pub(crate) changed_files: u64,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use tenure_core::id::SessionId;
 use tenure_core::time::Timestamp;
-use tenure_sandbox::native::{load_files, mark_restored};
+use tenure_sandbox::native::{check_stacks, load_files, load_layer, mark_restored};
 use tenure_store::sqlite::{SessionIds, begin_generation};
 
 use super::copying::{Unfinished, copy};
@@ -38,13 +38,21 @@ pub(crate) fn put_back(backup: &Path, dir: &DataDir, stop: &Stop) -> Result<Rest
     let unfinished = Unfinished::begin(dir.path(), "restoring")?;
     let into = unfinished.path();
     let sandbox = into.join("sandbox");
+    let mut sessions = Vec::new();
     each(backup, |listed| {
         stop.check()?;
         if listed.path == manifest::NAME {
             return Ok(());
         }
+        if let Some(layer) = layer_of(&listed) {
+            let path = backup.join(&listed.path);
+            let file = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
+            return load_layer(&sandbox, layer, &mut BufReader::new(file))
+                .with_context(|| format!("can't restore layer {layer}"));
+        }
         match session_of(&listed) {
             Some(session) => {
+                sessions.push(session);
                 let path = backup.join(&listed.path);
                 let file = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
                 load_files(&sandbox, session, &mut BufReader::new(file))
@@ -59,6 +67,12 @@ pub(crate) fn put_back(backup: &Path, dir: &DataDir, stop: &Stop) -> Result<Rest
             }
         }
     })?;
+    // What was missing when a backup was made of what was left is missing here too.
+    if manifest.damaged == 0 {
+        for session in sessions {
+            check_stacks(&sandbox, session).context("the backup lacks a layer")?;
+        }
+    }
     let now = SystemTime::now();
     let generation = begin_generation(into, timestamp(now))?;
     // Its clock may have been ahead of ours.
@@ -80,6 +94,11 @@ fn refuse_unless_empty(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("can't look into {}", dir.display())),
     }
+}
+
+/// The sealed layer that this is, if it is one.
+fn layer_of(listed: &Listed) -> Option<&str> {
+    listed.path.strip_prefix("layers/")?.strip_suffix(".tar.zst")
 }
 
 /// The session whose files these are, if they are a session's.

@@ -1,5 +1,6 @@
 //! Taking a backup, also while a server runs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use tenure_engine::Replayer;
-use tenure_sandbox::native::save_files;
+use tenure_sandbox::native::{KeepLayers, save_files, save_layer};
 use tenure_store::sqlite::{CheckOptions, SessionIds, SweepLock, check, copy_database, each_named_blob};
 use tenure_store::{Checked, Finding, Hashing, MasterKey};
 
@@ -64,6 +65,7 @@ pub(crate) fn take(plan: &Plan, stop: &Stop) -> Result<Manifest> {
             facts: 0,
             blobs: 0,
             sessions_with_files: 0,
+            layers: 0,
             changed_files: 0,
             files: 0,
             bytes: 0,
@@ -131,6 +133,8 @@ impl Taking<'_> {
     fn session_files(&mut self) -> Result<()> {
         say::line("copying the sessions' files …");
         let root = self.plan.from.sandbox();
+        let _kept = KeepLayers::new(&root)?;
+        let mut layers = BTreeSet::new();
         SessionIds::open(self.into, true)?.each(|session| {
             self.stop.check()?;
             let path = format!("files/{session}.tar");
@@ -147,9 +151,32 @@ impl Taking<'_> {
             }
             self.manifest.sessions_with_files += 1;
             self.manifest.changed_files += saved.changed.count;
+            layers.extend(saved.layers);
             let (bytes, sha256) = hashing.finish();
             self.add(path, bytes, sha256)
-        })
+        })?;
+        layers.iter().try_for_each(|layer| self.layer(&root, layer))
+    }
+
+    /// A sealed layer, which any number of sessions and snapshots may need.
+    fn layer(&mut self, root: &Path, layer: &str) -> Result<()> {
+        self.stop.check()?;
+        if !root.join("layers").join(layer).is_dir() {
+            say::warning(&format!("sealed layer {layer} is missing"));
+            self.manifest.damaged += 1;
+            return self.damage_is_no_reason();
+        }
+        let path = format!("layers/{layer}.tar.zst");
+        let to = self.into.join(&path);
+        let mut hashing = Hashing::new(BufWriter::new(create(&to)?));
+        let saved = save_layer(root, layer, &mut hashing).with_context(|| format!("can't save layer {layer}"))?;
+        hashing.flush().with_context(|| format!("can't write {}", to.display()))?;
+        for (file, why) in &saved.left_out.first {
+            say::warning(&format!("layer {layer}: {} is left out: {why}", file.display()));
+        }
+        self.manifest.layers += 1;
+        let (bytes, sha256) = hashing.finish();
+        self.add(path, bytes, sha256)
     }
 
     fn single_files(&mut self) -> Result<()> {
@@ -206,7 +233,8 @@ impl Taking<'_> {
             }
         };
         let Checked { sessions, facts, .. } = check(&options, &mut Replayer::default(), &mut tell)?;
-        (self.manifest.sessions, self.manifest.facts, self.manifest.damaged) = (sessions, facts, damaged);
+        (self.manifest.sessions, self.manifest.facts) = (sessions, facts);
+        self.manifest.damaged += damaged;
         if damaged > 0 { self.damage_is_no_reason() } else { Ok(()) }
     }
 

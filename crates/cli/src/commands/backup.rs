@@ -53,9 +53,10 @@ impl Backup {
 }
 
 fn summary(to: &str, manifest: &Manifest) -> String {
-    let Manifest { sessions, facts, blobs, sessions_with_files, changed_files, missing_blobs, damaged, .. } = manifest;
+    let Manifest { sessions, facts, blobs, sessions_with_files, layers, changed_files, missing_blobs, damaged, .. } =
+        manifest;
     let mut summary = format!(
-        "{to}: {sessions} sessions with {facts} facts and {blobs} blobs, files of {sessions_with_files} sessions, {}",
+        "{to}: {sessions} sessions with {facts} facts and {blobs} blobs, files of {sessions_with_files} sessions, {layers} layers, {}",
         bytes(manifest.bytes)
     );
     if *changed_files > 0 {

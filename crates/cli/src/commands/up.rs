@@ -89,6 +89,7 @@ async fn serve(
     let sandboxes = NativeConfig {
         linger: settings.sandbox_linger,
         disk_floor_bytes: Some(settings.sandbox_disk_floor).filter(|floor| *floor > 0),
+        archive_layers: settings.archive_layers,
         ..NativeConfig::new(dir.sandbox())
     };
     let parts = Parts {
@@ -184,7 +185,7 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
             ..defaults.tool_limits
         },
         max_sandboxes: settings.max_sandboxes,
-        snapshots_kept: Some(settings.snapshots_kept).filter(|kept| *kept > 0),
+        snapshots_kept: usize::try_from(settings.snapshots_kept).ok().filter(|kept| *kept > 0),
         max_model_requests: settings.max_model_requests,
         root_keys,
         default_model: settings.model.clone(),

@@ -114,9 +114,35 @@ fn what_cannot_be_backed_up_or_restored_is_refused() {
     assert!(nothing.join("tenure.db").exists());
 
     let manifest = backup.join("manifest.json");
-    let newer = fs::read_to_string(&manifest).expect("read").replace("\"format\": 1", "\"format\": 2");
+    let newer = fs::read_to_string(&manifest).expect("read").replace("\"format\": 2", "\"format\": 3");
     fs::write(&manifest, newer).expect("written");
-    refused(&["restore", text(&backup), "--data-dir", text(&backup.join("x"))], "of form 2; this version knows 1");
+    refused(&["restore", text(&backup), "--data-dir", text(&backup.join("x"))], "of form 3; this version knows 2");
+}
+
+#[test]
+fn a_backup_of_the_form_before_is_restored() {
+    let home = Home::new();
+    let session = home.session("hello");
+    home.run(&["down"]);
+    let backup = home.data().with_file_name("backup");
+    home.ok(&["backup", text(&backup)]);
+    let manifest = backup.join("manifest.json");
+    let now = fs::read_to_string(&manifest).expect("read");
+    let before = now.replace("\"format\": 2", "\"format\": 1").replace("  \"layers\": 0,\n", "");
+    assert_ne!(now.lines().count(), before.lines().count());
+    fs::write(&manifest, before).expect("written");
+    let hashed = std::process::Command::new("sha256sum").arg(&manifest).output().expect("hashed").stdout;
+    let hash = String::from_utf8(hashed).expect("text")[..64].to_owned();
+    let list = backup.join("files.sha256");
+    let lines = fs::read_to_string(&list).expect("read");
+    let lines = lines.lines().map(|line| match line.strip_suffix("  manifest.json") {
+        Some(_) => format!("{hash}  manifest.json\n"),
+        None => format!("{line}\n"),
+    });
+    fs::write(&list, lines.collect::<String>()).expect("written");
+    let restored = Restored::of(&home, &backup, "restored");
+    let said = restored.ok(&home, &["sessions", "resume", &session, "again", "--single"]);
+    assert_eq!(said.trim(), "I hear you.");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! An executable that does little but play the sandbox roles, for the tests of this crate.
 
+#[path = "guest/drive.rs"]
+mod drive;
+
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ fn main() {
         // For the control of the escape suite: the same attempts, made outside of any sandbox.
         ["probe-here"] => tenure_sandbox::native::probe_here(&mut std::io::stdout()),
         ["report", dir] => report(Path::new(dir)),
+        ["drive", dir, most_layers] => drive::drive(Path::new(dir), most_layers.parse().expect("a number")),
         ["report-without-user-namespaces", dir] => {
             leave_user_namespaces();
             report(Path::new(dir));

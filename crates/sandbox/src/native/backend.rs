@@ -11,7 +11,7 @@ use super::sandbox::NativeSandbox;
 use super::supervisor_link::{ForTests, SupervisorLink};
 use super::trash::Trash;
 use super::{leftovers, probe};
-use crate::supervisor::{Config, KEEPER_SOCKET};
+use crate::supervisor::{Config, KEEPER_SOCKET, MOST_LAYERS};
 use crate::wire::{SupervisorAsk, SupervisorTell};
 use crate::{Applied, Backend, BoxFuture, Error, Leftover, Limits, Opened, Report, Spec, Taken, Usage};
 
@@ -30,6 +30,10 @@ pub struct NativeConfig {
     pub cgroups: bool,
     /// How many bytes of the disk sandboxes leave to the host. Default: a gibibyte, or a twentieth of the disk if that is less.
     pub disk_floor_bytes: Option<u64>,
+    /// Above how many layers that sessions made a stack is made flatter. Default: 20.
+    pub most_layers: usize,
+    /// Whether an archive of each sealed layer is kept, so that backups need not read it. Default: no.
+    pub archive_layers: bool,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
     /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
@@ -49,6 +53,8 @@ impl NativeConfig {
             linger: Duration::from_secs(300),
             cgroups: true,
             disk_floor_bytes: None,
+            most_layers: MOST_LAYERS,
+            archive_layers: false,
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
             versions: None,
         }
@@ -70,10 +76,21 @@ const ATTEMPTS: u32 = 3;
 impl Native {
     /// A backend; nothing is started until the first sandbox is opened.
     pub fn new(config: NativeConfig) -> Self {
-        let NativeConfig { dir, executable, linger, cgroups, disk_floor_bytes, failpoint, versions } = config;
+        let NativeConfig {
+            dir,
+            executable,
+            linger,
+            cgroups,
+            disk_floor_bytes,
+            most_layers,
+            archive_layers,
+            failpoint,
+            versions,
+        } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let config = Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, entered: false };
+        let config =
+            Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, most_layers, archive_layers, entered: false };
         let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
         Self { dir, supervisor, open: Mutex::default(), trash }

@@ -14,7 +14,11 @@ mod supervisor_link;
 mod trash;
 
 pub use backend::{Native, NativeConfig, cgroup_name};
-pub use files::{Damage, Noted, Saved, check_files, check_layers, load_files, mark_restored, save_files, strays};
+pub(crate) use files::archive;
+pub use files::{
+    Damage, KeepLayers, Noted, Saved, check_files, check_layers, check_stacks, load_files, load_layer, mark_restored,
+    save_files, save_layer, strays,
+};
 
 /// Makes the attempts of [`probe`](crate::Backend::probe) that are safe outside of a sandbox in this very process: the
 /// control that shows that they can succeed.

@@ -66,6 +66,11 @@ impl Head {
         read(at)
     }
 
+    /// What such a file says.
+    pub(crate) fn parse(text: &[u8]) -> io::Result<Self> {
+        parse(text)
+    }
+
     /// Has this file name the stack.
     pub(crate) fn write(&self, at: &Path) -> io::Result<()> {
         write(at, self)
@@ -76,6 +81,11 @@ impl Noted {
     /// The snapshot in this file; `None` if there is none.
     pub(crate) fn read(at: &Path) -> io::Result<Option<Self>> {
         read(at)
+    }
+
+    /// What such a file says.
+    pub(crate) fn parse(text: &[u8]) -> io::Result<Self> {
+        parse(text)
     }
 
     /// Has this file be the snapshot.
@@ -96,21 +106,26 @@ fn write(at: &Path, content: &impl Serialize) -> io::Result<()> {
 }
 
 fn read<T: DeserializeOwned>(at: &Path) -> io::Result<Option<T>> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
     let text = match std::fs::read(at) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", at.display()));
-    let Version { version } = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", at.display()));
+    parse(&text).map(Some).map_err(damaged)
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let Version { version } = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
     if version > VERSION {
         return Err(damaged(format!("it is of version {version}, from a later Tenure; this one reads {VERSION}")));
     }
-    serde_json::from_slice(&text).map(Some).map_err(|error| damaged(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))
 }
 
 /// The name of a sealed layer and of its directory: at most 80 small letters, digits and hyphens.

@@ -41,7 +41,7 @@ pub(crate) use requirements::cut_short;
 pub(crate) use skeleton::{AGENT, HOSTNAME};
 pub(crate) use standing::Standing;
 pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
-pub(crate) use upkeep::{WORKER, needless_layers, play};
+pub(crate) use upkeep::{MOST_LAYERS, WORKER, needless_layers, play};
 
 /// The uids and gids of a sandbox's files on disk: this many, from this one on, whichever range the sandbox has itself.
 /// So layers can be shared between sandboxes.

@@ -99,7 +99,7 @@ impl Supervisor {
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
             sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops)?,
-            upkeep: Upkeep::new(&config.dir),
+            upkeep: Upkeep::new(&config.dir, config.most_layers, config.archive_layers),
             listener,
             signals,
             servers: Vec::new(),

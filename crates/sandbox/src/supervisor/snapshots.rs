@@ -246,7 +246,7 @@ impl Files {
 
 /// The names of what a session's directory has.
 pub(crate) const HEAD: &str = "HEAD";
-const LAYER: &str = "layer";
+pub(crate) const LAYER: &str = "layer";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// The names of what the directory of all has.

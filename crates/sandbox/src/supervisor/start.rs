@@ -31,6 +31,16 @@ pub(crate) struct Config {
     /// Whether this is a supervisor in namespaces of its own already.
     #[serde(default)]
     pub(crate) entered: bool,
+    /// Above how many layers that sessions made a stack is made flatter.
+    #[serde(default = "most_layers")]
+    pub(crate) most_layers: usize,
+    /// Whether sealed layers are archived.
+    #[serde(default)]
+    pub(crate) archive_layers: bool,
+}
+
+fn most_layers() -> usize {
+    super::MOST_LAYERS
 }
 
 /// The variable that has the configuration. Tools can't read a supervisor's or a keeper's environment.

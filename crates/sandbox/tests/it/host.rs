@@ -91,6 +91,13 @@ impl Host {
         family.iter().find(|(_, parent)| !is_inside(*parent)).expect("a supervisor").0
     }
 
+    /// The supervisor of this host, if there is one just now.
+    pub(crate) fn try_supervisor(&self) -> Option<i32> {
+        let family = self.family();
+        let is_inside = |pid: i32| family.iter().any(|(other, _)| *other == pid);
+        family.iter().find(|(_, parent)| !is_inside(*parent)).map(|(pid, _)| *pid)
+    }
+
     /// The keepers of this host, newest last.
     pub(crate) fn keepers(&self) -> Vec<i32> {
         let supervisor = self.supervisor();

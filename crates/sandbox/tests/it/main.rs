@@ -9,6 +9,7 @@ mod fences;
 mod files;
 mod histories;
 mod host;
+mod kills;
 mod launch;
 mod limits;
 mod record;

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 use tenure_core::id::{SessionId, SnapshotId};
-use tenure_sandbox::native::{check_files, check_layers, strays};
+use tenure_sandbox::native::{
+    KeepLayers, check_files, check_layers, check_stacks, load_files, load_layer, mark_restored, save_files, save_layer,
+    strays,
+};
 
 use crate::host::{Host, kill, left_of, run, session, shell, text};
 
@@ -150,5 +153,145 @@ async fn nothing_is_collected_while_a_stack_cannot_be_read_or_somebody_reads_lay
     drop(lock);
     tidy_but(&host).await;
     assert!(!layers(&host).contains(unnamed));
+    host.finish().await;
+}
+
+/// Saves everything of some sessions and restores it elsewhere, as a backup does.
+fn carried_over(from: &Path, sessions: &[SessionId]) -> tempfile::TempDir {
+    let to = tempfile::tempdir().expect("a directory");
+    let _kept = KeepLayers::new(from).expect("kept");
+    let mut layers = BTreeSet::new();
+    for session in sessions {
+        let mut stream = Vec::new();
+        let saved = save_files(from, *session, &mut stream).expect("saved").expect("it has files");
+        layers.extend(saved.layers);
+        load_files(to.path(), *session, &mut stream.as_slice()).expect("loaded");
+    }
+    assert!(check_stacks(to.path(), sessions[0]).is_err(), "its layers aren't there yet");
+    for layer in &layers {
+        let mut stream = Vec::new();
+        save_layer(from, layer, &mut stream).expect("saved");
+        for cut in [0, 1, stream.len() / 2, stream.len() - 1] {
+            assert!(load_layer(to.path(), layer, &mut &stream[..cut]).is_err(), "cut at {cut} of {}", stream.len());
+        }
+        let mut damaged = stream.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        assert!(load_layer(to.path(), layer, &mut damaged.as_slice()).is_err(), "a bit at {middle}");
+        assert_eq!(strays(to.path(), &|_| true).expect("looked"), []);
+        load_layer(to.path(), layer, &mut stream.as_slice()).expect("loaded");
+        load_layer(to.path(), layer, &mut stream.as_slice()).expect_err("it is there");
+    }
+    mark_restored(to.path(), std::time::SystemTime::now()).expect("marked");
+    for session in sessions {
+        check_stacks(to.path(), *session).expect("all its layers are there");
+        assert_eq!(check_files(to.path(), *session).expect("checked"), []);
+    }
+    assert_eq!(check_layers(to.path()).expect("checked"), []);
+    to
+}
+
+#[tokio::test]
+async fn stacks_go_on_in_another_directory() {
+    let host = Host::new();
+    for n in 1..=22 {
+        step(&host, n).await;
+    }
+    host.backend.fork(session(1), snapshot(3), &[], session(2)).await.expect("forked");
+    tidy_but(&host).await;
+    stopped(&host, 50, "echo unsealed > more; rm -r was").await;
+    let before = stopped(&host, 51, SHOW).await;
+    let to = carried_over(host.dir.path(), &[session(1), session(2)]);
+    let other = Host::at(to);
+    assert_eq!(stopped(&other, 52, SHOW).await, before);
+    // Forks and earlier snapshots are there too.
+    let fork = other.open(session(2)).await;
+    assert_eq!(text(&run(&fork, 53, shell("cat log")).await), "1\n2\n3\n");
+    fork.stop(std::time::Duration::ZERO).await.expect("stopped");
+    other.backend.rewind(session(1), Some(snapshot(21))).await.expect("rewound");
+    assert_eq!(
+        stopped(&other, 54, "tail -n 1 log; ls more").await,
+        "21\nls: cannot access 'more': No such file or directory\n"
+    );
+    other.backend.fork(session(1), snapshot(22), &[], session(3)).await.expect("forked");
+    let fork = other.open(session(3)).await;
+    assert_eq!(text(&run(&fork, 55, shell("tail -n 1 log")).await), "22\n");
+    fork.stop(std::time::Duration::ZERO).await.expect("stopped");
+    other.finish().await;
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn layers_and_stacks_from_elsewhere_lead_nowhere_else() {
+    let to = tempfile::tempdir().expect("a directory");
+    let packed = |path: &str, kind: tar::EntryType| {
+        let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).expect("an encoder"));
+        let record = format!("path={path}\n");
+        let digits = if record.len() < 8 { 2 } else { 3 };
+        let records = format!("{} {record}18 mtime=1.000000\n", record.len() + digits);
+        for (kind, data) in [(tar::EntryType::XHeader, records.as_bytes()), (kind, b"" as &[u8])] {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(kind);
+            header.set_size(data.len() as u64);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_cksum();
+            archive.append(&header, data).expect("written");
+        }
+        archive.into_inner().expect("written").finish().expect("packed")
+    };
+    for (path, kind, why) in [
+        ("../x", tar::EntryType::Regular, "a path leads elsewhere"),
+        ("/etc/x", tar::EntryType::Regular, "a path leads elsewhere"),
+        ("root/../../x", tar::EntryType::Regular, "a path leads elsewhere"),
+        ("root/x", tar::EntryType::Regular, "an entry comes before the directory it is in"),
+        ("root", tar::EntryType::Block, "an entry is of a kind that isn't saved"),
+    ] {
+        let refused = load_layer(to.path(), "00", &mut packed(path, kind).as_slice()).expect_err(path);
+        let said = std::error::Error::source(&refused).map(ToString::to_string);
+        assert_eq!(said.as_deref(), Some(why), "{path}");
+        assert_eq!(strays(to.path(), &|_| true).expect("looked"), [], "{path}");
+    }
+    for name in ["..", "a/b", "", "A"] {
+        load_layer(to.path(), name, &mut packed("root", tar::EntryType::Directory).as_slice()).expect_err(name);
+    }
+    assert_eq!(std::fs::read_dir(to.path().join("layers")).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn archives_are_made_of_what_is_needed_and_are_what_a_backup_takes() {
+    let host = Host::with(|config| config.archive_layers = true);
+    for n in 1..=3 {
+        step(&host, n).await;
+    }
+    tidy_but(&host).await;
+    let archives = host.dir.path().join("archives");
+    let listed = || {
+        let entries = std::fs::read_dir(&archives).expect("a directory");
+        entries.map(|entry| entry.expect("readable").file_name().into_string().expect("text")).collect::<BTreeSet<_>>()
+    };
+    let of = |layers: &[String]| -> BTreeSet<String> {
+        layers.iter().flat_map(|layer| [format!("{layer}.tar.zst"), format!("{layer}.json")]).collect()
+    };
+    let all = head(&host, session(1));
+    assert_eq!(listed(), of(&all));
+    // What is archived isn't read again; an archive that isn't what it was isn't taken.
+    let save = || {
+        let mut stream = Vec::new();
+        save_layer(host.dir.path(), &all[0], &mut stream).expect("saved");
+        stream
+    };
+    let whole = std::fs::read(archives.join(format!("{}.tar.zst", all[0]))).expect("read");
+    assert!(save() == whole);
+    let log = host.dir.path().join(format!("layers/{}/root/workspace/log", all[0]));
+    std::fs::write(&log, "changed, which no layer ever is").expect("written");
+    assert!(save() == whole, "it was read again");
+    std::fs::write(archives.join(format!("{}.tar.zst", all[0])), &whole[1..]).expect("written");
+    assert!(save() != whole, "a damaged archive was taken");
+    host.backend.rewind(session(1), Some(snapshot(1))).await.expect("rewound");
+    host.backend.keep_snapshots(session(1), &[snapshot(1)]).await.expect("forgotten");
+    tidy_but(&host).await;
+    assert_eq!(listed(), of(&all[..1]));
     host.finish().await;
 }

@@ -90,8 +90,8 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
     let mut found = Vec::new();
     for (path, name) in entries(root).map_err(Error::failed(format!("reading {}", root.display())))? {
         match name.as_str() {
-            "sessions" | "layers" | "copies" | "roots" | "skeleton" | "collect.lock" | "supervisor.lock"
-            | "supervisor.sock" | "supervisor.log" | "epoch" => {}
+            "sessions" | "layers" | "copies" | "roots" | "archives" | "skeleton" | "collect.lock"
+            | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" => {}
             "restored-at" => {
                 if let Err(error) = super::restored_at(root) {
                     found.push(unreadable(path, &error));

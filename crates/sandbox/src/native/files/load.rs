@@ -14,8 +14,8 @@ use rustix::fs::{
 use tar::{Archive, EntryType};
 use tenure_core::id::SessionId;
 
-use super::pax;
 use super::save::PARTS;
+use super::{pax, stack};
 use crate::Error;
 
 /// Reads back what [`save_files`](super::save_files) wrote, as the files of a session that has none. If the stream isn't
@@ -36,7 +36,8 @@ pub fn load_files(root: &Path, session: SessionId, from: &mut dyn Read) -> Resul
         std::fs::create_dir(&loading)?;
         let dir = openat(CWD, &loading, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         crate::supervisor::allow_many_files();
-        Loading { levels: vec![Level { name: PathBuf::new(), dir, shown: None }] }.read(from)?;
+        Loading::new(dir, |part| PARTS.iter().any(|known| part == *known)).read(from)?;
+        stack::refuse_malformed(&loading)?;
         std::fs::rename(&loading, &to)
     };
     load().map_err(|error| {
@@ -45,16 +46,18 @@ pub fn load_files(root: &Path, session: SessionId, from: &mut dyn Read) -> Resul
     })
 }
 
-fn remove(dir: &Path) -> io::Result<()> {
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-struct Loading {
+pub(super) struct Loading {
     /// The directories down to the one that is being filled; the session's own first.
     levels: Vec<Level>,
+    /// What paths may begin with.
+    may_begin: fn(&OsStr) -> bool,
 }
 
 struct Level {
@@ -74,7 +77,12 @@ struct Looks {
 }
 
 impl Loading {
-    fn read(&mut self, from: &mut dyn Read) -> io::Result<()> {
+    /// Fills a directory, which is empty.
+    pub(super) fn new(dir: OwnedFd, may_begin: fn(&OsStr) -> bool) -> Self {
+        Self { levels: vec![Level { name: PathBuf::new(), dir, shown: None }], may_begin }
+    }
+
+    pub(super) fn read(&mut self, from: &mut dyn Read) -> io::Result<()> {
         let mut archive = Archive::new(from);
         let mut records = None;
         for entry in archive.entries()?.raw(true) {
@@ -122,7 +130,8 @@ impl Loading {
         let modified = known.get(pax::MODIFIED).and_then(|text| parse_time(text)).ok_or_else(|| bad("a time"))?;
         let looks = Looks { mode, uid, gid, modified, attributes };
         let path = known.get(pax::PATH).map(|path| Path::new(OsStr::from_bytes(path)));
-        let (parents, name) = path.and_then(parts).ok_or_else(|| bad("a path leads elsewhere"))?;
+        let (parents, name) =
+            path.and_then(|path| parts(path, self.may_begin)).ok_or_else(|| bad("a path leads elsewhere"))?;
         self.go_to(&parents)?;
         let parent = self.levels.last().map(|level| level.dir.as_fd()).ok_or_else(|| bad("nowhere"))?;
         let link = known.get(pax::LINK).map(|target| OsStr::from_bytes(target));
@@ -144,8 +153,10 @@ impl Loading {
             }
             EntryType::Symlink => symlinkat(link.ok_or_else(|| bad("a link has no target"))?, parent, name)?,
             EntryType::Link => {
-                let (parents, first) =
-                    link.map(Path::new).and_then(parts).ok_or_else(|| bad("a link leads elsewhere"))?;
+                let (parents, first) = link
+                    .map(Path::new)
+                    .and_then(|link| parts(link, self.may_begin))
+                    .ok_or_else(|| bad("a link leads elsewhere"))?;
                 let first_parent = self.open_beneath(&parents)?;
                 linkat(&first_parent, first, parent, name, AtFlags::empty())?;
                 // It looks as the first of its names does.
@@ -215,7 +226,7 @@ impl Looks {
 }
 
 /// The directories a path goes through, and its last name, if it stays within what is saved.
-fn parts(path: &Path) -> Option<(Vec<&OsStr>, &OsStr)> {
+fn parts(path: &Path, may_begin: fn(&OsStr) -> bool) -> Option<(Vec<&OsStr>, &OsStr)> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {
@@ -225,7 +236,7 @@ fn parts(path: &Path) -> Option<(Vec<&OsStr>, &OsStr)> {
     }
     let name = names.pop()?;
     let first = names.first().copied().unwrap_or(name);
-    PARTS.iter().any(|part| first == *part).then_some((names, name))
+    may_begin(first).then_some((names, name))
 }
 
 fn write_all(entry: &mut impl Read, mut file: &File, size: u64) -> io::Result<()> {

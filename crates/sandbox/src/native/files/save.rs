@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,10 +12,13 @@ use tar::{Builder, EntryType, Header};
 use tenure_core::id::SessionId;
 
 use super::pax;
+use super::stack::Stack;
 use crate::Error;
+use crate::supervisor::SHELL_MARK;
+use crate::supervisor::snapshots::{HEAD, LAYER, SNAPSHOTS};
 
 /// What of a session's directory is saved; the rest is made anew.
-pub(super) const PARTS: [&str; 3] = ["calls", "layer", "shell"];
+pub(super) const PARTS: [&str; 5] = [HEAD, "calls", LAYER, SHELL_MARK, SNAPSHOTS];
 
 /// How deep directories may lie in each other: each level takes a descriptor.
 pub(super) const MOST_LEVELS: usize = 4_096;
@@ -37,6 +40,8 @@ pub struct Saved {
     pub changed: Noted,
     /// What can't be kept in such a stream, and why.
     pub left_out: Noted,
+    /// The sealed layers that the files lie on, and those that the session's snapshots need.
+    pub layers: BTreeSet<String>,
 }
 
 /// Paths in a session's directory, each with a remark; the first hundred, and how many there are.
@@ -61,7 +66,8 @@ impl Noted {
 /// attributes, whiteouts, hard links and holes included, in a fixed order. `None` if it has none. Blocks.
 ///
 /// The sandbox may be alive: what it changes meanwhile is saved as it was found, and noted. Nothing of what lies there is
-/// followed or trusted.
+/// followed or trusted. Sealed layers aren't in it: see [`save_layer`](super::save_layer), and hold a
+/// [`KeepLayers`](super::KeepLayers) until they are saved.
 pub fn save_files(root: &Path, session: SessionId, to: &mut dyn Write) -> Result<Option<Saved>, Error> {
     let failed = || Error::failed(format!("saving the files of {session}"));
     let at = root.join("sessions").join(session.to_string());
@@ -72,30 +78,71 @@ pub fn save_files(root: &Path, session: SessionId, to: &mut dyn Write) -> Result
         Err(error) => return Err(failed()(error.into())),
     };
     crate::supervisor::allow_many_files();
-    let mut tape = Tape { builder: Builder::new(to), linked: HashMap::new(), saved: Saved::default() };
-    tape.walk(dir).and_then(|()| tape.builder.into_inner()?.flush()).map_err(failed())?;
+    let mut tape = Tape::new(to);
+    tape.session(root, dir).and_then(|()| tape.builder.into_inner()?.flush()).map_err(failed())?;
     Ok(Some(tape.saved))
 }
 
-struct Tape<'w> {
-    builder: Builder<&'w mut dyn Write>,
+pub(super) struct Tape<'w> {
+    pub(super) builder: Builder<&'w mut dyn Write>,
     /// Where files with several names were saved first.
     linked: HashMap<(u64, u64), PathBuf>,
-    saved: Saved,
+    pub(super) saved: Saved,
 }
 
 /// A directory that is being read.
-struct Level {
-    dir: OwnedFd,
-    path: PathBuf,
+pub(super) struct Level {
+    pub(super) dir: OwnedFd,
+    pub(super) path: PathBuf,
     /// What is still to come, last first.
-    names: Vec<OsString>,
+    pub(super) names: Vec<OsString>,
 }
 
-impl Tape<'_> {
-    fn walk(&mut self, session_dir: OwnedFd) -> io::Result<()> {
-        let names = PARTS.iter().rev().map(OsString::from).collect();
-        let mut levels = vec![Level { dir: session_dir, path: PathBuf::new(), names }];
+impl<'w> Tape<'w> {
+    pub(super) fn new(to: &'w mut dyn Write) -> Self {
+        Self { builder: Builder::new(to), linked: HashMap::new(), saved: Saved::default() }
+    }
+
+    fn session(&mut self, root: &Path, dir: OwnedFd) -> io::Result<()> {
+        let stack = Stack::read(root, &dir)?;
+        self.saved.layers = stack.layers;
+        if let Some(head) = &stack.head {
+            self.add_text(&dir, Path::new(HEAD), head)?;
+        }
+        if !stack.snapshots.is_empty() {
+            let snapshots = Found::open(dir.as_fd(), OsStr::new(SNAPSHOTS))?;
+            self.entry(&snapshots, EntryType::Directory, Path::new(SNAPSHOTS), &[], &mut io::empty(), 0)?;
+            for (name, text) in &stack.snapshots {
+                self.add_text(&snapshots.handle, &Path::new(SNAPSHOTS).join(name), text)?;
+            }
+        }
+        if let Some(layer) = stack.writable {
+            let path = PathBuf::from(LAYER);
+            if let Some(level) = self.add_found(&layer, path)? {
+                self.walk(level)?;
+            }
+        }
+        self.walk(Level { dir, path: PathBuf::new(), names: vec![SHELL_MARK.into(), "calls".into()] })
+    }
+
+    /// Saves a small file that was read already.
+    fn add_text(&mut self, parent: &OwnedFd, path: &Path, text: &[u8]) -> io::Result<()> {
+        match Found::open(parent.as_fd(), path.file_name().unwrap_or_default()) {
+            Ok(found) => {
+                let length = text.len() as u64;
+                self.saved.bytes += length;
+                self.entry(&found, EntryType::Regular, path, &[], &mut &*text, length)
+            }
+            Err(error) => {
+                self.note_unread(path, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Saves what lies below a directory.
+    pub(super) fn walk(&mut self, top: Level) -> io::Result<()> {
+        let mut levels = vec![top];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.pop() else {
                 levels.pop();
@@ -126,26 +173,30 @@ impl Tape<'_> {
                 return Ok(None);
             }
         };
+        self.add_found(&found, path)
+    }
+
+    fn add_found(&mut self, found: &Found, path: PathBuf) -> io::Result<Option<Level>> {
         match FileType::from_raw_mode(found.stat.st_mode) {
             FileType::Directory => match found.list() {
                 Ok((dir, names)) => {
-                    self.entry(&found, EntryType::Directory, &path, &[], &mut io::empty(), 0)?;
+                    self.entry(found, EntryType::Directory, &path, &[], &mut io::empty(), 0)?;
                     return Ok(Some(Level { dir, path, names }));
                 }
                 Err(error) => self.note_unread(&path, &error),
             },
-            FileType::RegularFile => self.add_file(&found, &path)?,
+            FileType::RegularFile => self.add_file(found, &path)?,
             FileType::Symlink => match readlinkat(&found.handle, "", Vec::new()) {
                 Ok(target) => {
                     let target = [(pax::LINK, target.as_bytes())];
-                    self.entry(&found, EntryType::Symlink, &path, &target, &mut io::empty(), 0)?;
+                    self.entry(found, EntryType::Symlink, &path, &target, &mut io::empty(), 0)?;
                 }
                 Err(error) => self.note_unread(&path, &error.into()),
             },
-            FileType::Fifo => self.entry(&found, EntryType::Fifo, &path, &[], &mut io::empty(), 0)?,
+            FileType::Fifo => self.entry(found, EntryType::Fifo, &path, &[], &mut io::empty(), 0)?,
             // How an overlay notes that a file of the layer below is deleted.
             FileType::CharacterDevice if found.stat.st_rdev == 0 => {
-                self.entry(&found, EntryType::Char, &path, &[], &mut io::empty(), 0)?;
+                self.entry(found, EntryType::Char, &path, &[], &mut io::empty(), 0)?;
             }
             FileType::Socket => self.saved.left_out.add(&path, "a socket; whoever listens there makes it anew"),
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {

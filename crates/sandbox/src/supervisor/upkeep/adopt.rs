@@ -18,6 +18,12 @@ pub(super) fn collect(dir: &Path, report: &Report, sandboxes: &Sandboxes) -> io:
     for name in &report.unfinished {
         sandboxes.files.throw_away(&dir.join(LAYERS).join(name))?;
     }
+    for archive in &report.needless_archives {
+        match std::fs::remove_file(archive) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
     if report.unnamed.is_empty() {
         return Ok(0);
     }

@@ -7,6 +7,6 @@ mod schedule;
 mod task;
 mod worker;
 
-pub(crate) use scan::needless_layers;
+pub(crate) use scan::{MOST_LAYERS, needless_layers};
 pub(crate) use schedule::Upkeep;
 pub(crate) use worker::{WORKER, play};

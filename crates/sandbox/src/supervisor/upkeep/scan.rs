@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::task::Run;
+use crate::native::archive::{self, ARCHIVES};
 use crate::supervisor::head::{Head, LayerId};
 use crate::supervisor::snapshots::{HEAD, LAYERS, MERGED, ROOTS, SNAPSHOTS, TRASH, UNFINISHED};
 
-/// From how many layers on, of those that sessions made, a stack is made flatter.
-pub(super) const MOST_LAYERS: usize = 20;
+/// Above how many layers, of those that sessions made, a stack is made flatter, if nobody says otherwise.
+pub(crate) const MOST_LAYERS: usize = 20;
 
 /// How many things of a kind one report has.
 const MOST_NAMED: usize = 1_000;
@@ -25,6 +26,13 @@ pub(super) struct Report {
     pub(super) swaps: Vec<Swap>,
     /// The next run to merge.
     pub(super) merge: Option<Run>,
+    /// Layers that are needed and have no archive, if there are to be any.
+    pub(super) unarchived: Vec<LayerId>,
+    /// Files that are the archive of no layer.
+    pub(super) needless_archives: Vec<PathBuf>,
+    /// Layers that are needed.
+    #[serde(skip)]
+    needed: HashSet<LayerId>,
     /// Whether there is anything in the trash.
     pub(super) has_trash: bool,
     /// Files that can't be read; as long as there are any, what they name isn't known, and no layer goes.
@@ -37,6 +45,30 @@ pub(super) struct Swap {
     pub(super) file: PathBuf,
     pub(super) of: Vec<LayerId>,
     pub(super) by: LayerId,
+}
+
+impl Report {
+    /// Compares the archives with the layers that are needed.
+    pub(super) fn look_at_archives(&mut self, dir: &Path, archives: bool, refused: &[LayerId]) -> io::Result<()> {
+        let place = dir.join(ARCHIVES);
+        let there: HashSet<String> = names(&place)?.into_iter().collect();
+        let wanted: HashSet<String> = match archives {
+            true => self.needed.iter().flat_map(archive::names).collect(),
+            false => HashSet::new(),
+        };
+        // Where it isn't known what is needed, nothing is needless.
+        if self.unread.is_empty() {
+            self.needless_archives = there.difference(&wanted).take(MOST_NAMED).map(|name| place.join(name)).collect();
+        }
+        if archives {
+            let lacks = |layer: &&LayerId| {
+                let is_sealed = dir.join(LAYERS).join(layer.to_string()).is_dir();
+                is_sealed && !refused.contains(layer) && !archive::names(layer).iter().all(|name| there.contains(name))
+            };
+            self.unarchived = self.needed.iter().filter(lacks).take(MOST_NAMED).cloned().collect();
+        }
+        Ok(())
+    }
 }
 
 /// What a merged layer says of itself.
@@ -61,7 +93,7 @@ struct Names {
 }
 
 /// Looks through everything that names layers. What changes meanwhile is to be minded by who acts on the report.
-pub(super) fn scan(dir: &Path, refused: &[Vec<LayerId>]) -> io::Result<Report> {
+pub(super) fn scan(dir: &Path, most_layers: usize, refused: &[Vec<LayerId>]) -> io::Result<Report> {
     let layers = dir.join(LAYERS);
     let mut report = Report { has_trash: !names(&dir.join(TRASH))?.is_empty(), ..Report::default() };
     let mut there = Vec::new();
@@ -103,7 +135,7 @@ pub(super) fn scan(dir: &Path, refused: &[Vec<LayerId>]) -> io::Result<Report> {
             report.swaps.push(Swap { file, of, by });
         } else if file.ends_with(HEAD)
             && let Ok(Some(head)) = Head::read(&file)
-            && depth(&head) > deepest.as_ref().map_or(MOST_LAYERS, depth)
+            && depth(&head) > deepest.as_ref().map_or(most_layers, depth)
             && run_in(&head, &weights, refused).is_some()
         {
             deepest = Some(head);
@@ -113,6 +145,9 @@ pub(super) fn scan(dir: &Path, refused: &[Vec<LayerId>]) -> io::Result<Report> {
     if report.unread.is_empty() {
         report.unnamed = there.into_iter().filter(|layer| !needed.contains(layer)).take(MOST_NAMED).collect();
     }
+    // One that is about to be replaced everywhere isn't worth it.
+    let replaced: HashSet<&LayerId> = report.swaps.iter().flat_map(|swap| &swap.of).collect();
+    report.needed = needed.iter().filter(|layer| !replaced.contains(layer)).cloned().collect();
     report.swaps.truncate(MOST_NAMED);
     report.unread.truncate(10);
     Ok(report)
@@ -201,7 +236,7 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
 
 /// Layers that nothing on disk names, and what workers left unfinished; nothing if that can't be told.
 pub(crate) fn needless_layers(dir: &Path) -> Vec<PathBuf> {
-    let Ok(report) = scan(dir, &[]) else { return Vec::new() };
+    let Ok(report) = scan(dir, MOST_LAYERS, &[]) else { return Vec::new() };
     let unnamed = report.unnamed.iter().map(ToString::to_string);
     unnamed.chain(report.unfinished).map(|name| dir.join(LAYERS).join(name)).collect()
 }
@@ -241,7 +276,7 @@ mod tests {
     fn what_nothing_names_is_found_unless_something_cannot_be_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let dir = dir.path();
-        assert_eq!(scan(dir, &[]).expect("scanned"), super::Report::default());
+        assert_eq!(scan(dir, MOST_LAYERS, &[]).expect("scanned"), super::Report::default());
         make(dir, 0..6);
         for place in ["layers/tmp-1", "sessions/a/snapshots", "sessions/b", "roots", "trash/x"] {
             std::fs::create_dir_all(dir.join(place)).expect("made");
@@ -250,13 +285,13 @@ mod tests {
         stack(1..3).write(&dir.join("sessions/a/snapshots/s")).expect("written");
         std::fs::write(dir.join("sessions/a/snapshots/t.new"), "half").expect("written");
         stack(3..4).write(&dir.join("roots/r.json")).expect("written");
-        let report = scan(dir, &[]).expect("scanned");
+        let report = scan(dir, MOST_LAYERS, &[]).expect("scanned");
         let mut unnamed = report.unnamed.clone();
         unnamed.sort();
         assert_eq!((unnamed, report.has_trash), (vec![id(4), id(5)], true));
         assert_eq!(report.unfinished, ["tmp-1"]);
         std::fs::write(dir.join("sessions/b/HEAD"), r#"{"version":2,"layers":[]}"#).expect("written");
-        let report = scan(dir, &[]).expect("scanned");
+        let report = scan(dir, MOST_LAYERS, &[]).expect("scanned");
         assert_eq!((report.unnamed.len(), report.unread.len()), (0, 1));
     }
 
@@ -267,12 +302,12 @@ mod tests {
         make(dir, 0..MOST_LAYERS + 1);
         std::fs::create_dir_all(dir.join("sessions/a/snapshots")).expect("made");
         stack(0..MOST_LAYERS).write(&dir.join("sessions/a/HEAD")).expect("written");
-        assert_eq!(scan(dir, &[]).expect("scanned").merge, None);
+        assert_eq!(scan(dir, MOST_LAYERS, &[]).expect("scanned").merge, None);
         let deep = stack(0..MOST_LAYERS + 1);
         deep.write(&dir.join("sessions/a/HEAD")).expect("written");
-        let run = scan(dir, &[]).expect("scanned").merge.expect("a run");
+        let run = scan(dir, MOST_LAYERS, &[]).expect("scanned").merge.expect("a run");
         assert_eq!((run.of.len(), run.weight), (MOST_LAYERS + 1, 21));
-        assert_eq!(scan(dir, std::slice::from_ref(&run.of)).expect("scanned").merge, None);
+        assert_eq!(scan(dir, MOST_LAYERS, std::slice::from_ref(&run.of)).expect("scanned").merge, None);
         let merged = dir.join("layers/merged-1");
         std::fs::create_dir(&merged).expect("made");
         let run = Run { of: run.of[..8].to_vec(), weight: 8 };
@@ -280,7 +315,7 @@ mod tests {
             .expect("written");
         stack(0..9).write(&dir.join("sessions/a/snapshots/s")).expect("written");
         stack(0..7).write(&dir.join("sessions/a/snapshots/t")).expect("written");
-        let report = scan(dir, &[]).expect("scanned");
+        let report = scan(dir, MOST_LAYERS, &[]).expect("scanned");
         let mut files: Vec<_> = report.swaps.iter().map(|swap| swap.file.strip_prefix(dir).expect("below")).collect();
         files.sort();
         assert_eq!(files, [Path::new("sessions/a/HEAD"), Path::new("sessions/a/snapshots/s")]);

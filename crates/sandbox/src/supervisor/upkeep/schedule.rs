@@ -37,12 +37,20 @@ pub(crate) struct Upkeep {
     swaps: VecDeque<Swap>,
     merge: Option<Run>,
     has_trash: bool,
+    most_layers: usize,
+    archives: bool,
+    /// Layers to archive.
+    unarchived: VecDeque<LayerId>,
+    /// Layers that couldn't be.
+    unarchivable: Vec<LayerId>,
     /// Runs that couldn't be merged.
     refused: Vec<Vec<LayerId>>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(dir: &Path) -> Self {
+    /// Of this directory. Stacks of more than so many layers are made flatter; `archives` says whether there are to be archives of
+    /// layers.
+    pub(crate) fn new(dir: &Path, most_layers: usize, archives: bool) -> Self {
         let now = Instant::now();
         Self {
             dir: dir.to_owned(),
@@ -54,6 +62,10 @@ impl Upkeep {
             swaps: VecDeque::new(),
             merge: None,
             has_trash: false,
+            most_layers,
+            archives,
+            unarchived: VecDeque::new(),
+            unarchivable: Vec::new(),
             refused: Vec::new(),
         }
     }
@@ -77,7 +89,7 @@ impl Upkeep {
 
     /// When to be called again, if nothing happens before.
     pub(crate) fn due_in(&self) -> Option<Duration> {
-        let has_more = !self.swaps.is_empty() || self.merge.is_some() || self.has_trash;
+        let has_more = !self.swaps.is_empty() || self.merge.is_some() || self.has_trash || !self.unarchived.is_empty();
         match (&self.worker, has_more) {
             (Some(_), _) => None,
             (None, true) => Some(Duration::ZERO),
@@ -96,11 +108,15 @@ impl Upkeep {
                 let _ = sandboxes.files.throw_away(&self.dir.join(LAYERS).join(to));
                 self.refused.push(run.of);
             }
+            (Work::Archive { layer }, Said::Failed(why)) => {
+                say(&format!("layer {layer} can't be archived: {why}"));
+                self.unarchivable.push(layer);
+            }
             (Work::Scan { .. } | Work::EmptyTrash, Said::Failed(why)) => {
                 say(&format!("the upkeep of layers failed: {why}"));
                 self.hurry = false;
             }
-            (Work::Scan { .. } | Work::EmptyTrash, Said::Done) => {}
+            (Work::Scan { .. } | Work::EmptyTrash | Work::Archive { .. }, Said::Done) => {}
         }
     }
 
@@ -117,6 +133,8 @@ impl Upkeep {
         if self.worker.is_some() || !self.swaps.is_empty() {
             return;
         }
+        // What is to be looked at comes before archives, of which there may be many, unless all is to be done anyway.
+        let may_archive = self.hurry || !self.is_due();
         if let Some(run) = self.merge.take() {
             let random = LayerId::random().map(|id| format!("{UNFINISHED}{id}"));
             match random {
@@ -125,11 +143,20 @@ impl Upkeep {
             }
         } else if std::mem::take(&mut self.has_trash) {
             self.start(Work::EmptyTrash);
-        } else if self.due_in() == Some(Duration::ZERO) {
+        } else if let Some(layer) = self.unarchived.pop_front_if(|_| may_archive) {
+            self.start(Work::Archive { layer });
+        } else if self.is_due() {
+            self.unarchived.clear();
             self.next = Instant::now() + AT_LEAST_EVERY;
             sandboxes.files.note_names();
-            self.start(Work::Scan { refused: self.refused.clone() });
+            let (refused, unarchived) = (self.refused.clone(), self.unarchivable.clone());
+            self.start(Work::Scan { refused, most_layers: self.most_layers, unarchived, archives: self.archives });
         }
+    }
+
+    /// Whether it is time to look.
+    fn is_due(&self) -> bool {
+        self.next.max(self.not_before) <= Instant::now()
     }
 
     /// Ends the worker, if there is one; what it has begun is removed by the next supervisor.
@@ -162,13 +189,14 @@ impl Upkeep {
         let is_clear = report.swaps.is_empty() && report.merge.is_none() && collected == 0;
         self.swaps = report.swaps.into();
         self.merge = report.merge;
+        self.unarchived = report.unarchived.into();
         if !is_clear {
             // What comes of that may make more needless.
             self.next = Instant::now();
             if self.hurry {
                 self.not_before = self.next;
             }
-        } else if !self.has_trash {
+        } else if !self.has_trash && self.unarchived.is_empty() {
             self.hurry = false;
         } else if self.hurry {
             self.next = Instant::now();

@@ -15,10 +15,12 @@ pub(super) struct Task {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Work {
-    /// See what there is to do. These runs of layers can't be merged.
-    Scan { refused: Vec<Vec<LayerId>> },
+    /// See what there is to do. These runs of layers can't be merged, these layers can't be archived.
+    Scan { refused: Vec<Vec<LayerId>>, most_layers: usize, unarchived: Vec<LayerId>, archives: bool },
     /// Make one layer of these, lowest first, under a name that says that it is unfinished.
     Merge { run: Run, to: String },
+    /// Make an archive of a layer.
+    Archive { layer: LayerId },
     /// Delete what is in the trash.
     EmptyTrash,
 }

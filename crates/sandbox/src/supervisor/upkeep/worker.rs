@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::scan::scan;
 use super::task::{Run, Said, Task, Work};
-use crate::native::cgroup_name;
+use crate::native::{archive, cgroup_name};
 use crate::supervisor::Standing;
 use crate::supervisor::merge::{Marks, merge};
 use crate::supervisor::snapshots::{LAYERS, MERGED, TRASH};
@@ -98,7 +98,12 @@ fn step_back() {
 
 fn carry_out(task: &Task) -> io::Result<Said> {
     match &task.work {
-        Work::Scan { refused } => scan(&task.dir, refused).map(Said::Scanned),
+        Work::Scan { refused, most_layers, unarchived, archives } => {
+            let mut report = scan(&task.dir, *most_layers, refused)?;
+            report.look_at_archives(&task.dir, *archives, unarchived)?;
+            Ok(Said::Scanned(report))
+        }
+        Work::Archive { layer } => archive::make(&task.dir, layer).map(|()| Said::Done),
         Work::Merge { run, to } => make(&task.dir.join(LAYERS), run, to).map(|()| Said::Done),
         Work::EmptyTrash => empty(&task.dir.join(TRASH)).map(|()| Said::Done),
     }
