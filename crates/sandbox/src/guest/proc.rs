@@ -83,25 +83,32 @@ pub(super) fn fence(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {
             .and_then(|()| cover(settings, &copy))
             .doing(|| "making /proc/sys read-only".to_owned())?;
     }
+    let Some(settings) = settings else { return Ok(()) };
+    limit(&settings, "max_inotify_instances", INOTIFY_INSTANCES)?;
     // Last, since copies of mounts are kept in a namespace of the kernel's.
-    match settings {
-        Some(settings) if Fence::NamespaceLimits.is_up() => forbid_namespaces(&settings),
-        Some(_) | None => Ok(()),
+    if Fence::NamespaceLimits.is_up() {
+        forbid_namespaces(&settings)?;
     }
+    Ok(())
 }
 
 /// The first fence against more namespaces, each of which is a way to kernel code that needs no privilege otherwise; the
 /// second is the system call filter. The settings are those below what was mounted over them just now.
 fn forbid_namespaces(settings: &OwnedFd) -> Result<(), Failure> {
-    for name in NAMESPACE_LIMITS {
-        let opened = openat(settings, format!("user/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        match opened.map_err(io::Error::from).and_then(|limit| File::from(limit).write_all(b"0")) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).doing(|| format!("writing /proc/sys/user/{name}")),
-        }
+    NAMESPACE_LIMITS.iter().try_for_each(|name| limit(settings, name, 0))
+}
+
+/// How many inotify instances a sandbox has. The kernel counts those of all sandboxes together as their maker's, who has 128
+/// where nothing else is set: one sandbox must not take them all.
+const INOTIFY_INSTANCES: u32 = 32;
+
+fn limit(settings: &OwnedFd, name: &str, most: u32) -> Result<(), Failure> {
+    let opened = openat(settings, format!("user/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    match opened.map_err(io::Error::from).and_then(|limit| File::from(limit).write_all(most.to_string().as_bytes())) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).doing(|| format!("writing /proc/sys/user/{name}")),
     }
-    Ok(())
 }
 
 fn hide(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {

@@ -141,3 +141,25 @@ async fn output() {
     assert_eq!(exit.omitted_bytes, (1 << 30) - 64 * 1024);
     pair.host.finish().await;
 }
+
+#[tokio::test]
+async fn watches() {
+    let mut pair = Pair::new().await;
+    // `inotify_init1`, by its number.
+    let number = if cfg!(target_arch = "x86_64") { 294 } else { 26 };
+    let all = format!("$| = 1; while (1) {{ my $f = syscall({number}, 0); last if $f < 0; $n++ }} print \"$n $!\"");
+    let hold = exec(&["perl", "-e", &format!("{all}; sleep 1000")]);
+    let held = pair.bomb(hold, SHORT).await;
+    assert_eq!(text(&held), "32 Too many open files", "{held:?}");
+    // While one has all it may have, another has as many.
+    let holder = tokio::spawn({
+        let bombed = Arc::clone(&pair.bombed);
+        let mut order = Order::new(call(1), exec(&["perl", "-e", &format!("{all}; sleep 1000")]));
+        order.timeout = Some(SHORT);
+        async move { bombed.run(order, None).await }
+    });
+    let other = run(&pair.other, 1, exec(&["perl", "-e", &all])).await;
+    assert_eq!(text(&other), "32 Too many open files", "{other:?}");
+    holder.await.expect("no panic").expect("a result");
+    pair.host.finish().await;
+}
