@@ -1,22 +1,21 @@
 """A turn that uses every tool, and a count of what each tool did to the session's files.
 
-The files are looked at from outside, in the session's layer, so that counting needs no turn of its own and nothing that
+The files are looked at from outside, in the session's layers, so that counting needs no turn of its own and nothing that
 is under test.
 """
 
 import contextlib
-import ctypes
+import json
 import os
 import re
-import struct
 import uuid
 
 from testbed import Failed, expect, is_idle, text_of, wait_for
 
-# `bash` appends a line; `edit` puts one more letter before a word; `write` replaces a file by rename, which is seen from
-# outside. `read`, `glob` and `grep` do nothing that could be counted but answer.
+# `bash` appends a line; `edit` puts one more letter before a word. A file that `write` replaces twice is as one that it replaced
+# once, and `read`, `glob` and `grep` do nothing that could be counted but answer.
 TOOLS = ("bash", "write", "edit", "read", "glob", "grep")
-COUNTED = TOOLS[:3]
+COUNTED = ("bash", "edit")
 # What was said before an interrupt is part of the same user text: a rule goes by its last line.
 SCRIPT = r"""
 - when: still there
@@ -61,9 +60,40 @@ SCRIPT = r"""
 # What a call is told to have come to if nobody can know.
 UNKNOWN = "outcome unknown"
 
-# Both ends of a rename: two events alike that follow each other unread would be made one.
-MOVED = 0x40 | 0x80
-MOVED_TO = 0x80
+
+class Files:
+    """A session's workspace as it is seen from outside, in its layers, the topmost first."""
+
+    def __init__(self, session_dir):
+        self.session_dir = session_dir
+
+    def read(self, name):
+        """What a file holds; nothing if it isn't there."""
+        return self.all().get(name)
+
+    def all(self):
+        """All files, with what they hold."""
+        while True:
+            before = self.head()
+            with contextlib.suppress(FileNotFoundError):
+                found = {}
+                for place in self.places(before):
+                    for path in sorted(place.rglob("*")):
+                        # What isn't a file hides files below.
+                        name = str(path.relative_to(place))
+                        if name not in found and (not path.is_dir() or path.is_symlink()):
+                            found[name] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+                # It is replaced before anything is moved.
+                if self.head() == before:
+                    return {name: held for name, held in found.items() if held is not None}
+
+    def head(self):
+        head = self.session_dir / "HEAD"
+        return head.read_text() if head.exists() else '{"layers": []}'
+
+    def places(self, head):
+        layers = [self.session_dir.parent.parent / "layers" / layer for layer in json.loads(head)["layers"]]
+        return [layer / "root" / "workspace" for layer in (self.session_dir / "layer", *reversed(layers))]
 
 
 class Effects:
@@ -77,40 +107,28 @@ class Effects:
         seen = server.until(session, is_idle, after=cursor)
         said = [text_of(event) for _, event in seen if event["type"] == "agent.message"]
         expect(said == ["It is prepared: (no output)"], f"preparing, it said {said}")
-        self.workspace = self.find(name)
-        self.writes = 0
-        # The watch outlives the sandbox: it is on the layer's own directory.
-        libc = ctypes.CDLL(None, use_errno=True)
-        self.watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        expect(self.watch >= 0, f"inotify: {os.strerror(ctypes.get_errno())}")
-        watched = libc.inotify_add_watch(self.watch, os.fsencode(self.workspace / "out"), MOVED)
-        expect(watched >= 0, f"watching {self.workspace}: {os.strerror(ctypes.get_errno())}")
-
-    def find(self, name):
-        for path in (self.server.data / "sandbox" / "sessions").glob("*/layer/root/workspace/name"):
-            if path.read_text().strip() == name:
-                return path.parent
-        raise Failed(f"no session's layer has `{name}`")
+        self.files = find(server, name)
 
     def count(self):
         """How many times each tool has had its effect."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                events, at = os.read(self.watch, 64 * 1024), 0
-                while at < len(events):
-                    _, mask, _, length = struct.unpack_from("iIII", events, at)
-                    name = events[at + 16 : at + 16 + length].rstrip(b"\0")
-                    self.writes += mask & MOVED_TO != 0 and name == b"written"
-                    at += 16 + length
-        lines = self.workspace / "lines"
+        files = self.files.all()
         return {
-            "bash": len(lines.read_text().splitlines()) if lines.exists() else 0,
-            "write": self.writes,
-            "edit": (self.workspace / "edited").read_text().split().count("x"),
+            "bash": len(files.get("lines", b"").splitlines()),
+            "edit": files["edited"].decode().split().count("x"),
         }
 
     def close(self):
-        os.close(self.watch)
+        """Nothing is held."""
+
+
+def find(server, name):
+    """The files of the session that was prepared by this name, or the first that was prepared at all."""
+    for session_dir in sorted((server.data / "sandbox" / "sessions").iterdir()):
+        files = Files(session_dir)
+        held = files.read("name")
+        if held is not None and name in held.decode():
+            return files
+    raise Failed(f"no session's layers have `{name}`")
 
 
 class Tally:
