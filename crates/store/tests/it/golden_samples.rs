@@ -1,4 +1,4 @@
-//! One sample or more of everything that is stored.
+//! One sample or more of everything that is stored. Long because every kind stands here.
 
 use serde_json::json;
 use tenure_core::agent::{Environment, Limits, NamedPolicy, Permission, Place, ToolConfig, ToolPolicy};
