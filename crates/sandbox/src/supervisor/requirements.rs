@@ -151,7 +151,7 @@ fn no_user_namespace(error: &io::Error) -> Result<Obstacle, Failure> {
         },
         Some(libc::EPERM) if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") => obstacle(
             "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
-            "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give Tenure a profile with `userns,`",
+            "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or install the profile that Tenure brings along (packaging/apparmor/tenure)",
         ),
         Some(libc::EPERM) if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") => obstacle(
             "kernel.unprivileged_userns_clone is 0",

@@ -100,3 +100,19 @@ async fn host_files_keep_their_owner_and_content() {
     assert!(std::path::Path::new("/usr/bin/env").exists());
     host.finish().await;
 }
+
+/// What a layer holds may come from an image or an archive. Where links stand in place of directories that are mounted over,
+/// runtimes were led elsewhere (CVE-2025-31133 and its kin).
+#[tokio::test]
+async fn a_root_that_leads_elsewhere_is_refused() {
+    let host = Host::new();
+    for (n, name) in ["dev", "proc", "tmp"].into_iter().enumerate() {
+        let session = session(n as u128 + 1);
+        let root = host.dir.path().join(format!("sessions/{session}/layer/root"));
+        std::fs::create_dir_all(&root).expect("a directory");
+        std::os::unix::fs::symlink("usr", root.join(name)).expect("a link");
+        let refused = host.backend.open(tenure_sandbox::Spec::new(session)).await.expect_err("it leads elsewhere");
+        assert!(format!("{refused:?}").contains(&format!("mounting /{name}")), "{refused:?}");
+    }
+    host.finish().await;
+}
