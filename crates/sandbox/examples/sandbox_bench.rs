@@ -16,6 +16,8 @@ use tenure_sandbox::{Backend, CallEnd, Native, NativeConfig, Order, Sandbox, Spe
 
 /// Sandboxes whose memory is measured.
 const WEIGHED: u128 = 200;
+/// How long the supervisor gets to make sandboxes ahead.
+const FILLING: Duration = Duration::from_millis(200);
 /// How long the kernel gets to settle before memory is read.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -81,32 +83,45 @@ struct Other {
 
 async fn lives(rounds: u32) {
     let dir = tempfile::tempdir().expect("a directory");
-    let backend = |name: &str, cgroups: bool| {
+    let backend = |name: &str, cgroups: bool, pool: usize| {
         let mut config = NativeConfig::new(dir.path().join(name));
-        config.cgroups = cgroups;
+        (config.cgroups, config.pool) = (cgroups, pool);
         Native::new(config)
     };
-    let (with, without) = (backend("with", true), backend("without", false));
+    let (with, without, pooled) = (backend("with", true, 0), backend("without", false, 0), backend("pooled", true, 2));
+    let (mut claims, mut first_calls) = (Times::default(), Times::default());
     let (mut limited, mut unlimited) = (Ours::default(), Ours::default());
     let mut others = others(dir.path());
     for round in 0..=rounds {
         if round == 1 {
             // The first round warms up.
             (limited, unlimited) = (Ours::default(), Ours::default());
+            (claims, first_calls) = (Times::default(), Times::default());
             others.iter_mut().for_each(|other| other.times = Times::default());
         }
         one_life(&with, &mut limited, round).await;
         one_life(&without, &mut unlimited, round).await;
+        // What is made ahead is made when nothing else happens.
+        tokio::time::sleep(FILLING).await;
+        let began = Instant::now();
+        let sandbox = open(&pooled, SessionId::from_bits(u128::from(round) + 1)).await;
+        claims.add(began);
+        run(&sandbox, 1, program()).await;
+        first_calls.add(began);
+        drop(sandbox);
+        Backend::destroy(&pooled, SessionId::from_bits(u128::from(round) + 1)).await.expect("destroyed");
         for other in &mut others {
             let began = Instant::now();
             other.runs();
             other.times.add(began);
         }
     }
-    for backend in [with, without] {
+    for backend in [with, without, pooled] {
         backend.shutdown().await.expect("shut down");
     }
     let n = format!("{rounds} lives, interleaved with those of the others");
+    let beside = format!("until the first /bin/true in it has ended: {}", first_calls.shown());
+    row("sandbox: claim from the pool, with limits by cgroups", &claims.shown(), UNIT, "≤ 2", &beside);
     row("sandbox: cold create, with limits by cgroups", &limited.create.shown(), UNIT, "≤ 5", &n);
     row("sandbox: cold create, without cgroups", &unlimited.create.shown(), UNIT, "≤ 5", &n);
     let plain = others.iter_mut().find(|other| other.name == HOST).map(|other| other.times.shown()).unwrap_or_default();
@@ -169,7 +184,7 @@ async fn run(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) {
 async fn snapshots(rounds: u32) {
     const MAKE: &str = "head -c 1000000000 /dev/zero > big; mkdir d; for n in {1..1000}; do echo $n > d/$n; done";
     let dir = tempfile::tempdir().expect("a directory");
-    let backend = Native::new(NativeConfig::new(dir.path().join("files")));
+    let backend = Native::new(NativeConfig { pool: 0, ..NativeConfig::new(dir.path().join("files")) });
     let (mut sealed, mut forked, mut opened, mut copied) =
         (Times::default(), Times::default(), Times::default(), Times::default());
     let line = |command: &str| Work::Shell { command: command.to_owned(), restart: false };
@@ -211,7 +226,7 @@ async fn snapshots(rounds: u32) {
 async fn many(wanted: u128) {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("many");
-    let backend = Native::new(NativeConfig::new(&place));
+    let backend = Native::new(NativeConfig { pool: 0, ..NativeConfig::new(&place) });
     let mut weights = Vec::new();
     let mut pss_kib = 0;
     for _ in 0..2 {

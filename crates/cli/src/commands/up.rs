@@ -88,6 +88,7 @@ async fn serve(
     let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
     let sandboxes = NativeConfig {
         linger: settings.sandbox_linger,
+        pool: if std::env::var_os("TENURE_FAILPOINT").is_some() { 0 } else { settings.sandbox_pool },
         disk_floor_bytes: Some(settings.sandbox_disk_floor).filter(|floor| *floor > 0),
         archive_layers: settings.archive_layers,
         ..NativeConfig::new(dir.sandbox())

@@ -2,6 +2,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::net::{RecvFlags, SendFlags};
+use serde::{Deserialize, Serialize};
+
 use super::events::EventFiles;
 use super::executor::Executor;
 use super::keeper::Keeper;
@@ -12,18 +15,17 @@ use crate::dispatch::Ops;
 use crate::fences::Fence;
 use crate::spec::Applied;
 use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME, Standing};
+use crate::wire::{LONG, decode, receive, send};
 
 /// What a keeper is made from.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) mounts: Vec<Detached>,
-    pub(crate) listener: OwnedFd,
-    pub(crate) shell_mark: OwnedFd,
+    pub(crate) tenancy: Tenancy,
     pub(crate) entrances: Vec<OwnedFd>,
     pub(crate) cpu_entrance: Option<OwnedFd>,
     pub(crate) events: EventFiles,
     pub(crate) limits: Applied,
-    pub(crate) env: Vec<(String, String)>,
     pub(crate) mapped: OwnedFd,
     pub(crate) outcome: OwnedFd,
     pub(crate) inherited: Inherited,
@@ -37,8 +39,39 @@ pub(crate) struct Inherited {
     /// What to ring when a call begins.
     pub(crate) bell: &'static OwnedFd,
     pub(crate) ops: Ops,
+}
+
+/// Whom a keeper is for.
+#[derive(Debug)]
+pub(crate) enum Tenancy {
+    Known(Tenant),
+    /// It will be told on this socket, once its root is that session's.
+    Awaited(OwnedFd),
+}
+
+/// A session that has a sandbox.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) listener: OwnedFd,
+    pub(crate) shell_mark: OwnedFd,
+    pub(crate) terms: Terms,
+}
+
+/// What of it can be written down.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    pub(crate) env: Vec<(String, String)>,
     /// The latest epoch that the supervisor knows of.
     pub(crate) epoch: u64,
+}
+
+/// A sandbox that is made, but for what depends on whose it is.
+struct Prepared {
+    signals: OwnedFd,
+    entrances: Vec<OwnedFd>,
+    cpu_entrance: Option<OwnedFd>,
+    events: EventFiles,
+    inherited: Inherited,
 }
 
 /// Turns this fresh copy of the supervisor, PID 1 of new namespaces, into a keeper, and never returns.
@@ -56,22 +89,59 @@ fn live(setup: Setup) {
     close_what_is_not_ours(&setup);
     let Ok(outcome) = setup.outcome.try_clone() else { return };
     let mut outcome = File::from(outcome);
-    match prepare(setup) {
-        Ok(mut keeper) => {
-            let _ = outcome.write_all(b"ok");
-            drop(outcome);
-            keeper.serve();
+    let made = prepare(setup).and_then(|(prepared, tenancy)| match tenancy {
+        Tenancy::Known(tenant) => prepared.settle(tenant).map(Made::Kept),
+        Tenancy::Awaited(claim) => Ok(Made::Spare(prepared, claim)),
+    });
+    let said = match &made {
+        Ok(_) => b"ok".to_vec(),
+        Err(failure) => serde_json::to_vec(failure).unwrap_or_default(),
+    };
+    let _ = outcome.write_all(&said);
+    drop(outcome);
+    match made {
+        Ok(Made::Kept(mut keeper)) => keeper.serve(),
+        Ok(Made::Spare(prepared, claim)) => {
+            if let Some(mut keeper) = prepared.wait_for_tenant(claim) {
+                keeper.serve();
+            }
         }
-        Err(failure) => {
-            let _ = outcome.write_all(&serde_json::to_vec(&failure).unwrap_or_default());
-        }
+        Err(_) => {}
+    }
+}
+
+enum Made {
+    Kept(Keeper),
+    Spare(Prepared, OwnedFd),
+}
+
+impl Prepared {
+    fn settle(self, Tenant { listener, shell_mark, terms }: Tenant) -> Result<Keeper, Failure> {
+        let Self { signals, entrances, cpu_entrance, events, inherited } = self;
+        let executor = Executor::new(entrances, cpu_entrance, terms.env, inherited.ops, inherited.board);
+        let link = ServerLink::new(listener, terms.epoch);
+        Keeper::new(link, signals, executor, shell_mark, events, inherited)
+    }
+
+    /// Nothing is to be done until then. If the supervisor dies, so does this.
+    fn wait_for_tenant(self, claim: OwnedFd) -> Option<Keeper> {
+        let packet = receive(&claim, LONG, RecvFlags::empty()).ok()??;
+        let [listener, shell_mark] = <[OwnedFd; 2]>::try_from(packet.descriptors).ok()?;
+        let (terms, _) = decode::<Terms>(&packet.bytes).ok()?;
+        let keeper = self.settle(Tenant { listener, shell_mark, terms }).ok()?;
+        send(&claim, b"ok", &[], SendFlags::empty()).ok()?;
+        Some(keeper)
     }
 }
 
 /// The supervisor's descriptors came along: its sockets, other sandboxes' mounts. They must not stay.
 fn close_what_is_not_ours(setup: &Setup) {
-    let singles = [&setup.listener, &setup.shell_mark, &setup.mapped, &setup.outcome, setup.inherited.bell];
-    let mut keep: Vec<i32> = singles.into_iter().map(AsRawFd::as_raw_fd).collect();
+    let singles = [&setup.mapped, &setup.outcome, setup.inherited.bell];
+    let tenancy = match &setup.tenancy {
+        Tenancy::Known(tenant) => vec![&tenant.listener, &tenant.shell_mark],
+        Tenancy::Awaited(claim) => vec![claim],
+    };
+    let mut keep: Vec<i32> = singles.into_iter().chain(tenancy).map(AsRawFd::as_raw_fd).collect();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
     keep.extend(
         setup.entrances.iter().chain(&setup.cpu_entrance).map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()),
@@ -81,7 +151,7 @@ fn close_what_is_not_ours(setup: &Setup) {
     signals::close_all_but(&keep);
 }
 
-fn prepare(setup: Setup) -> Result<Keeper, Failure> {
+fn prepare(setup: Setup) -> Result<(Prepared, Tenancy), Failure> {
     wait_until_mapped(setup.mapped)?;
     privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the sandbox's root".to_owned())?;
     // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
@@ -107,10 +177,8 @@ fn prepare(setup: Setup) -> Result<Keeper, Failure> {
         seccomp::install().doing(|| "filtering system calls".to_owned())?;
     }
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
-    let executor =
-        Executor::new(setup.entrances, setup.cpu_entrance, setup.env, setup.inherited.ops, setup.inherited.board);
-    let link = ServerLink::new(setup.listener, setup.inherited.epoch);
-    Keeper::new(link, signals, executor, setup.shell_mark, setup.events, setup.inherited)
+    let Setup { entrances, cpu_entrance, events, inherited, tenancy, .. } = setup;
+    Ok((Prepared { signals, entrances, cpu_entrance, events, inherited }, tenancy))
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {

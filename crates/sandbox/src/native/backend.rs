@@ -34,6 +34,10 @@ pub struct NativeConfig {
     pub most_layers: usize,
     /// Whether an archive of each sealed layer is kept, so that backups need not read it. Default: no.
     pub archive_layers: bool,
+    /// How many sandboxes are made ahead, in idle moments once one has been opened, so that the next are there sooner. They serve
+    /// sessions that set no limit of memory, processors or processes. Default: 2; none where a failpoint is set, since they
+    /// would reach it.
+    pub pool: usize,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
     /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
@@ -55,6 +59,7 @@ impl NativeConfig {
             disk_floor_bytes: None,
             most_layers: MOST_LAYERS,
             archive_layers: false,
+            pool: if std::env::var_os("TENURE_FAILPOINT").is_some() { 0 } else { 2 },
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
             versions: None,
         }
@@ -84,13 +89,14 @@ impl Native {
             disk_floor_bytes,
             most_layers,
             archive_layers,
+            pool,
             failpoint,
             versions,
         } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let config =
-            Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, most_layers, archive_layers, entered: false };
+            Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, most_layers, archive_layers, pool, entered: false };
         let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
         Self { dir, supervisor, open: Mutex::default(), trash }

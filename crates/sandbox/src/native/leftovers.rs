@@ -4,6 +4,7 @@ use tenure_core::id::SessionId;
 
 use super::cgroup_name;
 use crate::dispatch::SUPERVISOR;
+use crate::supervisor::pool::SPARE;
 use crate::supervisor::{Cgroups, WORKER, abandoned, cut_short, needless_layers, subdirectories};
 use crate::{Error, Leftover};
 
@@ -35,7 +36,10 @@ pub(crate) fn find(
     found.extend(abandoned::find(&homes).into_iter().map(Leftover::Cgroup));
     for home in homes {
         // Where no supervisor runs, no session has a sandbox, and so no group.
-        let groups = subdirectories(&home.parent).into_iter().filter(|path| supervisor.is_none() || !is_known(path));
+        let is_spare = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SPARE));
+        // Those of sandboxes made ahead have the name of no session, also later.
+        let is_right = |path: &Path| is_known(path) || is_spare(path);
+        let groups = subdirectories(&home.parent).into_iter().filter(|path| supervisor.is_none() || !is_right(path));
         let ours = (supervisor.is_none() && home.parent.exists()).then(|| home.parent.clone());
         found.extend(groups.chain(ours).map(Leftover::Cgroup));
     }

@@ -4,8 +4,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use tenure_core::id::SessionId;
-
 use super::Failure;
 use crate::guest::events::EventFiles;
 use crate::spec::{Applied, Limits};
@@ -99,7 +97,7 @@ impl Cgroups {
     }
 
     /// Makes a sandbox's groups with their limits: all that are set, and the defaults that can be had.
-    pub(crate) fn create(&self, session: SessionId, limits: Limits) -> Result<Group, Failure> {
+    pub(crate) fn create(&self, name: &str, limits: Limits) -> Result<Group, Failure> {
         let wanted = [
             (Control::Memory, limits.memory_bytes, Some(Limits::DEFAULT_MEMORY_BYTES)),
             (Control::Cpu, limits.cpu_millis.map(u64::from), None),
@@ -109,10 +107,10 @@ impl Cgroups {
         let made = wanted.into_iter().try_for_each(|(control, set, default)| match (set.or(default), set.is_some()) {
             (None, _) => {
                 // It may be limited later, and wouldn't be missed.
-                let _ = self.place(&mut group, session, control);
+                let _ = self.place(&mut group, name, control);
                 Ok(())
             }
-            (Some(value), mandatory) => match self.limit(&mut group, session, control, value) {
+            (Some(value), mandatory) => match self.limit(&mut group, name, control, value) {
                 Ok(()) => {
                     group.note(control, value);
                     Ok(())
@@ -133,18 +131,18 @@ impl Cgroups {
         }
     }
 
-    fn limit(&self, group: &mut Group, session: SessionId, control: Control, value: u64) -> Result<(), String> {
-        let (path, unified) = self.place(group, session, control)?;
+    fn limit(&self, group: &mut Group, name: &str, control: Control, value: u64) -> Result<(), String> {
+        let (path, unified) = self.place(group, name, control)?;
         write_limit(&path, unified, control, value).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Makes the group that a limit belongs to.
-    fn place(&self, group: &mut Group, session: SessionId, control: Control) -> Result<(PathBuf, bool), String> {
+    fn place(&self, group: &mut Group, name: &str, control: Control) -> Result<(PathBuf, bool), String> {
         if let Some((_, cause)) = self.missing.iter().find(|(missing, _)| *missing == control) {
             return Err(cause.clone());
         }
         let home = self.homes.iter().find(|home| home.controls.contains(&control)).ok_or("no hierarchy has it")?;
-        let path = home.parent.join(session.to_string());
+        let path = home.parent.join(name);
         if !group.paths.contains(&path) {
             match std::fs::create_dir(&path) {
                 Ok(()) => {}
@@ -347,7 +345,7 @@ mod tests {
         std::fs::create_dir(root.path().join("tenure-x").join(session.to_string())).expect("as the kernel would");
         std::fs::write(root.path().join("tenure-x").join(session.to_string()).join("cgroup.procs"), "")
             .expect("as the kernel would");
-        let group = cgroups.create(session, limits).expect("limits");
+        let group = cgroups.create(&session.to_string(), limits).expect("limits");
         let read = |name: &str| std::fs::read_to_string(group.paths[0].join(name)).expect(name);
         assert_eq!(read("cpu.max"), format!("150000 {CPU_PERIOD_US}"));
         assert_eq!((read("memory.max"), read("pids.max")), ((2u64 << 30).to_string(), "512".to_owned()));

@@ -11,7 +11,7 @@ use super::start::listen_at;
 use super::{Doing, Failure, Group, Standing, idmap};
 use crate::fences::Fence;
 use crate::guest::events::EventFiles;
-use crate::guest::setup::{self, Inherited, Setup};
+use crate::guest::setup::{self, Inherited, Setup, Tenancy, Tenant, Terms};
 use crate::spec::Spec;
 
 /// The name of the socket on which a sandbox's keeper can be reached, in the session's directory.
@@ -27,21 +27,26 @@ fn namespaces() -> libc::c_int {
     fenced.into_iter().filter(|(fence, _)| fence.is_up()).fold(always, |all, (_, namespace)| all | namespace)
 }
 
-/// Makes a sandbox and waits until its keeper is ready; gives the keeper's process id.
-pub(crate) fn create(
-    spec: Spec,
-    mounts: Vec<Detached>,
-    session_dir: &Path,
-    first_uid: u32,
-    group: &mut Group,
-    inherited: Inherited,
-) -> Result<i32, Failure> {
+/// What a session brings along to its sandbox.
+pub(crate) fn tenant(spec: Spec, session_dir: &Path, epoch: u64) -> Result<Tenant, Failure> {
     let listener = listen_at(session_dir, KEEPER_SOCKET).doing(|| "listening for orders".to_owned())?;
     let shell_mark = File::options()
         .append(true)
         .create(true)
         .open(session_dir.join(SHELL_MARK))
         .doing(|| "opening the shell's mark".to_owned())?;
+    Ok(Tenant { listener, shell_mark: shell_mark.into(), terms: Terms { env: spec.env, epoch } })
+}
+
+/// Makes a sandbox and waits until its keeper is ready; gives the keeper's process id.
+pub(crate) fn create(
+    tenancy: Tenancy,
+    mounts: Vec<Detached>,
+    first_uid: u32,
+    group: &mut Group,
+    inherited: Inherited,
+) -> Result<i32, Failure> {
+    let is_known = matches!(tenancy, Tenancy::Known(_));
     let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
 
@@ -55,20 +60,20 @@ pub(crate) fn create(
         let entrances = std::mem::take(&mut group.entrances);
         setup::enter(Setup {
             mounts,
-            listener,
-            shell_mark: shell_mark.into(),
+            tenancy,
             entrances,
             cpu_entrance: group.cpu_entrance.take(),
             events: std::mem::take(&mut group.events),
             limits: group.applied.clone(),
-            env: spec.env,
             mapped,
             outcome: say_outcome,
             inherited,
         });
     }
-    crate::failpoint::pass("supervisor.forked");
-    drop((mapped, say_outcome, mounts, listener, shell_mark));
+    if is_known {
+        crate::failpoint::pass("supervisor.forked");
+    }
+    drop((mapped, say_outcome, mounts, tenancy));
     // What the keeper has now is not ours to hold: a group can't be removed from under an open file, nor should we pay
     // for a thousand of them.
     group.entrances.clear();

@@ -7,16 +7,17 @@ use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
 use super::copying::Copying;
-use super::create::create;
+use super::create::{create, tenant};
 use super::disk::{Count, Found, Heard, Subject, Watcher};
 use super::head::LayerId;
 use super::layers::{Slot, Sources};
+use super::pool::Pool;
 use super::process_limits::limit_processes;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
-use crate::guest::setup::Inherited;
+use crate::guest::setup::{Inherited, Tenancy};
 use crate::guest::{self, signals};
 use crate::order::Limit;
 use crate::spec::{Applied, Limits, Spec, Usage};
@@ -26,16 +27,17 @@ use crate::spec::{Applied, Limits, Spec, Usage};
 pub(crate) struct Sandboxes {
     pub(crate) files: Files,
     pub(super) sources: Sources,
-    cgroups: Cgroups,
-    ops: Ops,
+    pub(super) cgroups: Cgroups,
+    pub(super) ops: Ops,
+    pub(super) pool: Pool,
     pub(super) live: HashMap<SessionId, Live>,
     /// Groups of dead sandboxes that the kernel did not let go of yet.
-    lingering: Vec<PathBuf>,
-    free: Vec<Slot>,
+    pub(super) lingering: Vec<PathBuf>,
+    pub(super) free: Vec<Slot>,
     next_slot: u32,
-    boards: &'static [Board],
+    pub(super) boards: &'static [Board],
     /// A keeper rings it when a call begins, so that the disk is looked at often from then on.
-    bell: &'static OwnedFd,
+    pub(super) bell: &'static OwnedFd,
     watcher: Watcher,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Live {
     /// A copy of its files that is being made.
     pub(super) copying: Option<Copying>,
     /// The limit of its own that it is over on the disk.
-    over: Option<Limit>,
+    pub(super) over: Option<Limit>,
 }
 
 impl Sandboxes {
@@ -58,6 +60,7 @@ impl Sandboxes {
         disk_floor_bytes: Option<u64>,
         take_cgroups: impl FnOnce() -> (Cgroups, Vec<PathBuf>),
         ops: Ops,
+        pool: usize,
     ) -> Result<Self, Failure> {
         crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
@@ -74,6 +77,7 @@ impl Sandboxes {
             files,
             cgroups,
             ops,
+            pool: Pool::new(dir, pool),
             live: HashMap::new(),
             lingering,
             free: Vec::new(),
@@ -106,7 +110,10 @@ impl Sandboxes {
         crate::fences::prepare(&spec);
         let session = spec.session;
         let head = self.files.head(session)?;
-        let mut group = self.cgroups.create(session, spec.limits)?;
+        if let Some(applied) = self.claim(&spec, session_dir, &head, epoch) {
+            return Ok(applied);
+        }
+        let mut group = self.cgroups.create(&session.to_string(), spec.limits)?;
         group.applied.note_plain(spec.limits);
         crate::failpoint::pass("supervisor.grouped");
         let slot = match self.take_slot() {
@@ -120,9 +127,11 @@ impl Sandboxes {
         self.lingering.retain(|path| !group.paths.contains(path));
         let board = &self.boards[slot.index as usize];
         board.wipe(&group.applied);
-        let inherited = Inherited { board, bell: self.bell, ops: self.ops, epoch };
+        let inherited = Inherited { board, bell: self.bell, ops: self.ops };
         let mounts = slot.mount(session_dir, &head, &self.sources);
-        let create = |mounts| create(spec, mounts, session_dir, slot.base(), &mut group, inherited);
+        let create = |mounts| {
+            create(Tenancy::Known(tenant(spec, session_dir, epoch)?), mounts, slot.base(), &mut group, inherited)
+        };
         match mounts.and_then(create) {
             Ok(keeper) => {
                 let applied = group.applied.clone();
@@ -138,7 +147,7 @@ impl Sandboxes {
         }
     }
 
-    fn take_slot(&mut self) -> Result<Slot, Failure> {
+    pub(super) fn take_slot(&mut self) -> Result<Slot, Failure> {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
         }
@@ -193,8 +202,9 @@ impl Sandboxes {
         }
     }
 
-    pub(crate) fn kill_all(&self) {
+    pub(crate) fn kill_all(&mut self) {
         self.live.keys().for_each(|session| self.kill(*session));
+        self.end_pool();
     }
 
     /// Kills every sandbox in which no call runs.
@@ -224,6 +234,7 @@ impl Sandboxes {
                     self.free.push(live.slot);
                     self.watcher.forget(session);
                 }
+                None if self.spare_died(pid) => {}
                 None => others.push(pid),
             }
         }

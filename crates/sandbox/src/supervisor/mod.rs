@@ -17,6 +17,7 @@ mod live;
 mod merge;
 mod overlay;
 mod own_namespace;
+pub(crate) mod pool;
 mod predecessors;
 mod process_limits;
 mod relimit;

@@ -98,7 +98,7 @@ impl Supervisor {
         let signals = signals::open()
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
-            sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops)?,
+            sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops, config.pool)?,
             upkeep: Upkeep::new(&config.dir, config.most_layers, config.archive_layers),
             listener,
             signals,
@@ -116,7 +116,11 @@ impl Supervisor {
     /// Serves until it is told to shut down, or has been without server and work for long enough.
     pub(crate) fn serve(&mut self) {
         while !self.is_done() {
-            for wake in self.wait() {
+            let wakes = self.wait();
+            if wakes.is_empty() && !self.servers.is_empty() && !self.closing && !self.draining {
+                self.sandboxes.fill_pool();
+            }
+            for wake in wakes {
                 match wake {
                     Wake::Signal => {
                         if signals::drain(&self.signals).ends_us {
@@ -134,6 +138,7 @@ impl Supervisor {
                 self.tell_usage(heard);
             }
             if self.draining {
+                self.sandboxes.end_pool();
                 self.sandboxes.kill_idle();
             }
             if !self.closing && !self.draining {
@@ -155,12 +160,13 @@ impl Supervisor {
     fn is_done(&mut self) -> bool {
         let alone_too_long =
             self.servers.is_empty() && self.alone_since.elapsed() >= self.bears && !self.sandboxes.any_busy();
-        let is_drained = self.draining && self.sandboxes.sessions().is_empty();
+        let is_drained = self.draining && self.sandboxes.sessions().is_empty() && self.sandboxes.pool_is_empty();
         if (alone_too_long || is_drained) && !self.closing {
             self.closing = true;
             self.sandboxes.kill_all();
         }
-        self.closing && self.sandboxes.sessions().is_empty() && self.sandboxes.is_tidy()
+        let is_empty = self.sandboxes.sessions().is_empty() && self.sandboxes.pool_is_empty();
+        self.closing && is_empty && self.sandboxes.is_tidy()
     }
 
     fn wait(&self) -> Vec<Wake> {
@@ -188,8 +194,10 @@ impl Supervisor {
         let again = (self.draining || !self.sandboxes.is_tidy()).then_some(LOOK_AGAIN);
         let alone =
             self.servers.is_empty().then(|| self.bears.saturating_sub(self.alone_since.elapsed()).max(LOOK_AGAIN));
+        let may_fill = !self.servers.is_empty() && !self.closing && !self.draining;
+        let pool = self.sandboxes.pool_timeout().filter(|_| may_fill);
         let upkeep = self.upkeep.due_in().filter(|_| !self.closing && !self.draining);
-        again.into_iter().chain(alone).chain(self.sandboxes.disk_timeout()).chain(upkeep).min()
+        again.into_iter().chain(alone).chain(self.sandboxes.disk_timeout()).chain(upkeep).chain(pool).min()
     }
 
     fn accept(&mut self) {

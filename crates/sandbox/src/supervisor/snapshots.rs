@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tenure_core::id::{SessionId, SnapshotId};
 
 use super::head::{Head, LayerId, Noted};
+use super::pool::POOL;
 use super::{Doing, Failure, SHELL_MARK, Standing, subdirectories};
 use crate::Taken;
 
@@ -28,6 +29,7 @@ impl Files {
         let files = Self { dir: dir.to_owned(), named: RefCell::default() };
         // Of workers that died with the last supervisor.
         files.throw_away(&dir.join(COPIES))?;
+        files.throw_away(&dir.join(POOL))?;
         make_directory(&files.layers_dir())?;
         let root = Standing::ours().on_disk(0);
         chown(files.layers_dir(), Some(root), Some(root))?;

@@ -37,6 +37,9 @@ pub(crate) struct Config {
     /// Whether sealed layers are archived.
     #[serde(default)]
     pub(crate) archive_layers: bool,
+    /// How many sandboxes to make ahead.
+    #[serde(default)]
+    pub(crate) pool: usize,
 }
 
 fn most_layers() -> usize {

@@ -192,6 +192,7 @@ fn config(dir: &std::path::Path, change: impl FnOnce(&mut NativeConfig)) -> Nati
     let mut config = NativeConfig::new(dir);
     config.executable = Some(guest());
     config.linger = Duration::from_secs(60);
+    config.pool = 0;
     change(&mut config);
     config
 }

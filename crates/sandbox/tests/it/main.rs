@@ -12,6 +12,7 @@ mod host;
 mod kills;
 mod launch;
 mod limits;
+mod pool;
 mod record;
 mod refusal;
 mod servers;

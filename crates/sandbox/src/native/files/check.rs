@@ -90,7 +90,7 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
     let mut found = Vec::new();
     for (path, name) in entries(root).map_err(Error::failed(format!("reading {}", root.display())))? {
         match name.as_str() {
-            "sessions" | "layers" | "copies" | "roots" | "archives" | "skeleton" | "collect.lock"
+            "sessions" | "layers" | "copies" | "pool" | "roots" | "archives" | "skeleton" | "collect.lock"
             | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" => {}
             "restored-at" => {
                 if let Err(error) = super::restored_at(root) {
