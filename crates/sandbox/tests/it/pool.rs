@@ -13,7 +13,13 @@ impl Host {
     /// Waits until there are so many sandboxes, spare ones included; gives their keepers, newest last.
     async fn wait_for_keepers(&self, count: usize) -> Vec<i32> {
         loop {
-            let keepers = self.keepers();
+            // A supervisor has other children for moments.
+            let mut keepers = self.keepers();
+            keepers.retain(|pid| {
+                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+                pids.is_some_and(|pids| pids.split_whitespace().count() > 1)
+            });
             if keepers.len() == count {
                 return keepers;
             }
