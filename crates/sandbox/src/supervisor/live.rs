@@ -355,7 +355,10 @@ impl Sandboxes {
         &self.boards[live.slot.index as usize]
     }
 
+    /// Waits for the last of those that were forked for something, and removes the groups.
     pub(crate) fn leave(&self) {
+        // SAFETY: takes no pointer that matters.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
         self.cgroups.leave();
     }
 }

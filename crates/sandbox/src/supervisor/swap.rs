@@ -100,6 +100,8 @@ fn try_swap(
         return Err(said("entering the sandbox", io::Error::last_os_error()));
     }
     privileges::become_user(Standing::ours().keeper()).map_err(|error| said("becoming the sandbox's root", error))?;
+    // Becoming another user has undone it.
+    privileges::die_with_parent()?;
     *old_root = Some(open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     let kept: Vec<(&PathBuf, OwnedFd)> = kept
         .iter()
