@@ -35,7 +35,7 @@ pub struct NativeConfig {
     /// Whether an archive of each sealed layer is kept, so that backups need not read it. Default: no.
     pub archive_layers: bool,
     /// How many sandboxes are made ahead, in idle moments once one has been opened, so that the next are there sooner. They serve
-    /// sessions that set no limit of memory, processors or processes. Default: 2; none where a failpoint is set, since they
+    /// sessions that set no limit of memory. Default: 2; none where a failpoint is set, since they
     /// would reach it.
     pub pool: usize,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
