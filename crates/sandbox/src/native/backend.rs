@@ -95,8 +95,16 @@ impl Native {
         } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let config =
-            Config { dir: dir.clone(), linger, cgroups, disk_floor_bytes, most_layers, archive_layers, pool, entered: false };
+        let config = Config {
+            dir: dir.clone(),
+            linger,
+            cgroups,
+            disk_floor_bytes,
+            most_layers,
+            archive_layers,
+            pool,
+            entered: false,
+        };
         let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
         Self { dir, supervisor, open: Mutex::default(), trash }
