@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::id::{AgentId, EnvironmentId};
 use crate::model::ModelConfig;
+use crate::root::Root;
 
 /// The tools of the built-in toolset that this build runs. `tools` has one implementation for each.
 pub const BUILTIN_TOOLS: &[&str] = &["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
@@ -248,6 +249,9 @@ pub struct Environment {
     /// Limits its creator set; these must be enforced. `None` leaves the operator's default.
     #[serde(default)]
     pub limits: Limits,
+    /// What the root file system of its sandboxes is made from.
+    #[serde(default, skip_serializing_if = "Root::is_host")]
+    pub root: Root,
 }
 
 /// Limits of a sandbox. Absent ones are the operator's defaults.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Limits};
 use crate::id::{EnvironmentId, KeyId, TenantId};
+use crate::root::Root;
 use crate::session::Metadata;
 use crate::time::Timestamp;
 
@@ -46,6 +47,9 @@ pub struct EnvironmentRecord {
     /// Limits its creator set.
     #[serde(default)]
     pub limits: Limits,
+    /// What its creator had the root file systems made from.
+    #[serde(default, skip_serializing_if = "Root::is_host")]
+    pub root: Root,
     /// Names and values of the client's.
     #[serde(default)]
     pub metadata: Metadata,

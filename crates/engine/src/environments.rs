@@ -6,6 +6,7 @@ use std::time::Duration;
 use tenure_core::agent::{Limits, LimitsChange};
 use tenure_core::id::{EnvironmentId, TenantId};
 use tenure_core::resource::{DEFAULT_TENANT, EnvironmentRecord};
+use tenure_core::root::Root;
 use tenure_core::session::Metadata;
 use tenure_store::{Page, ResourceError, ResourceQuery};
 
@@ -35,6 +36,8 @@ pub struct NewEnvironment {
     pub description: Option<String>,
     /// Limits that must be enforced.
     pub limits: Limits,
+    /// What the root file systems are made from.
+    pub root: Root,
     /// Names and values of the client's.
     pub metadata: Metadata,
 }
@@ -48,6 +51,8 @@ pub struct EnvironmentChange {
     pub description: Option<Option<String>>,
     /// New limits.
     pub limits: LimitsChange,
+    /// What root file systems are made from, of sessions to come.
+    pub root: Option<Root>,
     /// Metadata by name; `None` removes it.
     pub metadata: Vec<(String, Option<String>)>,
 }
@@ -68,13 +73,15 @@ impl Environments {
         keyed: Option<Keyed>,
     ) -> Result<EnvironmentRecord, Error> {
         let now = self.shared.clock.now();
-        let NewEnvironment { name, description, limits, metadata } = new;
+        let NewEnvironment { name, description, limits, root, metadata } = new;
+        self.check_root(&root).await?;
         let record = EnvironmentRecord {
             id: EnvironmentId::from_bits(self.shared.clock.ids().bits()),
             tenant,
             name,
             description,
             limits,
+            root,
             metadata,
             created_at: now,
             updated_at: now,
@@ -106,6 +113,9 @@ impl Environments {
         change: EnvironmentChange,
         keyed: Option<Keyed>,
     ) -> Result<EnvironmentRecord, Error> {
+        if let Some(root) = &change.root {
+            self.check_root(root).await?;
+        }
         self.write(tenant, id, keyed, |current| {
             if current.archived_at.is_some() {
                 let message = "the environment is archived and can't be changed";
@@ -118,6 +128,12 @@ impl Environments {
             changed(current, change.clone())
         })
         .await
+    }
+
+    /// Whether the operator allows a root.
+    async fn check_root(&self, root: &Root) -> Result<(), Error> {
+        let checked = self.shared.sandboxes.backend().check_root(root).await;
+        checked.map_err(|error| Error::invalid("config.root", error.to_string()))
     }
 
     /// Archives an environment for good: its sessions go on, new ones can't have it. A second time changes nothing.
@@ -190,11 +206,12 @@ impl Environments {
 }
 
 fn changed(current: &EnvironmentRecord, change: EnvironmentChange) -> Result<EnvironmentRecord, Error> {
-    let EnvironmentChange { name, description, limits, metadata } = change;
+    let EnvironmentChange { name, description, limits, root, metadata } = change;
     Ok(EnvironmentRecord {
         name: name.unwrap_or_else(|| current.name.clone()),
         description: description.unwrap_or_else(|| current.description.clone()),
         limits: limits.apply(current.limits),
+        root: root.unwrap_or_else(|| current.root.clone()),
         metadata: merged(&current.metadata, metadata)?,
         ..current.clone()
     })
@@ -209,6 +226,7 @@ pub(crate) async fn ensure_default(environments: &Environments) -> Result<(), Er
                 name: DEFAULT.to_owned(),
                 description: Some("The environment every tenant has.".to_owned()),
                 limits: Limits::default(),
+                root: Root::Host,
                 metadata: Metadata::new(),
             };
             environments.create(DEFAULT_TENANT, new, None).await.map(drop)

@@ -8,6 +8,7 @@ use tenure_core::agent::Limits;
 use tenure_core::command::{FilesReport, ReportFiles, SandboxReport};
 use tenure_core::files::SnapshotEnding;
 use tenure_core::id::{SandboxId, SessionId, SnapshotId, TenantId};
+use tenure_core::root::Root;
 use tenure_core::time::Timestamp;
 use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
@@ -26,9 +27,9 @@ const REWIND_TRIES: u32 = 5;
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Make it, or attach to it.
-    Start { sandbox: SandboxId, limits: Limits, tenant: TenantId },
+    Start { sandbox: SandboxId, limits: Limits, root: Root, tenant: TenantId },
     /// Attach to the one that is alive, or make it again after it died unnoticed.
-    Attach { sandbox: SandboxId, limits: Limits, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
+    Attach { sandbox: SandboxId, limits: Limits, root: Root, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
     /// Change the limits of the one that is alive, if one is.
     Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
     /// End its processes.
@@ -236,9 +237,9 @@ impl Keeper {
 
     async fn perform(&mut self, job: Job) {
         match job {
-            Job::Start { sandbox, limits, tenant } => self.start(sandbox, limits, tenant).await,
-            Job::Attach { sandbox, limits, reply } => {
-                let opened = self.open(sandbox, limits).await;
+            Job::Start { sandbox, limits, root, tenant } => self.start(sandbox, limits, root, tenant).await,
+            Job::Attach { sandbox, limits, root, reply } => {
+                let opened = self.open(sandbox, limits, root).await;
                 let _ = reply.send(opened);
             }
             Job::Limit { limits, reply } => {
@@ -272,7 +273,7 @@ impl Keeper {
         }
     }
 
-    async fn start(&mut self, sandbox: SandboxId, limits: Limits, tenant: TenantId) {
+    async fn start(&mut self, sandbox: SandboxId, limits: Limits, root: Root, tenant: TenantId) {
         if self.current.is_some() {
             self.sandboxes.give_up(&self.directory, self.session);
             return self.report(sandbox, SandboxReport::Started);
@@ -281,7 +282,7 @@ impl Keeper {
             self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
             return self.report(sandbox, SandboxReport::Queued);
         }
-        let opened = self.open(sandbox, limits).await;
+        let opened = self.open(sandbox, limits, root).await;
         self.sandboxes.settle_claim();
         match opened {
             Ok(_) => self.report(sandbox, SandboxReport::Started),
@@ -293,12 +294,13 @@ impl Keeper {
         }
     }
 
-    async fn open(&mut self, sandbox: SandboxId, limits: Limits) -> Result<Arc<dyn Sandbox>, Error> {
+    async fn open(&mut self, sandbox: SandboxId, limits: Limits, root: Root) -> Result<Arc<dyn Sandbox>, Error> {
         if let Some((_, handle)) = &self.current {
             return Ok(handle.clone());
         }
         let mut spec = Spec::new(self.session);
         spec.limits = spec_limits(limits);
+        spec.root = root;
         let opened = self.sandboxes.backend.open(spec).await?;
         self.current = Some((sandbox, opened.sandbox.clone()));
         self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
@@ -307,7 +309,7 @@ impl Keeper {
 
     async fn stop(&mut self, grace: Duration) {
         if self.current.is_none() && self.is_alive().await {
-            let _ = self.open(SandboxId::from_bits(0), Limits::default()).await;
+            let _ = self.open(SandboxId::from_bits(0), Limits::default(), Root::Host).await;
         }
         if let Some((_, handle)) = self.current.take() {
             self.sandboxes.set(self.session, None);

@@ -440,7 +440,7 @@ impl Sessions {
         Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,
             agent: Arc::new(agent),
-            environment: Environment { id: environment.id, limits: environment.limits },
+            environment: Environment { id: environment.id, limits: environment.limits, root: environment.root },
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
             model_facts,

@@ -42,14 +42,21 @@ impl Registries {
         Self { allowed, docker_config }
     }
 
+    /// Whether the operator lets the server ask the registry of an image.
+    pub(crate) fn check(&self, name: &ImageReference) -> Result<(), Error> {
+        let registry = name.registry();
+        if self.allowed.iter().any(|allowed| allowed == registry) {
+            return Ok(());
+        }
+        let why =
+            format!("this server may not ask the registry {registry}; its operator says which with `--registries`");
+        Err(invalid(&name.to_string(), why))
+    }
+
     /// Prepares asking for an image.
     pub(crate) async fn remote<'r>(&self, name: &'r ImageReference) -> Result<Remote<'r>, Error> {
+        self.check(name)?;
         let registry = name.registry();
-        if !self.allowed.iter().any(|allowed| allowed == registry) {
-            let why =
-                format!("this server may not ask the registry {registry}; its operator says which with `--registries`");
-            return Err(invalid(&name.to_string(), why));
-        }
         let auth = credentials::of(self.docker_config.as_deref(), registry)?;
         // Nothing goes over a network in the clear.
         let protocol = if is_loopback(registry) { ClientProtocol::Http } else { ClientProtocol::Https };

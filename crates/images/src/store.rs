@@ -100,6 +100,14 @@ impl Store {
 }
 
 impl Images for Store {
+    fn check(&self, root: &Root) -> Result<(), Error> {
+        match root {
+            Root::Image { reference } => self.registries.check(reference),
+            Root::Archive { .. } => Ok(()),
+            Root::Host | Root::Directory { .. } => Err(no_image()),
+        }
+    }
+
     fn find<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<Image, Error>> {
         Box::pin(self.find(root))
     }

@@ -9,6 +9,9 @@ use crate::{BoxFuture, Error};
 
 /// Where images come from: a registry, or a file of the operator's. It never looks into a layer.
 pub trait Images: Send + Sync + fmt::Debug {
+    /// Whether this one may be asked for. Nobody else is asked.
+    fn check(&self, root: &Root) -> Result<(), Error>;
+
     /// Finds out what a [`Root::Image`] or [`Root::Archive`] is now: its name may mean another image tomorrow.
     fn find<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<Image, Error>>;
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_core::root::Root;
 use tokio::sync::mpsc;
 
 use crate::{Applied, CallEnd, Error, Launch, Leftover, Limits, Order, Process, Report, Spec, Usage};
@@ -25,6 +26,10 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// What a session uses. What it has on the disk is counted for it, so this isn't for every request. Starts nothing.
     fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>>;
+
+    /// Whether sandboxes may have this root, as far as can be told before one is made. An error says why not, for whoever asked
+    /// for it.
+    fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>>;
 
     /// The sessions whose sandbox is alive now. Starts nothing.
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>>;

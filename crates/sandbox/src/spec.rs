@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 use tenure_core::id::SessionId;
+use tenure_core::root::Root;
 
 /// What a sandbox is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,12 +13,15 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// What it may reach.
     pub network: Network,
+    /// What its root file system is, if it is made for the first time; later it is what it was then.
+    #[serde(skip)]
+    pub root: Root,
 }
 
 impl Spec {
     /// A sandbox with default limits, nothing added to its environment, and no network.
     pub fn new(session: SessionId) -> Self {
-        Self { session, limits: Limits::default(), env: Vec::new(), network: Network::Loopback }
+        Self { session, limits: Limits::default(), env: Vec::new(), network: Network::Loopback, root: Root::Host }
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_core::root::Root;
 use tenure_sandbox::{
     Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order,
     Output, Process, ProcessSide, Report, Sandbox, Spec, Taken, Usage, Work,
@@ -159,6 +160,16 @@ impl FakeBackend {
 impl Backend for FakeBackend {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    /// What is below `/allowed` may be.
+    fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>> {
+        let may = match root {
+            Root::Host | Root::Image { .. } => true,
+            Root::Directory { path } | Root::Archive { path } => path.starts_with("/allowed"),
+        };
+        let refused = || Error::Invalid("only what is below /allowed may be".to_owned());
+        Box::pin(async move { may.then_some(()).ok_or_else(refused) })
     }
 
     fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>> {

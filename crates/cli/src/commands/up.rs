@@ -10,6 +10,7 @@ mod signals;
 mod telemetry;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -86,11 +87,18 @@ async fn serve(
 
     let store = SqliteStore::open(SqliteOptions { dir: dir.path().to_owned(), master_key: settings.master_key()? });
     let store = store.with_context(|| format!("can't open the store in {}", dir.path().display()))?;
+    let images = tenure_images::Settings {
+        dir: dir.sandbox().join("images"),
+        registries: settings.registries.clone(),
+        docker_config: settings.registry_credentials.as_ref().map(PathBuf::from),
+    };
     let sandboxes = NativeConfig {
         linger: settings.sandbox_linger,
         pool: if std::env::var_os("TENURE_FAILPOINT").is_some() { 0 } else { settings.sandbox_pool },
         disk_floor_bytes: Some(settings.sandbox_disk_floor).filter(|floor| *floor > 0),
         archive_layers: settings.archive_layers,
+        images: Some(Arc::new(tenure_images::Store::new(images))),
+        root_dirs: settings.root_dirs.iter().map(PathBuf::from).collect(),
         ..NativeConfig::new(dir.sandbox())
     };
     let parts = Parts {

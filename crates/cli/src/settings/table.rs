@@ -127,6 +127,12 @@ settings! {
     sandbox_disk_floor: u64 = "0", All "sandbox-disk-floor", ["TENURE_SANDBOX_DISK_FLOOR"], "sandbox.disk_floor";
     /// Whether an archive of each sealed layer is kept beside it, made when nothing else wants the disk: backups are faster, and the disk holds most contents twice.
     archive_layers: bool = "false", All "archive-layers", ["TENURE_ARCHIVE_LAYERS"], "sandbox.archive_layers";
+    /// Directories of this host below which environments may choose the root file systems of sandboxes: directories and image archives. What lies there can be read by every tenant's agents.
+    root_dirs: Vec<String> = "", All "root-dirs", ["TENURE_ROOT_DIRS"], "sandbox.root_dirs";
+    /// The registries that this server may ask for images, as these name them: docker.io, ghcr.io, 127.0.0.1:5000. Those of this machine are asked over plain HTTP, all others over HTTPS.
+    registries: Vec<String> = "", All "registries", ["TENURE_REGISTRIES"], "sandbox.registries";
+    /// A file as `docker login` writes it with the credentials for registries. Whoever may make environments may then use them.
+    registry_credentials: Option<String> = "", All "registry-credentials", ["TENURE_REGISTRY_CREDENTIALS"], "sandbox.registry_credentials";
     /// How long a tool call may take if it doesn't say.
     tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.

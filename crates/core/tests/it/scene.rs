@@ -26,6 +26,7 @@ use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, Re
 use tenure_core::past::Past;
 use tenure_core::phase::Fold;
 use tenure_core::price::{Budget, ModelFacts, Price, TokenPrices, Usd};
+use tenure_core::root::Root;
 use tenure_core::session::{
     Activity, Answer, CallProgress, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels,
     Lifetimes, Metadata, Outcome, RetryPolicy, Sandbox, StopReason,
@@ -92,7 +93,7 @@ impl Scene {
         let definition = Definition {
             tenant: TenantId::from_bits(0x7),
             agent: Arc::new(agent),
-            environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default() },
+            environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default(), root: Root::Host },
             lifetimes,
             retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
             model_facts: ModelFacts { context_window: None, price },

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use tenure_core::agent::Limits;
+use tenure_core::agent::{Environment, Limits};
 use tenure_core::command::{CallResult, FinishCall, SandboxReport};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
+use tenure_core::root::Root;
 use tenure_core::session::{OpenCall, Sandbox as SandboxState};
 use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
 use tenure_tools::{ToolCtx, ToolError, ToolLimits, ToolResult};
@@ -106,7 +107,8 @@ impl Owner<'_> {
 
     pub(super) fn start_sandbox(&self, sandbox: SandboxId) {
         let definition = &self.state.definition;
-        self.order(Job::Start { sandbox, limits: definition.environment.limits, tenant: definition.tenant });
+        let Environment { limits, root, .. } = definition.environment.clone();
+        self.order(Job::Start { sandbox, limits, root, tenant: definition.tenant });
     }
 
     pub(super) fn stop_sandbox(&self, sandbox: SandboxId, grace: Duration) {
@@ -133,8 +135,8 @@ impl Owner<'_> {
 
     /// Where calls in the present sandbox are run.
     fn at(&self, sandbox: SandboxId) -> Place {
-        let limits = self.state.definition.environment.limits;
-        Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits }
+        let Environment { limits, root, .. } = self.state.definition.environment.clone();
+        Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits, root }
     }
 
     pub(super) fn order(&self, job: Job) {
@@ -251,6 +253,7 @@ struct Place {
     session: SessionId,
     sandbox: SandboxId,
     limits: Limits,
+    root: Root,
 }
 
 impl Place {
@@ -259,7 +262,7 @@ impl Place {
         let handle = self.shared.sandboxes.handle(self.session);
         let attached = handle.is_none().then(|| {
             let (reply, attached) = oneshot::channel();
-            let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, reply };
+            let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, root: self.root.clone(), reply };
             self.shared.sandboxes.order(&self.shared.directory, self.session, job);
             attached
         });

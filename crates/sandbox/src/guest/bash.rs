@@ -20,6 +20,10 @@ builtin eval "$__tenure_line" </dev/null 254<&- 253>&-
 { builtin printf '%d\n' "$?" >&253; } 2>/dev/null
 done"#;
 
+/// What a root of somebody else's may lack.
+const NO_BASH: &str = "there is no /bin/bash in this sandbox's root file system, and the shell needs it; tools that read and write \
+                       files work without";
+
 /// Becomes the shell. Called in the process that is to be it.
 pub(crate) fn exec(commands: &OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &[(String, String)]) -> i32 {
     let Ok(null) = std::fs::File::open("/dev/null") else { return 126 };
@@ -33,6 +37,9 @@ pub(crate) fn exec(commands: &OwnedFd, out: &OwnedFd, statuses: &OwnedFd, env: &
     std::mem::forget(null);
     let _ = std::env::set_current_dir(tool::WORKSPACE);
     let life = format!("{}\n{LOOP}", shell_state::PRELUDE);
+    if !std::path::Path::new("/bin/bash").exists() {
+        return tool::complain(127, NO_BASH);
+    }
     let argv = ["/bin/bash", "--noprofile", "--norc", "-c", &life, "bash"].map(str::to_owned);
     tool::become_program(&argv, env, &[STATUSES, COMMANDS])
 }

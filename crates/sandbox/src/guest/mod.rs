@@ -3,6 +3,7 @@
 //! After the root is changed nothing of ours is executed or loaded again: the keeper and the executor are copies of the
 //! supervisor's memory, so a hostile root filesystem has nothing to replace.
 
+pub(crate) mod build;
 pub(crate) mod events;
 pub(crate) mod executor;
 pub(crate) mod landlock;

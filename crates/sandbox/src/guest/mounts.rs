@@ -15,7 +15,7 @@ use crate::supervisor::{Detached, Doing, Failure, Standing, set_attributes};
 
 /// Where the new root is put together, in our own mount namespace: any directory that every host has and everybody may
 /// enter.
-const STAGE: &str = "/usr";
+pub(crate) const STAGE: &str = "/usr";
 
 /// The devices that are shown, with their numbers: what is found by these names must be these.
 const DEVICES: &[(&str, (u32, u32))] = &[

@@ -19,6 +19,10 @@ impl Capabilities {
     /// fewer rights than itself.
     pub(crate) const KEEPER: Self = Self::of(1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID | 1 << CAP_SETPCAP);
 
+    /// What a builder keeps, in its own user namespace only: making files that are other users'.
+    pub(crate) const BUILDER: Self =
+        Self::of(1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_FOWNER | 1 << CAP_FSETID);
+
     /// Whether whoever has these can mount.
     pub(crate) fn can_administrate(self) -> bool {
         self.effective & 1 << CAP_SYS_ADMIN != 0
@@ -34,6 +38,10 @@ impl Capabilities {
     }
 }
 
+const CAP_CHOWN: u32 = 0;
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_FOWNER: u32 = 3;
+const CAP_FSETID: u32 = 4;
 const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tenure_core::id::{SessionId, SnapshotId};
+use tenure_core::root::Root;
 
 use super::channel::{Channel, nobody_listens};
+use super::roots::Roots;
 use super::sandbox::NativeSandbox;
 use super::supervisor_link::{ForTests, SupervisorLink};
 use super::trash::Trash;
 use super::{leftovers, probe};
 use crate::supervisor::{Config, KEEPER_SOCKET, MOST_LAYERS};
-use crate::wire::{SupervisorAsk, SupervisorTell};
-use crate::{Applied, Backend, BoxFuture, Error, Leftover, Limits, Opened, Report, Spec, Taken, Usage};
+use crate::wire::{Start, SupervisorAsk, SupervisorTell};
+use crate::{Applied, Backend, BoxFuture, Error, Images, Leftover, Limits, Opened, Report, Spec, Taken, Usage};
 
 /// How a [`Native`] backend is set up.
 #[derive(Debug, Clone)]
@@ -38,6 +40,10 @@ pub struct NativeConfig {
     /// sessions that set no limit of memory. Default: 2; none where a failpoint is set, since they
     /// would reach it.
     pub pool: usize,
+    /// Where images of roots come from. Default: nowhere, so that a sandbox whose root is one isn't made.
+    pub images: Option<Arc<dyn Images>>,
+    /// The directories of the host below which roots may be. Default: none.
+    pub root_dirs: Vec<PathBuf>,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
     /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
@@ -60,6 +66,8 @@ impl NativeConfig {
             most_layers: MOST_LAYERS,
             archive_layers: false,
             pool: if std::env::var_os("TENURE_FAILPOINT").is_some() { 0 } else { 2 },
+            images: None,
+            root_dirs: Vec::new(),
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
             versions: None,
         }
@@ -71,6 +79,7 @@ impl NativeConfig {
 pub struct Native {
     dir: PathBuf,
     supervisor: Arc<SupervisorLink>,
+    roots: Roots,
     open: Mutex<HashMap<SessionId, Weak<NativeSandbox>>>,
     trash: Trash,
 }
@@ -90,6 +99,8 @@ impl Native {
             most_layers,
             archive_layers,
             pool,
+            images,
+            root_dirs,
             failpoint,
             versions,
         } = config;
@@ -107,7 +118,8 @@ impl Native {
         };
         let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
-        Self { dir, supervisor, open: Mutex::default(), trash }
+        let roots = Roots::new(&dir, images, root_dirs);
+        Self { dir, supervisor, roots, open: Mutex::default(), trash }
     }
 
     fn session_dir(&self, session: SessionId) -> PathBuf {
@@ -123,7 +135,8 @@ impl Native {
         let session = spec.session;
         let mut was_fresh = false;
         for _ in 0..ATTEMPTS {
-            let (fresh, limits) = self.make(&spec).await?;
+            let start = self.roots.start(&spec, &self.session_dir(session), &self.supervisor, &self.trash).await?;
+            let (fresh, limits) = self.make(&spec, start).await?;
             was_fresh |= fresh;
             // A second connection would replace the one that is held.
             if let Some(sandbox) = self.held(session).filter(|_| !fresh) {
@@ -140,8 +153,8 @@ impl Native {
         Err(Error::Lost)
     }
 
-    async fn make(&self, spec: &Spec) -> Result<(bool, Applied), Error> {
-        match self.supervisor.ask(&SupervisorAsk::Open { spec: spec.clone() }).await? {
+    async fn make(&self, spec: &Spec, start: Option<Start>) -> Result<(bool, Applied), Error> {
+        match self.supervisor.ask(&SupervisorAsk::Open { spec: spec.clone(), start }).await? {
             SupervisorTell::Opened { fresh, limits } => Ok((fresh, limits)),
             other => Err(refusal(other)),
         }
@@ -260,7 +273,7 @@ fn ids_in<T: std::str::FromStr>(dir: &Path) -> Vec<T> {
 }
 
 /// The error that the supervisor tells of, or else an answer to another question.
-fn refusal(tell: SupervisorTell) -> Error {
+pub(super) fn refusal(tell: SupervisorTell) -> Error {
     match tell {
         SupervisorTell::Refused { cause, fix } => Error::Refused { cause, fix },
         SupervisorTell::Unenforceable { what, cause } => Error::Unenforceable { what: what.name(), cause },
@@ -287,6 +300,10 @@ impl Backend for Native {
 
     fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(self.open(spec))
+    }
+
+    fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.roots.check(root) })
     }
 
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {

@@ -9,6 +9,7 @@ mod journal_file;
 mod launched;
 mod leftovers;
 mod probe;
+mod roots;
 mod sandbox;
 mod supervisor_link;
 mod trash;

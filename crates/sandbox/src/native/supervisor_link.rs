@@ -322,7 +322,8 @@ fn is_order(ask: &SupervisorAsk) -> bool {
         | SupervisorAsk::Fork { .. }
         | SupervisorAsk::Rewind { .. }
         | SupervisorAsk::Forget { .. }
-        | SupervisorAsk::Limit { .. } => true,
+        | SupervisorAsk::Limit { .. }
+        | SupervisorAsk::Build { .. } => true,
         SupervisorAsk::Hello(_)
         | SupervisorAsk::Alive
         | SupervisorAsk::Usage { .. }

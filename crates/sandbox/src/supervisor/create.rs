@@ -20,7 +20,7 @@ pub(crate) const KEEPER_SOCKET: &str = "keeper.sock";
 pub(crate) const SHELL_MARK: &str = "shell";
 
 /// The namespaces that a sandbox has of its own.
-fn namespaces() -> libc::c_int {
+pub(super) fn namespaces() -> libc::c_int {
     let always = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
     let fenced =
         [(Fence::Pids, libc::CLONE_NEWPID), (Fence::Network, libc::CLONE_NEWNET), (Fence::Ipc, libc::CLONE_NEWIPC)];

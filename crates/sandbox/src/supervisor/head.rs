@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -25,6 +25,31 @@ pub(crate) enum Root {
     /// A skeleton, and the host's programs and libraries.
     #[default]
     Host,
+    /// What that will be isn't known yet: nobody has looked.
+    Unmade,
+    /// A directory of the host that holds a whole system.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Nothing but layers, of which the lowest are those of an image.
+    Image {
+        /// The digest of its manifest.
+        digest: String,
+        /// What its programs expect in their environment.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env: Vec<(String, String)>,
+    },
+}
+
+impl Root {
+    /// What programs expect in their environment because of it.
+    pub(crate) fn env(&self) -> &[(String, String)] {
+        match self {
+            Self::Image { env, .. } => env,
+            Self::Host | Self::Unmade | Self::Directory { .. } => &[],
+        }
+    }
 }
 
 /// A stack of layers, lowest first.
@@ -32,6 +57,9 @@ pub(crate) enum Root {
 pub(crate) struct Head {
     pub(crate) root: Root,
     pub(crate) layers: Vec<LayerId>,
+    /// The lowest of them: those that the session began with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) base: Vec<LayerId>,
     /// Those of them that were the session's own writable layer once; the others it shares with where they come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) own: Vec<LayerId>,
@@ -56,9 +84,13 @@ impl Head {
 
     /// What a session with these files started with.
     pub(crate) fn start(&self) -> Self {
-        match self.root {
-            Root::Host => Self::default(),
-        }
+        let (root, base) = (self.root.clone(), self.base.clone());
+        Self { root, layers: base.clone(), base, ..Self::default() }
+    }
+
+    /// That of a session which has no files yet.
+    pub(crate) fn unmade() -> Self {
+        Self { root: Root::Unmade, ..Self::default() }
     }
 
     /// The stack that this file names; `None` if there is none.
@@ -197,7 +229,7 @@ fn replace(at: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, LayerId, Root};
+    use super::{Head, LayerId};
 
     #[test]
     fn what_is_written_is_read_and_later_versions_are_refused() {
@@ -206,7 +238,7 @@ mod tests {
         assert_eq!(Head::read(&at).expect("none"), None);
         let layers = ["image-00", "ffffffffffffffffffffffffffffffff"];
         let layers = layers.map(|name| LayerId::parse(name).expect("a name")).to_vec();
-        let head = Head { root: Root::Host, own: layers[1..].to_vec(), layers, drop_layer: false };
+        let head = Head { own: layers[1..].to_vec(), layers, ..Head::default() };
         head.write(&at).expect("written");
         let text = r#"{"version":1,"root":{"type":"host"},"layers":["image-00","ffffffffffffffffffffffffffffffff"],"own":["ffffffffffffffffffffffffffffffff"]}"#;
         assert_eq!(std::fs::read_to_string(&at).expect("text"), text);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::head::{Head, Root};
+use super::head::{Head, LayerId, Root};
 use super::overlay::{Overlay, below};
 use super::requirements::{cannot_carry, refuse_user_namespace};
 use super::skeleton::Skeleton;
@@ -51,12 +51,20 @@ pub(crate) struct Sources {
 struct Part {
     /// Its name in the new root and in layers; that of the root itself is `root` in layers.
     target: String,
-    /// The directory of the host that is its lowest layer, unless that is the skeleton.
-    host: Option<PathBuf>,
+    lowest: Lowest,
     /// The sealed layers that have something for it, highest first.
     layers: Vec<String>,
     /// Whether anything is, or may be, put over what is lowest.
     is_overlay: bool,
+}
+
+/// What lies under all layers of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lowest {
+    Skeleton,
+    /// A directory of the host.
+    Host(PathBuf),
+    Nothing,
 }
 
 impl Part {
@@ -111,23 +119,50 @@ impl Slot {
     }
 
     fn mount_part(&self, part: &Part, session: &OwnedFd) -> Result<io::Result<OwnedFd>, Failure> {
-        let host = part.host.as_ref().map(|host| self.host_mount(host)).transpose()?;
-        let lowest = match host {
-            Some(host) if !part.is_overlay => return Ok(Ok(host)),
-            host => host,
+        let layers = self.layers_below(&part.layers, part.name());
+        let host;
+        let lowest = match &part.lowest {
+            Lowest::Skeleton => Some(below(&self.skeleton, "")),
+            Lowest::Host(at) => {
+                host = self.host_mount(at)?;
+                if !part.is_overlay {
+                    return Ok(Ok(host));
+                }
+                Some(below(&host, ""))
+            }
+            Lowest::Nothing => None,
         };
-        Ok(self.stack(lowest.as_ref().unwrap_or(&self.skeleton), &part.layers, part.name(), session))
+        Ok(stack(layers.chain(lowest), part.name(), session))
     }
 
-    /// Mounts what layers, highest first, and the writable layer of a session have under this name over what is lowest.
-    fn stack(&self, lowest: &OwnedFd, layers: &[String], name: &str, session: &OwnedFd) -> io::Result<OwnedFd> {
-        let sealed = layers.iter().map(|layer| below(&self.layers, &format!("{layer}/{name}")));
-        let overlay = Overlay {
-            lowers: sealed.chain([below(lowest, "")]).collect(),
-            upper: below(session, &format!("layer/{name}")),
-            work: below(session, &format!("work/{name}")),
+    /// Mounts what a builder makes a layer over: the writable one is in the builder's directory.
+    pub(crate) fn mount_build(&self, dir: &Path, root: &Root, layers: &[LayerId]) -> Result<OwnedFd, Failure> {
+        let Some(shifts) = &self.shifts else {
+            return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
         };
-        overlay.mount()
+        for name in ["empty", "layer", "work", "layer/root", "work/root"] {
+            make_owned(&dir.join(name)).doing(|| format!("making {}", dir.display()))?;
+        }
+        let build = shifted(dir, Some(&shifts.layer_owners))?;
+        let names: Vec<String> = layers.iter().rev().map(ToString::to_string).collect();
+        let host;
+        let lowest = match root {
+            Root::Directory { path } => {
+                host = self.host_mount(path)?;
+                below(&host, "")
+            }
+            Root::Host => below(&self.skeleton, ""),
+            Root::Image { .. } | Root::Unmade => below(&build, "empty"),
+        };
+        let acting = ActingAs::user(self.base()).doing(|| "taking on the builder's user".to_owned())?;
+        let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &build);
+        drop(acting);
+        mounted.map_err(|error| no_overlay(dir, &error))
+    }
+
+    /// Where sealed layers, highest first, have a part.
+    fn layers_below<'a>(&'a self, layers: &'a [String], name: &'a str) -> impl Iterator<Item = String> + 'a {
+        layers.iter().map(move |layer| below(&self.layers, &format!("{layer}/{name}")))
     }
 
     /// A directory of the host as the sandbox may see it: with its owners shifted, where the file system allows that
@@ -149,23 +184,39 @@ impl Slot {
     }
 }
 
+/// Why an ordinary user's sandboxes have the host's root.
+pub(crate) const NEEDS_ROOT: &str =
+    "roots other than the host's take a Tenure that runs as root: their files belong to many users";
+
+/// Mounts the writable layer that a directory has under this name over these, highest first.
+fn stack(lowers: impl Iterator<Item = String>, name: &str, writable: &OwnedFd) -> io::Result<OwnedFd> {
+    let overlay = Overlay {
+        lowers: lowers.collect(),
+        upper: below(writable, &format!("layer/{name}")),
+        work: below(writable, &format!("work/{name}")),
+    };
+    overlay.mount()
+}
+
 /// The file systems of a stack, that of the root first.
 fn parts(session_dir: &Path, head: &Head, sources: &Sources) -> Vec<Part> {
     let writable = session_dir.join("layer");
-    let part = |target: &str, host: Option<&PathBuf>| {
+    let part = |target: &str, lowest: Lowest| {
         let name = if target.is_empty() { ROOT } else { target };
         let has_it = |layer: &String| sources.layers.join(layer).join(name).is_dir();
         let layers: Vec<String> = head.layers.iter().rev().map(ToString::to_string).filter(has_it).collect();
-        let is_overlay = host.is_none() || !layers.is_empty() || writable.join(name).is_dir();
-        Part { target: target.to_owned(), host: host.cloned(), layers, is_overlay }
+        let is_overlay = target.is_empty() || !layers.is_empty() || writable.join(name).is_dir();
+        Part { target: target.to_owned(), lowest, layers, is_overlay }
     };
-    match head.root {
-        Root::Host => {
+    match &head.root {
+        Root::Host | Root::Unmade => {
             // Their names are ours, and plain text.
             let target = |at: &PathBuf| at.to_str().unwrap_or_default().trim_start_matches('/').to_owned();
-            let hosts = sources.skeleton.host_dirs.iter().map(|at| part(&target(at), Some(at)));
-            std::iter::once(part("", None)).chain(hosts).collect()
+            let hosts = sources.skeleton.host_dirs.iter().map(|at| part(&target(at), Lowest::Host(at.clone())));
+            std::iter::once(part("", Lowest::Skeleton)).chain(hosts).collect()
         }
+        Root::Directory { path } => vec![part("", Lowest::Host(path.clone()))],
+        Root::Image { .. } => vec![part("", Lowest::Nothing)],
     }
 }
 

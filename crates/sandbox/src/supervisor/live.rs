@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
+use super::builds::Builds;
 use super::copying::Copying;
 use super::create::{create, tenant};
 use super::disk::{Count, Found, Heard, Subject, Watcher};
@@ -21,6 +22,7 @@ use crate::guest::setup::{Inherited, Tenancy};
 use crate::guest::{self, signals};
 use crate::order::Limit;
 use crate::spec::{Applied, Limits, Spec, Usage};
+use crate::wire::{Build, Start};
 
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct Sandboxes {
     pub(super) ops: Ops,
     pub(super) pool: Pool,
     pub(super) live: HashMap<SessionId, Live>,
+    builds: Builds,
     /// Groups of dead sandboxes that the kernel did not let go of yet.
     pub(super) lingering: Vec<PathBuf>,
     pub(super) free: Vec<Slot>,
@@ -74,6 +77,7 @@ impl Sandboxes {
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
             sources: Sources { skeleton, layers: files.layers_dir() },
+            builds: Builds::new(&files).doing(|| "removing unfinished layers".to_owned())?,
             files,
             cgroups,
             ops,
@@ -89,7 +93,7 @@ impl Sandboxes {
     }
 
     /// Makes the sandbox unless it is alive; says whether it was made, and its limits.
-    pub(crate) fn open(&mut self, spec: Spec, epoch: u64) -> Result<(bool, Applied), Failure> {
+    pub(crate) fn open(&mut self, spec: Spec, start: Option<Start>, epoch: u64) -> Result<(bool, Applied), Failure> {
         if let Some(live) = self.live.get(&spec.session) {
             return Ok((false, live.group.applied.clone()));
         }
@@ -98,7 +102,7 @@ impl Sandboxes {
         let is_new = make_session_directory(&session_dir).doing(doing)?;
         let made = make_session_directory(&session_dir.join("calls"))
             .doing(doing)
-            .and_then(|_| self.make(spec, &session_dir, epoch));
+            .and_then(|_| self.make(spec, start, &session_dir, epoch));
         if made.is_err() && is_new {
             // A session that never had a sandbox has no files either.
             let _ = std::fs::remove_dir_all(&session_dir);
@@ -106,10 +110,17 @@ impl Sandboxes {
         made.map(|applied| (true, applied))
     }
 
-    fn make(&mut self, spec: Spec, session_dir: &Path, epoch: u64) -> Result<Applied, Failure> {
+    fn make(
+        &mut self,
+        mut spec: Spec,
+        start: Option<Start>,
+        session_dir: &Path,
+        epoch: u64,
+    ) -> Result<Applied, Failure> {
         crate::fences::prepare(&spec);
         let session = spec.session;
-        let head = self.files.head(session)?;
+        let head = self.files.begun(session, start)?;
+        spec.env.splice(..0, head.root.env().iter().cloned());
         if let Some(applied) = self.claim(&spec, session_dir, &head, epoch) {
             return Ok(applied);
         }
@@ -189,6 +200,51 @@ impl Sandboxes {
         }
     }
 
+    /// Begins making a layer; gives what came of it, if that is known at once.
+    pub(crate) fn build(&mut self, build: Build) -> Option<Result<(), Failure>> {
+        if self.files.layers_dir().join(build.layer.to_string()).is_dir() {
+            return Some(Ok(()));
+        }
+        if self.builds.is_under_way(&build.layer) {
+            return None;
+        }
+        self.begin_build(build).err().map(Err)
+    }
+
+    fn begin_build(&mut self, build: Build) -> Result<(), Failure> {
+        // Its group needs a name that no session has.
+        let id = SessionId::from_bits(random_bits().doing(|| "naming a builder".to_owned())?);
+        let mut group = self.cgroups.create(&id.to_string(), Limits::default())?;
+        let slot = match self.take_slot() {
+            Ok(slot) => slot,
+            Err(failure) => {
+                self.lingering.extend(group.remove());
+                return Err(failure);
+            }
+        };
+        match self.builds.begin(id, build, &slot, &mut group, &self.files) {
+            Ok(begun) => {
+                self.builds.keep(begun, group, slot);
+                Ok(())
+            }
+            Err(failure) => {
+                self.lingering.extend(group.remove());
+                self.free.push(slot);
+                Err(failure)
+            }
+        }
+    }
+
+    /// What became of a layer that was begun, once it has.
+    pub(crate) fn built(&mut self, layer: &LayerId) -> Option<Result<(), Failure>> {
+        self.builds.outcome(layer)
+    }
+
+    /// Forgets what became of layers that nobody asks for any more.
+    pub(crate) fn forget_built(&mut self, asked: &[LayerId]) {
+        self.builds.forget_but(asked);
+    }
+
     /// Kills a sandbox; [`reap`](Self::reap) will find it dead.
     pub(crate) fn kill(&self, session: SessionId) {
         self.signal(session, libc::SIGKILL);
@@ -205,6 +261,7 @@ impl Sandboxes {
     pub(crate) fn kill_all(&mut self) {
         self.live.keys().for_each(|session| self.kill(*session));
         self.end_pool();
+        self.builds.kill();
     }
 
     /// Kills every sandbox in which no call runs.
@@ -235,7 +292,13 @@ impl Sandboxes {
                     self.watcher.forget(session);
                 }
                 None if self.spare_died(pid) => {}
-                None => others.push(pid),
+                None => match self.builds.ended(pid, &self.files) {
+                    Some((group, slot)) => {
+                        self.lingering.extend(group.remove());
+                        self.free.push(slot);
+                    }
+                    None => others.push(pid),
+                },
             }
         }
     }
@@ -338,12 +401,12 @@ impl Sandboxes {
 
     /// Whether everything about dead sandboxes is gone.
     pub(crate) fn is_tidy(&self) -> bool {
-        self.lingering.is_empty()
+        self.lingering.is_empty() && self.builds.is_empty()
     }
 
     /// Whether a call is running in any of them.
     pub(crate) fn any_busy(&self) -> bool {
-        self.live.values().any(|live| self.board(live).is_busy())
+        self.live.values().any(|live| self.board(live).is_busy()) || !self.builds.is_empty()
     }
 
     /// The board of a live sandbox.
@@ -382,4 +445,10 @@ impl Live {
         // SAFETY: the keeper is our child and not yet waited for, so the id is still its own.
         unsafe { libc::kill(self.keeper, signals::LOOK) };
     }
+}
+
+fn random_bits() -> std::io::Result<u128> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(u128::from_le_bytes(bits))
 }

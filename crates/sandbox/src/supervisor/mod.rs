@@ -2,6 +2,7 @@
 
 pub(crate) mod abandoned;
 mod board;
+mod builds;
 mod cgroup;
 mod copy;
 mod copying;
@@ -35,11 +36,12 @@ pub(crate) use board::{Board, ProcessLimits, Stillness};
 pub(crate) use cgroup::{Cgroups, Group, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
+pub(crate) use head::{Head, LayerId, Root};
 pub(crate) use idmap::set_attributes;
-pub(crate) use layers::Detached;
+pub(crate) use layers::{Detached, NEEDS_ROOT};
 pub(crate) use own_namespace::enter as enter_own_namespace;
 pub(crate) use requirements::cut_short;
-pub(crate) use skeleton::{AGENT, HOSTNAME};
+pub(crate) use skeleton::{AGENT, HOSTNAME, HOSTS, RESOLV_CONF};
 pub(crate) use standing::Standing;
 pub(crate) use start::{CONFIG_VARIABLE, Config, Started, address_in, allow_many_files, start};
 pub(crate) use upkeep::{MOST_LAYERS, WORKER, needless_layers, play};

@@ -152,7 +152,9 @@ impl Sandboxes {
             return None;
         }
         // What is mounted in a spare one, and isn't replaced, is right for this kind of root only.
-        if head.root != Root::Host || spec.env.iter().any(|(name, _)| name == "TENURE_FENCES_DOWN") {
+        if !matches!(head.root, Root::Host | Root::Unmade)
+            || spec.env.iter().any(|(name, _)| name == "TENURE_FENCES_DOWN")
+        {
             return None;
         }
         let mut spare = self.pool.spares.pop()?;

@@ -8,7 +8,7 @@ use tenure_core::id::{SessionId, SnapshotId};
 use super::disk::Heard;
 use super::live::Sandboxes;
 use super::upkeep::Upkeep;
-use super::{Cgroups, Config, Failure, abandoned};
+use super::{Cgroups, Config, Failure, LayerId, abandoned};
 use crate::dispatch::Ops;
 use crate::guest::signals;
 use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, Versions, decode, encode, receive, send};
@@ -54,6 +54,8 @@ struct Server {
     epoch: Option<u64>,
     /// What it waits for. Answers are given in the order of the questions, so it gets no other meanwhile.
     awaits: Option<Awaited>,
+    /// As above, a layer that is being made.
+    building: Option<LayerId>,
     gone: bool,
 }
 
@@ -177,7 +179,7 @@ impl Supervisor {
         sources.extend(self.sandboxes.disk_wakes().map(|wake| (Wake::Disk, wake)));
         sources.extend(self.sandboxes.copies().map(|copy| (Wake::Copy, copy)));
         // One that waits for an answer isn't listened to: if it is gone, that shows when the answer is sent.
-        let listened_to = self.servers.iter().enumerate().filter(|(_, server)| server.awaits.is_none());
+        let listened_to = self.servers.iter().enumerate().filter(|(_, server)| !server.is_waiting());
         sources.extend(listened_to.map(|(at, server)| (Wake::Server(at), server.socket.as_fd())));
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -202,7 +204,7 @@ impl Supervisor {
 
     fn accept(&mut self) {
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            self.servers.push(Server { socket, version: None, epoch: None, awaits: None, gone: false });
+            self.servers.push(Server { socket, version: None, epoch: None, awaits: None, building: None, gone: false });
         }
     }
 
@@ -232,6 +234,7 @@ impl Supervisor {
                 self.servers[at].gone = true;
             }
             Answer::Later(awaited) => self.servers[at].awaits = Some(awaited),
+            Answer::WhenBuilt(layer) => self.servers[at].building = Some(layer),
         }
     }
 
@@ -260,15 +263,23 @@ impl Supervisor {
             | SupervisorAsk::Rewind { .. }
             | SupervisorAsk::Forget { .. }
             | SupervisorAsk::Limit { .. }
+            | SupervisorAsk::Build { .. }
                 if !may_order =>
             {
                 failed("a server that has not taken over the directory can't order anything")
             }
-            SupervisorAsk::Open { .. } if self.closing || self.draining => failed("the supervisor is shutting down"),
-            SupervisorAsk::Open { spec } => {
+            SupervisorAsk::Open { .. } | SupervisorAsk::Build { .. } if self.closing || self.draining => {
+                failed("the supervisor is shutting down")
+            }
+            SupervisorAsk::Build { build } => {
+                self.reap();
+                let layer = build.layer.clone();
+                self.sandboxes.build(build).map_or(Answer::WhenBuilt(layer), done)
+            }
+            SupervisorAsk::Open { spec, start } => {
                 // The keeper of an earlier sandbox may have died unnoticed a moment ago.
                 self.reap();
-                Answer::Now(match self.sandboxes.open(spec, self.epoch) {
+                Answer::Now(match self.sandboxes.open(spec, start, self.epoch) {
                     Ok((fresh, limits)) => SupervisorTell::Opened { fresh, limits },
                     Err(failure) => failure.into(),
                 })
@@ -341,6 +352,10 @@ impl Supervisor {
 
     fn tell_who_waits(&mut self) {
         for server in self.servers.iter_mut().filter(|server| !server.gone) {
+            if let Some(outcome) = server.building.as_ref().and_then(|layer| self.sandboxes.built(layer)) {
+                server.building = None;
+                server.tell(&outcome.map_or_else(SupervisorTell::from, |()| SupervisorTell::Done));
+            }
             let Some(awaited) = server.awaits else { continue };
             let tell = match awaited {
                 Awaited::End(session) => (!self.sandboxes.is_alive(session)).then_some(SupervisorTell::Ended),
@@ -367,6 +382,8 @@ impl Supervisor {
                 .iter()
                 .any(|awaited| matches!(awaited, Awaited::Snapshot { session: wanted, .. } if *wanted == session))
         });
+        let asked: Vec<LayerId> = self.servers.iter().filter_map(|server| server.building.clone()).collect();
+        self.sandboxes.forget_built(&asked);
     }
 
     fn let_go(&mut self) {
@@ -386,6 +403,7 @@ enum Answer {
     /// And nothing more.
     LetGo(SupervisorTell),
     Later(Awaited),
+    WhenBuilt(LayerId),
 }
 
 fn done(outcome: Result<(), Failure>) -> Answer {
@@ -393,6 +411,10 @@ fn done(outcome: Result<(), Failure>) -> Answer {
 }
 
 impl Server {
+    fn is_waiting(&self) -> bool {
+        self.awaits.is_some() || self.building.is_some()
+    }
+
     fn tell(&mut self, tell: &SupervisorTell) {
         if send(&self.socket, &encode(tell), &[], SendFlags::DONTWAIT).is_err() {
             self.gone = true;

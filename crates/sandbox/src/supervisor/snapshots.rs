@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use tenure_core::id::{SessionId, SnapshotId};
 
-use super::head::{Head, LayerId, Noted};
+use super::head::{Head, LayerId, Noted, Root};
 use super::pool::POOL;
 use super::{Doing, Failure, SHELL_MARK, Standing, subdirectories};
 use crate::Taken;
+use crate::wire::Start;
 
 /// The files of all sessions. Nobody else changes which layers they are made of.
 #[derive(Debug)]
@@ -44,14 +45,22 @@ impl Files {
         self.dir.join(LAYERS)
     }
 
+    /// Where layers come into being.
+    pub(crate) fn builds_dir(&self) -> PathBuf {
+        self.dir.join("builds")
+    }
+
     /// The stack that the session's files lie on. Whatever was begun with it is finished first.
     pub(crate) fn head(&self, session: SessionId) -> Result<Head, Failure> {
         self.settled(&self.session_dir(session)).doing(|| format!("reading what the files of {session} are made of"))
     }
 
     fn settled(&self, session_dir: &Path) -> io::Result<Head> {
-        let Some(mut head) = Head::read(&session_dir.join(HEAD))? else { return Ok(Head::default()) };
         let layer = session_dir.join(LAYER);
+        let Some(mut head) = Head::read(&session_dir.join(HEAD))? else {
+            // What has files and says nothing is on the host's root: others say so before they have any.
+            return Ok(if layer.exists() { Head::default() } else { Head::unmade() });
+        };
         if head.drop_layer {
             self.throw_away(&layer)?;
             crate::failpoint::pass("rewind.dropped");
@@ -66,6 +75,18 @@ impl Files {
                 })?;
             }
         }
+        Ok(head)
+    }
+
+    /// The stack of a session that is about to have a sandbox, which begins with this unless it began before.
+    pub(crate) fn begun(&self, session: SessionId, start: Option<Start>) -> Result<Head, Failure> {
+        let head = self.head(session)?;
+        let (Some(Start { root, base }), Root::Unmade) = (start, &head.root) else { return Ok(head) };
+        if let Some(missing) = base.iter().find(|layer| !self.layers_dir().join(layer.to_string()).is_dir()) {
+            return Err(Failure::Invalid { why: format!("the {missing:?} is not there any more") });
+        }
+        let head = Head { root, layers: base.clone(), base, ..head };
+        head.write(&self.session_dir(session).join(HEAD)).doing(|| format!("beginning the files of {session}"))?;
         Ok(head)
     }
 
@@ -285,7 +306,7 @@ pub(crate) fn make_session_directory(dir: &Path) -> io::Result<bool> {
     }
 }
 
-fn make_directory(dir: &Path) -> io::Result<()> {
+pub(super) fn make_directory(dir: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Ok(()) | Err(_) => Ok(()),

@@ -1,11 +1,13 @@
 use std::io;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 
-use crate::Taken;
 use crate::spec::{Applied, Limits, Spec, Usage};
+use crate::supervisor::{LayerId, Root};
+use crate::{Packing, Taken};
 
 /// Which versions of these messages somebody speaks.
 ///
@@ -67,6 +69,9 @@ pub(crate) enum SupervisorAsk {
     Hello(Greeting),
     Open {
         spec: Spec,
+        /// What a session without files begins with, unless it is the host's root. Since version 3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<Start>,
     },
     /// Kill what is left of the sandbox, reap it and remove its cgroups.
     End {
@@ -112,13 +117,43 @@ pub(crate) enum SupervisorAsk {
     },
     /// Collect what nothing needs and flatten deep stacks now, and say when nothing is left to do. Since version 3.
     Tidy,
+    /// Make a layer, unless it is there. Since version 3.
+    Build {
+        build: Build,
+    },
+}
+
+/// What the files of a session begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) root: Root,
+    pub(crate) base: Vec<LayerId>,
+}
+
+/// A layer that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Build {
+    pub(crate) layer: LayerId,
+    pub(crate) root: Root,
+    /// The layers below it, lowest first.
+    pub(crate) base: Vec<LayerId>,
+    pub(crate) task: BuildTask,
+}
+
+/// What a layer is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BuildTask {
+    /// A layer's file of an image.
+    Unpack { packed: PathBuf, packing: Packing, diff_id: String },
+    /// What the sandbox itself and its tools need.
+    System,
 }
 
 impl SupervisorAsk {
     /// The first version that has this.
     pub(crate) fn since(&self) -> u16 {
         match self {
-            Self::Open { spec } if spec.limits.since_3() => 3,
+            Self::Open { spec, start } if start.is_some() || spec.limits.since_3() => 3,
             Self::Hello(_) | Self::Open { .. } | Self::End { .. } | Self::Alive | Self::Shutdown => 1,
             Self::Drain => 2,
             Self::Snapshot { .. }
@@ -127,7 +162,8 @@ impl SupervisorAsk {
             | Self::Forget { .. }
             | Self::Tidy
             | Self::Limit { .. }
-            | Self::Usage { .. } => 3,
+            | Self::Usage { .. }
+            | Self::Build { .. } => 3,
         }
     }
 }

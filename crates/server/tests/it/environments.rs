@@ -42,6 +42,23 @@ async fn what_cannot_be_enforced_is_refused() {
             json!({"type": "cloud", "limits": {"memory_bytes": 1}}),
             "config.limits.memory_bytes: expected a whole number",
         ),
+        (
+            json!({"type": "cloud", "root": {"type": "disk"}}),
+            "config.root.type: expected `host`, `directory`, `image` or `archive`",
+        ),
+        (json!({"type": "cloud", "root": {"type": "directory"}}), "config.root.path: "),
+        (
+            json!({"type": "cloud", "root": {"type": "directory", "path": "srv"}}),
+            "config.root.path: expected an absolute path",
+        ),
+        (
+            json!({"type": "cloud", "root": {"type": "archive", "path": "/etc/x.tar"}}),
+            "config.root: only what is below /allowed may be",
+        ),
+        (
+            json!({"type": "cloud", "root": {"type": "image", "reference": "Debian"}}),
+            "config.root.reference: expected a name like",
+        ),
         (json!("cloud"), "config: expected an object, got `cloud`"),
     ];
     for (config, expected) in cases {
@@ -97,6 +114,21 @@ async fn an_update_merges() {
         assert_eq!(server.get(&path).await.ok(), after);
         before = after;
     }
+    let root = |root: Value| json!({"config": {"root": root}});
+    for (given, shown) in [
+        (
+            json!({"type": "image", "reference": "debian:12"}),
+            json!({"type": "image", "reference": "docker.io/library/debian:12"}),
+        ),
+        (json!({"type": "directory", "path": "/allowed/a"}), json!({"type": "directory", "path": "/allowed/a"})),
+        (json!(null), json!({"type": "directory", "path": "/allowed/a"})),
+        (json!({"type": "archive", "path": "/allowed/b.tar"}), json!({"type": "archive", "path": "/allowed/b.tar"})),
+        (json!({"type": "host"}), json!(null)),
+    ] {
+        assert_eq!(server.post(&path, root(given)).await.ok()["config"]["root"], shown);
+    }
+    let refused = server.post(&path, root(json!({"type": "directory", "path": "/etc"}))).await.problem(400);
+    assert!(refused.starts_with("config.root: "), "{refused}");
     let limits = json!({"config": {"limits": {"memory_bytes": null, "cpu_millis": null}}});
     assert_eq!(server.post(&path, limits).await.ok()["config"].get("limits"), None);
 }

@@ -9,6 +9,7 @@ use tenure_core::model::{ModelConfig, TokenUsage};
 use tenure_core::phase::Fold;
 use tenure_core::price::{ModelFacts, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
+use tenure_core::root::Root;
 use tenure_core::session::{
     Absent, ContextPolicy, Definition, Labels, Lifecycle, Lifetimes, Metadata, RetryPolicy, Sandbox, StopReason,
 };
@@ -139,7 +140,7 @@ pub(crate) fn definition() -> Arc<Definition> {
     Arc::new(Definition {
         tenant: TENANT,
         agent: Arc::new(agent()),
-        environment: Environment { id: EnvironmentId::from_bits(2), limits: Limits::default() },
+        environment: Environment { id: EnvironmentId::from_bits(2), limits: Limits::default(), root: Root::Host },
         lifetimes: Lifetimes::default(),
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),
@@ -166,6 +167,7 @@ pub(crate) fn environment_record(id: u128, name: &str, created_at: i64) -> Envir
         name: name.to_owned(),
         description: None,
         limits: Limits::default(),
+        root: Root::Host,
         metadata: Metadata::default(),
         created_at: Timestamp::from_micros(created_at),
         updated_at: Timestamp::from_micros(created_at),

@@ -12,6 +12,7 @@ use tenure_core::past::Rewind;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{Budget, LongPrompt, ModelFacts, Price, TokenPrices, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
+use tenure_core::root::{ImageReference, Root};
 use tenure_core::session::{
     Absent, Answer, ContextPolicy, Definition, Delivery, IdleRule, IdleThen, Input, Keep, Labels, Lifecycle, Lifetimes,
     Metadata, Outcome, Purpose, Sandbox, StopCause, StopReason,
@@ -443,7 +444,7 @@ pub(super) fn definitions() -> Vec<Definition> {
     let millis = std::time::Duration::from_millis;
     let full = Definition {
         agent: agent.into(),
-        environment: Environment { id: EnvironmentId::from_bits(2), limits },
+        environment: Environment { id: EnvironmentId::from_bits(2), limits, root: Root::Host },
         context: ContextPolicy { window: 200_000, reply: 1_000, share_percent: 70 },
         lifetimes: Lifetimes {
             idle: Some(IdleRule {
@@ -490,7 +491,9 @@ pub(super) fn environments() -> Vec<EnvironmentRecord> {
         archived_at: Some(AT),
         ..plain.clone()
     };
-    vec![plain, full]
+    let reference = ImageReference::parse("debian:12").expect("a reference");
+    let rooted = EnvironmentRecord { root: Root::Image { reference }, ..plain.clone() };
+    vec![plain, full, rooted]
 }
 
 pub(super) fn keys() -> Vec<KeyRecord> {

@@ -5,6 +5,7 @@ use tenure_core::id::EnvironmentId;
 
 use super::super::ingest::environment::{
     CALL_MS, CPU_MILLIS, DESCRIPTION, DISK_BYTES, INODES, MANAGERS, MEMORY_BYTES, NAME, OPEN_FILES, OUTPUT_BYTES, PIDS,
+    REFERENCE, ROOT_PATH,
 };
 use super::super::wire::{Environment, Page, printed_id};
 use super::agents::resource_query;
@@ -68,6 +69,13 @@ fn config(new: bool) -> Value {
         ("networking", schema::nullable(networking)),
         ("packages", schema::nullable(packages)),
         ("limits", schema::ours(limits, "What is set is enforced; the operator's defaults hold for the rest.")),
+        (
+            "root",
+            schema::ours(
+                schema::nullable(root()),
+                "What root file systems are made from, as far as the operator allows it. Null: the host's programs, or what it was.",
+            ),
+        ),
     ];
     match new {
         true => schema::tagged("cloud", [], optional),
@@ -93,6 +101,16 @@ pub(crate) fn limits() -> Value {
     ];
     let bound = |(name, (least, most))| (name, schema::nullable(schema::integer(least, most)));
     schema::object([], limits.map(bound))
+}
+
+fn root() -> Value {
+    let path = || [("path", schema::text(1, ROOT_PATH))];
+    json!({"oneOf": [
+        schema::tagged("host", [], []),
+        schema::tagged("directory", path(), []),
+        schema::tagged("image", [("reference", schema::text(1, REFERENCE))], []),
+        schema::tagged("archive", path(), []),
+    ]})
 }
 
 pub(crate) fn retrieve(schemas: &mut Schemas) -> Operation {

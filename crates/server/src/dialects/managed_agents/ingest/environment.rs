@@ -1,6 +1,7 @@
 //! Environments that are made or changed.
 
 use tenure_core::agent::{Limits, LimitsChange};
+use tenure_core::root::{ImageReference, Root};
 use tenure_engine::{EnvironmentChange, NewEnvironment};
 
 use super::metadata;
@@ -22,12 +23,17 @@ pub(in super::super) const OPEN_FILES: (u64, u64) = (256, 1_048_576);
 pub(in super::super) const CALL_MS: (u64, u64) = (1_000, 86_400_000);
 pub(in super::super) const OUTPUT_BYTES: (u64, u64) = (1_024, 1 << 30);
 
+/// What a root may be, and how long its name.
+pub(in super::super) const ROOTS: [&str; 4] = ["host", "directory", "image", "archive"];
+pub(in super::super) const REFERENCE: usize = 512;
+pub(in super::super) const ROOT_PATH: usize = 4_095;
+
 /// A new environment.
 pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnvironment, Problem> {
     let name = fields.required_text("name", 1, NAME)?;
     let description = fields.text("description", DESCRIPTION)?.value();
-    let limits = match fields.object("config")? {
-        Given::Absent | Given::Null => LimitsChange::default(),
+    let Cloud { limits, root } = match fields.object("config")? {
+        Given::Absent | Given::Null => Cloud::default(),
         Given::Value(mut config) => {
             if config.required_one_of("type", &["cloud", "self_hosted"])? == "self_hosted" {
                 return Err(config.wrong("type", SELF_HOSTED));
@@ -36,9 +42,10 @@ pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnv
         }
     };
     let limits = limits.apply(Limits::default());
+    let root = root.unwrap_or_default();
     let metadata = metadata::whole(&mut fields)?;
     scope(&mut fields)?;
-    Ok(NewEnvironment { name, description, limits, metadata })
+    Ok(NewEnvironment { name, description, limits, root, metadata })
 }
 
 /// What is to change of an environment. Fields of `config` that are absent or null stay as they are.
@@ -48,8 +55,8 @@ pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<Env
         return Err(fields.wrong("name", "expected 1 to 256 characters, got 0"));
     }
     let description = fields.text("description", DESCRIPTION)?.change();
-    let limits = match fields.object("config")? {
-        Given::Absent | Given::Null => LimitsChange::default(),
+    let Cloud { limits, root } = match fields.object("config")? {
+        Given::Absent | Given::Null => Cloud::default(),
         Given::Value(mut config) => {
             if config.one_of("type", &["cloud", "self_hosted"])?.value() == Some("self_hosted") {
                 let message = "this environment is `cloud`, and an environment's type can't be changed";
@@ -62,7 +69,7 @@ pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<Env
     // Unlike elsewhere, here an empty value removes a name, too.
     let metadata = changes.map(|(name, value)| (name, value.filter(|value| !value.is_empty()))).collect();
     scope(&mut fields)?;
-    Ok(EnvironmentChange { name, description, limits, metadata })
+    Ok(EnvironmentChange { name, description, limits, root, metadata })
 }
 
 const SELF_HOSTED: &str =
@@ -75,7 +82,14 @@ fn scope(fields: &mut Fields<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
+/// What a configuration says.
+#[derive(Default)]
+struct Cloud {
+    limits: LimitsChange,
+    root: Option<Root>,
+}
+
+fn cloud(mut config: Fields<'_>) -> Result<Cloud, Problem> {
     if let Given::Value(mut networking) = config.object("networking")?
         && networking.required_one_of("type", &["unrestricted", "limited"])? == "limited"
     {
@@ -88,9 +102,36 @@ fn cloud(mut config: Fields<'_>) -> Result<LimitsChange, Problem> {
             packages.unsupported(manager, "packages are")?;
         }
     }
-    match config.object("limits")? {
-        Given::Absent | Given::Null => Ok(LimitsChange::default()),
-        Given::Value(mut limits) => read_limits(&mut limits),
+    let limits = match config.object("limits")? {
+        Given::Absent | Given::Null => LimitsChange::default(),
+        Given::Value(mut limits) => read_limits(&mut limits)?,
+    };
+    let root = match config.object("root")? {
+        Given::Absent | Given::Null => None,
+        Given::Value(mut root) => Some(read_root(&mut root)?),
+    };
+    Ok(Cloud { limits, root })
+}
+
+/// Ours. What the operator allows is known further in.
+fn read_root(root: &mut Fields<'_>) -> Result<Root, Problem> {
+    match root.required_one_of("type", &ROOTS)? {
+        "directory" => Ok(Root::Directory { path: root_path(root)? }),
+        "archive" => Ok(Root::Archive { path: root_path(root)? }),
+        "image" => {
+            let reference = root.required_text("reference", 1, REFERENCE)?;
+            let reference = ImageReference::parse(&reference).map_err(|why| root.wrong("reference", why))?;
+            Ok(Root::Image { reference })
+        }
+        _ => Ok(Root::Host),
+    }
+}
+
+fn root_path(root: &mut Fields<'_>) -> Result<String, Problem> {
+    let path = root.required_text("path", 1, ROOT_PATH)?;
+    match path.starts_with('/') && !path.contains('\0') {
+        true => Ok(path),
+        false => Err(root.wrong("path", "expected an absolute path of the server's host")),
     }
 }
 

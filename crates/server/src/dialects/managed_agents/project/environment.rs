@@ -2,6 +2,7 @@
 
 use tenure_core::agent::Limits;
 use tenure_core::resource::EnvironmentRecord;
+use tenure_core::root::Root;
 
 use super::super::wire::{self, EmptyList, Id, Tagged, Time};
 
@@ -25,6 +26,7 @@ pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
                 pip: EmptyList,
             },
             limits: limits(record.limits),
+            root: root(&record.root),
         },
         metadata: &record.metadata,
         scope: "organization",
@@ -39,4 +41,13 @@ pub(super) fn limits(set: Limits) -> Option<wire::Limits> {
     let Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms, output_bytes } = set;
     let shown = wire::Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms, output_bytes };
     (set != Limits::default()).then_some(shown)
+}
+
+fn root(root: &Root) -> Option<wire::Root<'_>> {
+    match root {
+        Root::Host => None,
+        Root::Directory { path } => Some(wire::Root::Directory { path }),
+        Root::Image { reference } => Some(wire::Root::Image { reference: reference.to_string() }),
+        Root::Archive { path } => Some(wire::Root::Archive { path }),
+    }
 }

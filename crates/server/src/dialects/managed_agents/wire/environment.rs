@@ -17,7 +17,7 @@ pub(crate) struct Environment<'a> {
     pub(crate) kind: &'static str,
     pub(crate) name: &'a str,
     pub(crate) description: Option<&'a str>,
-    pub(crate) config: Config,
+    pub(crate) config: Config<'a>,
     pub(crate) metadata: &'a Metadata,
     #[schemars(extend("const" = "organization"))]
     pub(crate) scope: &'static str,
@@ -33,7 +33,7 @@ fn networking(_: &mut SchemaGenerator) -> Schema {
 /// How its sandboxes are made.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "EnvironmentConfig")]
-pub(crate) struct Config {
+pub(crate) struct Config<'a> {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "cloud"))]
     pub(crate) kind: &'static str,
@@ -43,6 +43,22 @@ pub(crate) struct Config {
     /// Ours: what its sandboxes may use, where that isn't the operator's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limits: Option<Limits>,
+    /// Ours: what the root file systems of its sandboxes are made from, where that isn't the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<Root<'a>>,
+}
+
+/// What a root file system is made from.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "EnvironmentRoot")]
+pub(crate) enum Root<'a> {
+    /// A directory of the host that holds a whole system.
+    Directory { path: &'a str },
+    /// An image of a registry, with all that may be left out of its name.
+    Image { reference: String },
+    /// An image in the OCI image layout on the host.
+    Archive { path: &'a str },
 }
 
 /// Packages, none so far.

@@ -15,7 +15,7 @@ pub(crate) use agent::{
     UrlSources, WebFetch,
 };
 pub(crate) use content::{Block, Citations, Source, Text};
-pub(crate) use environment::{Config, Environment, Limits, Packages};
+pub(crate) use environment::{Config, Environment, Limits, Packages, Root};
 pub(crate) use event::{
     Body, CacheCreation, Error, Event, Preview, PreviewDelta, PreviewText, PreviewedEvent, REFUSALS, Refusal,
     ServerToolUse, SpanUsage, StopReason, Usage,

@@ -1,0 +1,173 @@
+//! Layers that come into being: each in a sandbox of its own that is nothing but a root, and sealed when it is whole.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use tenure_core::id::SessionId;
+
+use super::create::namespaces;
+use super::layers::Slot;
+use super::requirements::refuse_user_namespace;
+use super::snapshots::{Files, make_directory, make_session_directory};
+use super::{Doing, Failure, Group, LayerId, Standing, idmap, subdirectories};
+use crate::guest::build::{self, Builder, Outcome, Task};
+use crate::wire::{Build, BuildTask};
+
+/// The layers that are being made, and what became of those that were.
+#[derive(Debug)]
+pub(crate) struct Builds {
+    under_way: HashMap<i32, UnderWay>,
+    ended: HashMap<LayerId, Result<(), Failure>>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    begun: Begun,
+    group: Group,
+    slot: Slot,
+}
+
+/// A builder that has been started.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pid: i32,
+    layer: LayerId,
+    dir: PathBuf,
+    outcome: OwnedFd,
+}
+
+impl Builds {
+    /// None so far. What an earlier supervisor left half done is thrown away.
+    pub(crate) fn new(files: &Files) -> io::Result<Self> {
+        subdirectories(&files.builds_dir()).iter().try_for_each(|left| files.throw_away(left))?;
+        Ok(Self { under_way: HashMap::new(), ended: HashMap::new() })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    pub(crate) fn is_under_way(&self, layer: &LayerId) -> bool {
+        self.under_way.values().any(|under_way| under_way.begun.layer == *layer)
+    }
+
+    /// Starts a builder.
+    pub(crate) fn begin(
+        &self,
+        id: SessionId,
+        build: Build,
+        slot: &Slot,
+        group: &mut Group,
+        files: &Files,
+    ) -> Result<Begun, Failure> {
+        let dir = files.builds_dir().join(id.to_string());
+        let made = make_directory(&files.builds_dir()).and_then(|()| make_session_directory(&dir).map(drop));
+        let begun =
+            made.doing(|| format!("making {}", dir.display())).and_then(|()| start(build, dir.clone(), slot, group));
+        if begun.is_err() {
+            // It has a few directories and nothing in them.
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        begun
+    }
+
+    /// Remembers a builder until it has ended.
+    pub(crate) fn keep(&mut self, begun: Begun, group: Group, slot: Slot) {
+        self.ended.remove(&begun.layer);
+        self.under_way.insert(begun.pid, UnderWay { begun, group, slot });
+    }
+
+    /// Takes over what a process has made that was waited for, if it was a builder; gives back what it had.
+    pub(crate) fn ended(&mut self, pid: i32, files: &Files) -> Option<(Group, Slot)> {
+        let UnderWay { begun, group, slot } = self.under_way.remove(&pid)?;
+        let Begun { layer, dir, outcome, .. } = begun;
+        let kept = judge(outcome).and_then(|()| {
+            let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
+            sealed.doing(|| format!("sealing the {layer:?}"))
+        });
+        crate::failpoint::pass("build.sealed");
+        if let Err(error) = files.throw_away(&dir) {
+            // It goes with the next supervisor's start.
+            drop(error);
+        }
+        self.ended.insert(layer, kept);
+        Some((group, slot))
+    }
+
+    pub(crate) fn outcome(&self, layer: &LayerId) -> Option<Result<(), Failure>> {
+        if self.is_under_way(layer) {
+            return None;
+        }
+        let lost = || Err(failed("making a layer", "what became of it is not known any more"));
+        Some(self.ended.get(layer).cloned().unwrap_or_else(lost))
+    }
+
+    pub(crate) fn forget_but(&mut self, asked: &[LayerId]) {
+        self.ended.retain(|layer, _| asked.contains(layer));
+    }
+
+    pub(crate) fn kill(&self) {
+        for pid in self.under_way.keys() {
+            // SAFETY: the builder is our child and not yet waited for, so the id is still its own.
+            unsafe { libc::kill(*pid, libc::SIGKILL) };
+        }
+    }
+}
+
+fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group) -> Result<Begun, Failure> {
+    let Build { layer, root, base, task } = build;
+    let root = slot.mount_build(&dir, &root, &base)?;
+    let disk = File::create(dir.join("disk")).doing(|| "making a file".to_owned())?;
+    let task = match task {
+        BuildTask::Unpack { packed, packing, diff_id } => {
+            let packed = File::open(&packed).doing(|| format!("opening {}", packed.display()))?;
+            Task::Unpack { packed: packed.into(), packing, diff_id }
+        }
+        BuildTask::System => Task::System,
+    };
+    let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    // SAFETY: this process has one thread, so its copy finds every lock open; the child only goes on to `build::enter`, which
+    // never returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces() | libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid < 0 {
+        return Err(refuse_user_namespace(io::Error::last_os_error()));
+    }
+    if pid == 0 {
+        let entrances = std::mem::take(&mut group.entrances);
+        build::enter(Builder { root, task, disk: disk.into(), entrances, mapped, outcome: say_outcome });
+    }
+    drop((mapped, say_outcome, root, task, disk));
+    group.entrances.clear();
+    let mapped =
+        idmap::write_map(pid, &Standing::ours().map(slot.base())).and_then(|()| File::from(say_mapped).write_all(b"1"));
+    if let Err(error) = mapped {
+        // SAFETY: the child is ours and not yet waited for.
+        unsafe {
+            libc::kill(pid as i32, libc::SIGKILL);
+            libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+        }
+        return Err(error).doing(|| "mapping the builder's users".to_owned());
+    }
+    Ok(Begun { pid: pid as i32, layer, dir, outcome })
+}
+
+/// A builder that has ended said what came of it, or was ended.
+fn judge(outcome: OwnedFd) -> Result<(), Failure> {
+    let mut said = Vec::new();
+    File::from(outcome).read_to_end(&mut said).doing(|| "hearing of a builder".to_owned())?;
+    match serde_json::from_slice(&said) {
+        Ok(Outcome::Done) => Ok(()),
+        Ok(Outcome::Refused(why)) => Err(Failure::Invalid { why }),
+        Ok(Outcome::Failed(failure)) => Err(failure),
+        Err(_) => Err(failed("making a layer", "it took too long, or needed too much memory, and was ended")),
+    }
+}
+
+fn failed(doing: &str, cause: &str) -> Failure {
+    Failure::Failed { doing: doing.to_owned(), cause: cause.to_owned() }
+}
