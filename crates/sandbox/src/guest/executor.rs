@@ -174,13 +174,18 @@ pub(crate) const USUAL_OPEN_FILES: u64 = 1024;
 
 /// Sets what this process and all it forks are limited to. None of them can raise it again, but for a fence: that it may have
 /// to be lifted again, for which not every host has the right.
-fn limit_processes(ProcessLimits { open_files, file_bytes, fenced }: ProcessLimits) -> io::Result<()> {
+fn limit_processes(ProcessLimits { open_files, file_bytes, processes, fenced }: ProcessLimits) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let most = open_files.into_iter().chain(getrlimit(Resource::Nofile).maximum).min();
     let usual = most.map_or(USUAL_OPEN_FILES, |most| most.min(USUAL_OPEN_FILES));
     setrlimit(Resource::Nofile, Rlimit { current: Some(usual), maximum: most })?;
     let longest = file_bytes.into_iter().chain(getrlimit(Resource::Fsize).maximum).min();
     setrlimit(Resource::Fsize, Rlimit { current: if fenced { Some(0) } else { longest }, maximum: longest })?;
+    if processes.is_some() {
+        // Counted in this user namespace alone, since Linux 5.14.
+        let most = processes.into_iter().chain(getrlimit(Resource::Nproc).maximum).min();
+        setrlimit(Resource::Nproc, Rlimit { current: most, maximum: most })?;
+    }
     Ok(())
 }
 

@@ -97,12 +97,8 @@ fn strangers_to_the_host() -> Finding {
     let name = "to the host, tools are users that own nothing else";
     match Standing::ours() {
         Standing::Root => Finding::new(name, Ok("each sandbox has a range of its own".to_owned())),
-        Standing::Range => Finding::new(name, Ok("they have the subordinate ids of who runs Tenure".to_owned())),
         Standing::One => Finding {
-            stronger_by:
-                "give this user subordinate ids (in /etc/subuid and /etc/subgid) and the programs that map them \
-                          (package `uidmap` or `shadow`), and start with a new data directory; or run Tenure as root"
-                    .to_owned(),
+            stronger_by: "run Tenure as root, where that is an option".to_owned(),
             ..Finding::new(
                 name,
                 Ok("they are the user that runs Tenure, and in its groups; the other fences stand".to_owned()),
@@ -181,9 +177,8 @@ fn users_are_own(_: &Input) -> Seen {
     let numbers: Vec<u32> = map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match (Standing::ours(), numbers.as_slice()) {
         (Standing::Root, [0, base, RANGE]) if *base >= SANDBOX_BASE => Ok(format!("inner 0 is {base} on the host")),
-        (Standing::Range, [0, 1, RANGE]) => Ok("inner 0 is the first subordinate id".to_owned()),
         (Standing::One, [AGENT, 0, 1]) => Ok(format!("there is no user but {AGENT}")),
-        (Standing::Root | Standing::Range | Standing::One, _) => Err(format!("uid map is {}", map.trim())),
+        (Standing::Root | Standing::One, _) => Err(format!("uid map is {}", map.trim())),
     }
 }
 

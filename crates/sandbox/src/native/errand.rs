@@ -1,5 +1,5 @@
-//! What a server can't do with the files of sandboxes as the ordinary user that it is: some belong to subordinate ids, others
-//! are closed to their own owner. A process in a user namespace like the supervisor's does it.
+//! What a server can't do with the files of sandboxes as the ordinary user that it is: some are closed to
+//! their own owner. A process in a user namespace like the supervisor's does it.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;

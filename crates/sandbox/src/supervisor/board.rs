@@ -1,6 +1,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use super::Standing;
 use crate::order::Limit;
 use crate::spec::Applied;
 
@@ -47,6 +48,8 @@ pub(crate) enum Stillness {
 pub(crate) struct ProcessLimits {
     pub(crate) open_files: Option<u64>,
     pub(crate) file_bytes: Option<u64>,
+    /// Where a sandbox is the only one of its user: how many processes that user may have in it.
+    pub(crate) processes: Option<u64>,
     /// Whether no file may become longer at all.
     pub(crate) fenced: bool,
 }
@@ -157,7 +160,10 @@ impl Board {
     pub(crate) fn process_limits(&self) -> ProcessLimits {
         let set = |value: &AtomicU64| Some(value.load(Ordering::Relaxed)).filter(|value| *value > 0);
         let fenced = self.fence().is_some();
-        ProcessLimits { open_files: set(&self.open_files), file_bytes: set(&self.disk_bytes), fenced }
+        // The keeper is one of them.
+        let of_the_user = |most: u64| (!Standing::ours().has_own_users()).then_some(most + 1);
+        let processes = set(&self.pids).and_then(of_the_user);
+        ProcessLimits { open_files: set(&self.open_files), file_bytes: set(&self.disk_bytes), processes, fenced }
     }
 
     /// The limit of the disk that it is over, if it is.

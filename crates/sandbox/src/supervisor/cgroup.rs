@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::Failure;
+use super::{Failure, Standing};
 use crate::guest::events::EventFiles;
 use crate::spec::{Applied, Limits};
 use crate::wire::Control;
@@ -112,6 +112,11 @@ impl Cgroups {
             }
             (Some(value), mandatory) => match self.limit(&mut group, name, control, value) {
                 Ok(()) => {
+                    group.note(control, value);
+                    Ok(())
+                }
+                // What a user namespace counts by itself needs no group.
+                Err(_) if control == Control::Pids && !Standing::ours().has_own_users() => {
                     group.note(control, value);
                     Ok(())
                 }

@@ -28,7 +28,7 @@ pub(crate) fn limit_processes(keeper: i32, limits: ProcessLimits) {
     }
 }
 
-fn limit(process: i32, ProcessLimits { open_files, file_bytes, fenced }: ProcessLimits, may_raise: bool) {
+fn limit(process: i32, ProcessLimits { open_files, file_bytes, processes: _, fenced }: ProcessLimits, may_raise: bool) {
     let usual = open_files.map(|most| most.min(crate::guest::USUAL_OPEN_FILES));
     change(process, libc::RLIMIT_NOFILE, usual, open_files, may_raise);
     let longest = if fenced { Some(0) } else { file_bytes };

@@ -11,10 +11,8 @@ use super::{CANONICAL_BASE, Failure, RANGE};
 pub(crate) enum Standing {
     /// Root of the host. Each sandbox has its own range of uids; on disk there is one, and mounts shift between the two.
     Root,
-    /// An ordinary user, in a user namespace of its own in which it is 0, and in which 1 and what follows are the
-    /// subordinate ids that it was given. All sandboxes have those, and files belong to them.
-    Range,
-    /// As [`Range`](Self::Range), with no other id than its own. Everything is that user's: keepers, tools and files.
+    /// An ordinary user, in a user namespace of its own in which it is 0, and nobody else is there. Everything is that user's:
+    /// keepers, tools and files.
     One,
 }
 
@@ -30,7 +28,6 @@ impl Standing {
         let numbers: Vec<u32> = uid_map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers.as_slice() {
             [0, _, 1] => Self::One,
-            [0, _, 1, 1, _, RANGE] => Self::Range,
             _ => Self::Root,
         }
     }
@@ -39,7 +36,6 @@ impl Standing {
     pub(crate) fn on_disk(self, inner: u32) -> u32 {
         match self {
             Self::Root => CANONICAL_BASE + inner,
-            Self::Range => 1 + inner,
             Self::One => 0,
         }
     }
@@ -48,7 +44,6 @@ impl Standing {
     pub(crate) fn map(self, first_uid: u32) -> String {
         match self {
             Self::Root => format!("0 {first_uid} {RANGE}"),
-            Self::Range => format!("0 1 {RANGE}"),
             Self::One => format!("{AGENT} 0 1"),
         }
     }
@@ -56,7 +51,7 @@ impl Standing {
     /// Who a keeper is inside. With one id there is no other than the tools'.
     pub(crate) fn keeper(self) -> u32 {
         match self {
-            Self::Root | Self::Range => 0,
+            Self::Root => 0,
             Self::One => AGENT,
         }
     }
@@ -65,14 +60,14 @@ impl Standing {
     pub(crate) fn shifts_owners(self) -> bool {
         match self {
             Self::Root => true,
-            Self::Range | Self::One => false,
+            Self::One => false,
         }
     }
 
     /// Whether sandboxes have users that nobody else has, and can let go of groups that their maker is in.
     pub(crate) fn has_own_users(self) -> bool {
         match self {
-            Self::Root | Self::Range => true,
+            Self::Root => true,
             Self::One => false,
         }
     }
@@ -82,7 +77,7 @@ impl Standing {
     pub(crate) fn overlay_option(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Root => ("redirect_dir", Some("on")),
-            Self::Range | Self::One => ("userxattr", None),
+            Self::One => ("userxattr", None),
         }
     }
 
@@ -96,7 +91,7 @@ impl Standing {
         }
         let owner = match self {
             Self::Root => format!("user {}", found.uid()),
-            Self::Range | Self::One => "another user".to_owned(),
+            Self::One => "another user".to_owned(),
         };
         Err(Failure::Refused {
             cause: format!("the sandboxes' files in {} belong to {owner}, and so do their layers", dir.display()),
@@ -113,12 +108,11 @@ mod tests {
     fn a_standing_shows_in_the_map_of_users() {
         assert_eq!(Standing::of("         0          0 4294967295\n"), Standing::Root);
         assert_eq!(Standing::of("         0       1234          1\n"), Standing::One);
-        assert_eq!(Standing::of("0 1234 1\n1 165536 65536\n"), Standing::Range);
     }
 
     #[test]
     fn a_sandbox_maps_its_agent_to_who_owns_its_files() {
         assert_eq!((Standing::One.map(7), Standing::One.on_disk(1000)), ("1000 0 1".to_owned(), 0));
-        assert_eq!((Standing::Range.map(7), Standing::Range.on_disk(1000)), ("0 1 65536".to_owned(), 1001));
+        assert_eq!((Standing::Root.map(7), Standing::Root.on_disk(1000)), ("0 7 65536".to_owned(), 101_000));
     }
 }

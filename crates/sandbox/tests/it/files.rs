@@ -156,6 +156,55 @@ async fn what_is_saved_comes_back_as_it_was() {
     host.finish().await;
 }
 
+/// So that another user, and root, can restore them.
+#[tokio::test]
+async fn an_ordinary_users_files_are_saved_as_roots_are() {
+    if is_root() {
+        return;
+    }
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let script = "mkdir d; echo text > d/f; chmod 444 d/f; ln -s f d/l";
+    assert_eq!(text(&run(&sandbox, 1, exec(&["sh", "-c", script])).await), "");
+    let layer = host.dir.path().join(format!("sessions/{}/layer/root", session(1)));
+    // As the overlay does with a directory that was made anew.
+    for (name, value) in [("user.note", b"note".as_slice()), ("user.overlay.opaque", b"y")] {
+        rustix::fs::setxattr(layer.join("workspace/d"), name, value, XattrFlags::empty()).expect("its owner may");
+    }
+    let mut stream = Vec::new();
+    save_files(host.dir.path(), session(1), &mut stream).expect("saved").expect("it has files");
+    let mut archive = tar::Archive::new(stream.as_slice());
+    let mut marks = 0;
+    for entry in archive.entries().expect("entries").raw(true) {
+        let mut entry = entry.expect("an entry");
+        if entry.header().entry_type() == tar::EntryType::XHeader {
+            let mut records = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut records).expect("read");
+            let records = String::from_utf8_lossy(&records).into_owned();
+            marks += records.matches("trusted.overlay.opaque=y").count();
+            assert!(!records.contains("user.overlay."), "{records}");
+            continue;
+        }
+        let path = entry.path().expect("a path").into_owned();
+        let owner = if path.starts_with("layer") { 101_000 } else { 0 };
+        assert_eq!(entry.header().uid().expect("a number"), owner, "{}", path.display());
+    }
+    assert_eq!(marks, 1);
+    let to = tempfile::tempdir().expect("a directory");
+    load_files(to.path(), session(1), &mut stream.as_slice()).expect("loaded");
+    assert_eq!(check_files(to.path(), session(1)).expect("checked"), []);
+    let loaded = to.path().join(format!("sessions/{}/layer/root/workspace/d", session(1)));
+    let mut mark = [0; 8];
+    assert_eq!(
+        rustix::fs::getxattr(&loaded, "user.overlay.opaque", &mut mark).map(|length| mark[..length].to_vec()),
+        Ok(b"y".to_vec())
+    );
+    let file = loaded.join("f");
+    assert_eq!(file.metadata().expect("a file").mode() & 0o777, 0o444);
+    assert_eq!(std::fs::read_to_string(file).expect("text"), "text\n");
+    host.finish().await;
+}
+
 #[tokio::test]
 async fn a_stream_that_is_cut_or_leads_elsewhere_restores_nothing() {
     let host = Host::new();

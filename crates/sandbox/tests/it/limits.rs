@@ -2,7 +2,7 @@
 
 use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Usage, Work};
 
-use crate::host::{Host, exec, needs_root, run, session, shell, text};
+use crate::host::{Host, exec, is_root, needs_root, run, session, shell, text};
 
 /// Why a test needs root.
 const CGROUPS: &str = "limits take cgroups, and those of most hosts are root's";
@@ -91,11 +91,38 @@ async fn processor_time_is_limited() {
 async fn a_limit_that_cannot_be_had_is_an_error_and_a_default_is_said_to_be_missing() {
     let host = Host::with(|config| config.cgroups = false);
     let opened = host.backend.open(Spec::new(session(1))).await.expect("a sandbox");
-    assert_eq!((opened.limits.memory_bytes, opened.limits.missing.len()), (None, 2), "{:?}", opened.limits);
-    let limits = Limits { pids: Some(10), ..Limits::default() };
+    // What an ordinary user's sandboxes count by themselves needs no cgroup.
+    let missing = if is_root() { 2 } else { 1 };
+    assert_eq!((opened.limits.memory_bytes, opened.limits.missing.len()), (None, missing), "{:?}", opened.limits);
+    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let refused = host.backend.open(Spec { limits, ..Spec::new(session(2)) }).await;
-    assert!(matches!(refused, Err(Error::Unenforceable { what: "pids", .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Unenforceable { what: "memory", .. })), "{refused:?}");
     assert!(!host.backend.alive().await.expect("a list").contains(&session(2)));
+    host.finish().await;
+}
+
+/// Each sandbox's for itself, whatever else the user runs.
+#[tokio::test]
+async fn without_cgroups_an_ordinary_users_processes_are_limited_too() {
+    if is_root() {
+        return;
+    }
+    let host = Host::with(|config| config.cgroups = false);
+    let limits = Limits { pids: Some(40), ..Limits::default() };
+    let mut counted = Vec::new();
+    for n in [1, 2] {
+        let opened = host.backend.open(Spec { limits, ..Spec::new(session(n)) }).await.expect("a sandbox");
+        assert_eq!(opened.limits.pids, Some(40));
+        // The program, what is above it and the executor are of the number; the children stay until the next call.
+        let script = "$n = 0; while (defined($p = fork)) { if (!$p) { sleep 1000; exit } last if ++$n == 60 } print $n, ' ', $! + 0";
+        counted.push(text(&run(&opened.sandbox, 1, exec(&["perl", "-e", script])).await));
+        run(&opened.sandbox, 2, exec(&["pkill", "perl"])).await;
+    }
+    for counted in counted {
+        let (forked, error) = counted.split_once(' ').expect("two numbers");
+        let forked: u32 = forked.parse().expect("a number");
+        assert!((30..40).contains(&forked) && error == "11", "{forked} {error}");
+    }
     host.finish().await;
 }
 

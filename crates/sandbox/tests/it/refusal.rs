@@ -8,6 +8,9 @@ use tenure_sandbox::{Backend, Native, NativeConfig};
 
 use crate::host::{guest, left_of, needs_root};
 
+/// Why a test needs root.
+const NOWHERE: &str = "it goes where isolation can't be had";
+
 /// Has the helper report on isolation from a place where it can't be had.
 fn report_from(place: &str, dir: &Path) -> String {
     report(Command::new(guest()).arg(place).arg(dir))
@@ -20,7 +23,6 @@ fn report_from_a_user_namespace(first: &str, dir: &Path) -> String {
 }
 
 fn report(command: &mut Command) -> String {
-    needs_root("it goes where isolation can't be had");
     let Output { stdout, stderr, .. } = command.output().expect("it runs");
     let report = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(report.contains("Fail a sandbox can be made"), "{report}");
@@ -36,6 +38,7 @@ async fn assert_nothing_is_left(dir: &Path) {
 
 #[tokio::test]
 async fn user_namespaces_that_are_switched_off_are_named_with_the_remedy() {
+    needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
     let dir = parent.path().join("sandbox");
     let off = "echo 0 > /proc/sys/user/max_user_namespaces";
@@ -48,6 +51,7 @@ async fn user_namespaces_that_are_switched_off_are_named_with_the_remedy() {
 
 #[tokio::test]
 async fn root_of_a_user_namespace_is_not_root_of_the_host() {
+    needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
     let dir = parent.path().join("sandbox");
     let report = report_from_a_user_namespace("true", &dir);
@@ -59,6 +63,7 @@ async fn root_of_a_user_namespace_is_not_root_of_the_host() {
 
 #[tokio::test]
 async fn a_missing_capability_is_named() {
+    needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
     let dir = parent.path().join("sandbox");
     let report = report_from("report-without-administration", &dir);
@@ -69,6 +74,7 @@ async fn a_missing_capability_is_named() {
 
 #[tokio::test]
 async fn a_data_directory_that_cannot_carry_layers_is_named() {
+    needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
     let report = report_from("report-on-an-overlay", parent.path());
     assert!(report.contains("merged/sandbox") && report.contains("(overlay)"), "{report}");
@@ -80,6 +86,7 @@ async fn a_data_directory_that_cannot_carry_layers_is_named() {
 
 #[tokio::test]
 async fn what_keeps_an_ordinary_user_from_namespaces_is_named() {
+    needs_root(NOWHERE);
     let cases = [
         ("report-as-nobody-without-user-namespaces", "max_user_namespaces is 0", "sysctl -w user.max_user_namespaces"),
         ("report-as-nobody-in-a-chroot", "the kernel refuses (a chroot,", "outside of a chroot"),
@@ -95,6 +102,7 @@ async fn what_keeps_an_ordinary_user_from_namespaces_is_named() {
 
 #[tokio::test]
 async fn files_of_another_standing_are_refused() {
+    needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
     let dir = parent.path().join("sandbox");
     let report = report_from("report-on-files-of-nobody", &dir);

@@ -15,7 +15,7 @@ use tar::{Archive, EntryType};
 use tenure_core::id::SessionId;
 
 use super::save::PARTS;
-use super::{pax, stack};
+use super::{owner, pax, stack};
 use crate::Error;
 
 /// Reads back what [`save_files`](super::save_files) wrote, as the files of a session that has none. If the stream isn't
@@ -205,19 +205,24 @@ impl Loading {
 }
 
 impl Looks {
-    /// Owner first, since that takes away bits of the mode; the time last, since all else changes it.
+    /// Owner first, since that takes away bits of the mode and some attributes; the time last, since all else changes it.
     fn give(&self, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         let handle = openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let is_link = FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == FileType::Symlink;
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        // What an ordinary user makes is its own, and so right.
+        if rustix::process::geteuid().is_root() {
+            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+            chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
         let at = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        for (name, value) in &self.attributes {
+            let Some(name) = owner::mark_on_disk(name, is_link)? else { continue };
+            setxattr(&at, &*name, value, XattrFlags::empty())
+                .map_err(|error| io::Error::other(format!("the attribute {name} can't be set: {error}")))?;
+        }
+        // After the attributes, which can't be given to what can't be written.
         if !is_link {
             chmodat(CWD, &at, Mode::from_raw_mode(self.mode), AtFlags::empty())?;
-        }
-        for (name, value) in &self.attributes {
-            setxattr(&at, name.as_str(), value, XattrFlags::empty())
-                .map_err(|error| io::Error::other(format!("the attribute {name} can't be set: {error}")))?;
         }
         let times =
             Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: self.modified };

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 mod check;
 mod layers;
 mod load;
+mod owner;
 mod pax;
 mod restored;
 mod save;

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, fstat, openat
 use tar::{Builder, EntryType, Header};
 use tenure_core::id::SessionId;
 
-use super::pax;
 use super::stack::Stack;
+use super::{owner, pax};
 use crate::Error;
 use crate::supervisor::SHELL_MARK;
 use crate::supervisor::snapshots::{HEAD, LAYER, SNAPSHOTS};
@@ -272,8 +272,8 @@ impl<'w> Tape<'w> {
 
         let mut header = header(path, kind, length);
         header.set_mode(found.stat.st_mode & 0o7777);
-        header.set_uid(found.stat.st_uid.into());
-        header.set_gid(found.stat.st_gid.into());
+        header.set_uid(owner::in_archives(path, found.stat.st_uid).into());
+        header.set_gid(owner::in_archives(path, found.stat.st_gid).into());
         header.set_mtime(u64::try_from(found.stat.st_mtime).unwrap_or(0));
         header.set_cksum();
         self.builder.append(&header, data)?;
@@ -376,7 +376,7 @@ impl Found {
                 .map_err(|_| rustix::io::Errno::INVAL)
                 .and_then(|name| rustix::fs::getxattr(&at, &name, rustix::buffer::spare_capacity(&mut value)));
             match (String::from_utf8(name.to_vec()), read) {
-                (Ok(name), Ok(_)) if !name.contains('=') => attributes.push((name, value)),
+                (Ok(name), Ok(_)) if !name.contains('=') => attributes.push((owner::mark_in_archives(name), value)),
                 // It went meanwhile.
                 (_, Err(rustix::io::Errno::NODATA)) => {}
                 (_, _) => left_out(format!("its attribute {}", String::from_utf8_lossy(name))),
