@@ -90,7 +90,7 @@ fn live(setup: Setup) {
     let Ok(outcome) = setup.outcome.try_clone() else { return };
     let mut outcome = File::from(outcome);
     let made = prepare(setup).and_then(|(prepared, tenancy)| match tenancy {
-        Tenancy::Known(tenant) => prepared.settle(tenant).map(Made::Kept),
+        Tenancy::Known(tenant) => prepared.settle(tenant).map(Box::new).map(Made::Kept),
         Tenancy::Awaited(claim) => Ok(Made::Spare(prepared, claim)),
     });
     let said = match &made {
@@ -111,7 +111,7 @@ fn live(setup: Setup) {
 }
 
 enum Made {
-    Kept(Keeper),
+    Kept(Box<Keeper>),
     Spare(Prepared, OwnedFd),
 }
 

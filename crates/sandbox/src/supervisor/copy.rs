@@ -253,8 +253,8 @@ impl Metadata {
         }
         let time = |seconds: i64, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
         let times = Timestamps {
-            last_access: time(found.st_atime as i64, found.st_atime_nsec as u64),
-            last_modification: time(found.st_mtime as i64, found.st_mtime_nsec as u64),
+            last_access: time(found.st_atime, found.st_atime_nsec),
+            last_modification: time(found.st_mtime, found.st_mtime_nsec),
         };
         Ok(utimensat(CWD, at, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }

@@ -220,8 +220,8 @@ fn replace(at: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // SAFETY: acts on an open descriptor alone.
     unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-    let kind = rustix::fs::fstatfs(&file)?.f_type as i64;
-    if kind != libc::EXT4_SUPER_MAGIC as i64 && kind != libc::BTRFS_SUPER_MAGIC as i64 {
+    let kind = rustix::fs::fstatfs(&file)?.f_type;
+    if kind != libc::EXT4_SUPER_MAGIC && kind != libc::BTRFS_SUPER_MAGIC {
         file.sync_data()?;
     }
     std::fs::rename(&new, at)

@@ -86,7 +86,8 @@ impl Files {
             return Err(Failure::Invalid { why: format!("the {missing:?} is not there any more") });
         }
         let head = Head { root, layers: base.clone(), base, ..head };
-        head.write(&self.session_dir(session).join(HEAD)).doing(|| format!("beginning the files of {session}"))?;
+        self.write_head(&self.session_dir(session).join(HEAD), &head)
+            .doing(|| format!("beginning the files of {session}"))?;
         Ok(head)
     }
 

@@ -143,7 +143,7 @@ fn mounted_in_root(mountinfo: &[u8]) -> Vec<PathBuf> {
         let (id, parent) = (fields.next()?, fields.next()?);
         Some((id, parent, fields.nth(2)?))
     });
-    let Some((root, ..)) = lines.clone().filter(|(.., at)| *at == b"/").last() else { return Vec::new() };
+    let Some((root, ..)) = lines.clone().rev().find(|(.., at)| *at == b"/") else { return Vec::new() };
     let children = lines.filter(|(_, parent, at)| *parent == root && *at != b"/");
     children.map(|(.., at)| PathBuf::from(OsString::from_vec(unescaped(&at[1..])))).collect()
 }

@@ -276,8 +276,11 @@ struct Inner {
     process: Child,
     input: ChildStdin,
     asked: u64,
-    waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Result<String, String>>>>>,
+    waiting: Arc<Mutex<HashMap<u64, Asker>>>,
 }
+
+/// Who waits for an answer.
+type Asker = oneshot::Sender<Result<String, String>>;
 
 impl Server {
     fn start(host: &Host) -> Arc<Self> {

@@ -239,7 +239,7 @@ async fn time_outs_stops_and_wrong_orders_are_told() {
     }
     let mut talk = Talk::with(&sandbox, &["sh", "-c", "echo begun; exec sleep 1000"]).await;
     talk.until("begun").await;
-    let ended = tokio::spawn(async move { talk.process.end.await });
+    let ended = tokio::spawn(talk.process.end);
     sandbox.stop(std::time::Duration::ZERO).await.expect("stopped");
     let ended = ended.await.expect("no panic").expect("told");
     assert!(!matches!(&ended, Ok(exit) if exit.code.is_some()), "{ended:?}");

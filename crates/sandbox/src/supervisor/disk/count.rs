@@ -59,7 +59,7 @@ impl Counting {
             }
             let Ok(at) = level.fd() else { continue };
             let Ok(found) = statat(at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            self.add(found.st_dev, found.st_ino, u64::from(found.st_nlink), found.st_blocks as u64);
+            self.add(found.st_dev, found.st_ino, found.st_nlink as _, found.st_blocks as u64);
             if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
                 continue;
             }
@@ -106,7 +106,7 @@ fn trimmed(range: &str) -> String {
 /// A file in memory is none on the disk.
 fn is_on_overlay(path: &Path) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as i64 == OVERLAYFS_SUPER_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == OVERLAYFS_SUPER_MAGIC)
 }
 
 fn entries(dir: &str) -> Vec<PathBuf> {

@@ -101,7 +101,7 @@ impl Upkeep {
     pub(crate) fn ended(&mut self, pid: i32, sandboxes: &Sandboxes) {
         let Some(worker) = self.worker.take_if(|worker| worker.pid == pid) else { return };
         match worker.said() {
-            (_, Said::Scanned(report)) => self.take_up(report, sandboxes),
+            (_, Said::Scanned(report)) => self.take_up(*report, sandboxes),
             (Work::Merge { run, to }, Said::Done) => self.adopt(run, &to),
             (Work::Merge { run, to }, Said::Failed(why)) => {
                 say(&format!("layers can't be merged: {why}"));

@@ -36,7 +36,7 @@ pub(super) struct Run {
 /// What a worker says in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Said {
-    Scanned(Report),
+    Scanned(Box<Report>),
     Done,
     Failed(String),
 }

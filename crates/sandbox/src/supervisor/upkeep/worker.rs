@@ -101,7 +101,7 @@ fn carry_out(task: &Task) -> io::Result<Said> {
         Work::Scan { refused, most_layers, unarchived, archives } => {
             let mut report = scan(&task.dir, *most_layers, refused)?;
             report.look_at_archives(&task.dir, *archives, unarchived)?;
-            Ok(Said::Scanned(report))
+            Ok(Said::Scanned(Box::new(report)))
         }
         Work::Archive { layer } => archive::make(&task.dir, layer).map(|()| Said::Done),
         Work::Merge { run, to } => make(&task.dir.join(LAYERS), run, to).map(|()| Said::Done),
