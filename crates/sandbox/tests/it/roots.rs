@@ -8,10 +8,14 @@ use tenure_core::id::SessionId;
 use tenure_core::root::Root;
 use tenure_sandbox::{Error, Packing, Sandbox, Spec};
 
-use crate::host::{Host, exec, run, session, shell, text};
+use crate::host::{Host, exec, needs_root, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
 
+/// Files of images and of other systems belong to many users.
+const WHY: &str = "roots other than the host's";
+
 fn host(shelf: &Arc<Shelf>) -> Host {
+    needs_root(WHY);
     Host::with(|config| config.images = Some(shelf.clone()))
 }
 
@@ -331,6 +335,7 @@ async fn an_image_without_a_shell_says_so_and_runs_what_needs_none() {
 
 #[tokio::test]
 async fn a_directory_that_the_operator_allows_is_a_root() {
+    needs_root(WHY);
     let allowed = tempfile::tempdir().expect("a directory");
     let root = allowed.path().join("system");
     plant(&root);
