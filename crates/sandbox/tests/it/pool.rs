@@ -1,8 +1,8 @@
 //! Sandboxes that are made ahead.
 
-use tenure_sandbox::{Spec, Taken};
+use tenure_sandbox::{Limits, Spec, Taken};
 
-use crate::host::{Host, exec, kill, run, session, shell, text};
+use crate::host::{Host, exec, is_root, kill, needs_root, run, session, shell, text};
 use crate::snapshots::snapshot;
 
 fn with_pool(size: usize) -> Host {
@@ -36,9 +36,11 @@ async fn a_session_gets_a_sandbox_that_was_made_ahead() {
     let spare = *host.wait_for_keepers(2).await.last().expect("the spare one");
     let mut spec = Spec::new(session(2));
     spec.env = vec![("GIVEN".to_owned(), "a value".to_owned())];
-    spec.limits.pids = Some(77);
+    // An ordinary user's sandbox keeps the limit of processes that it was made with.
+    spec.limits.pids = is_root().then_some(77);
+    let pids = if is_root() { 77 } else { Limits::DEFAULT_PIDS };
     let opened = host.backend.open(spec).await.expect("a sandbox");
-    assert!(opened.fresh && opened.limits.pids == Some(77), "{opened:?}");
+    assert!(opened.fresh && opened.limits.pids == Some(pids), "{opened:?}");
     let second = opened.sandbox;
     // It is that one: when it dies, so does this sandbox, and it is no copy of the first.
     let look = r"echo $GIVEN; pwd; find . /tmp ~ -mindepth 1 ! -name '.bash*' ! -name .profile; id -u; hostname; echo mine > f";
@@ -63,6 +65,7 @@ async fn a_session_gets_a_sandbox_that_was_made_ahead() {
 /// One whose memory is limited is made for it, and so is one that finds none ready.
 #[tokio::test]
 async fn a_limit_of_memory_needs_a_sandbox_of_its_own() {
+    needs_root("a limit of memory takes cgroups, and those of most hosts are root's");
     let host = with_pool(1);
     let _first = host.open(session(1)).await;
     let spare = *host.wait_for_keepers(2).await.last().expect("the spare one");
