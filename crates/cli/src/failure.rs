@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Terminated,
     /// Its terminal was closed (SIGHUP).
     HungUp,
+    /// As the command ended that was run elsewhere.
+    Of(u8),
 }
 
 impl Exit {
@@ -26,6 +28,7 @@ impl Exit {
             Self::Interrupted => 130,
             Self::Terminated => 143,
             Self::HungUp => 129,
+            Self::Of(code) => code,
         }
     }
 }

@@ -61,6 +61,12 @@ pub enum Error {
     /// The idempotency key has an answer already: give that.
     #[error("the idempotency key has been used")]
     KeyTaken(Box<IdempotencyRecord>),
+    /// It was there, and is no more: nothing brings it back.
+    #[error("{message}")]
+    Gone {
+        /// What was removed, and why.
+        message: &'static str,
+    },
     /// There is too much to do: try again after a while.
     #[error("too much to do; try again")]
     Busy {
@@ -122,6 +128,22 @@ impl From<tenure_store::Error> for Error {
             }
             other @ (tenure_store::Error::Unreadable { .. } | tenure_store::Error::Internal { .. }) => {
                 Self::Internal(Box::new(other))
+            }
+        }
+    }
+}
+
+impl From<tenure_sandbox::Error> for Error {
+    fn from(error: tenure_sandbox::Error) -> Self {
+        use tenure_sandbox::Error as Cause;
+        match error {
+            Cause::Invalid(message) => Self::invalid("", message),
+            Cause::Lost => Self::busy(),
+            Cause::Refused { .. } | Cause::Unenforceable { .. } => {
+                Self::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(60) }
+            }
+            Cause::Superseded { .. } | Cause::Incompatible { .. } | Cause::Failed { .. } => {
+                Self::Internal(Box::new(error))
             }
         }
     }

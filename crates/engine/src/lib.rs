@@ -34,6 +34,7 @@ mod recovery;
 mod sandboxes;
 mod timers;
 mod traced;
+mod visits;
 
 mod counted;
 
@@ -50,9 +51,13 @@ pub use metadata::merged;
 pub use providers::{Provider, Providers};
 pub use sessions::{
     AgentChoice, EventPage, EventPosition, EventQuery, NewClone, NewFork, NewSession, Overrides, Point, SessionFilter,
-    Sessions, StreamFrom,
+    Sessions, StreamFrom, Wanted,
 };
 pub use tenure_models::{ListPrice, ModelEntry, ModelInfo, ModelTable, Models};
+pub use tenure_sandbox::Error as SandboxError;
 pub use tenure_sandbox::{Applied, Usage};
+pub use tenure_sandbox::{Control, Exit, Launch, Output as Printed, Process, TerminalSize, Work};
 pub use tenure_store::{IdempotencyRecord, Order, Page, Position, ResourceQuery, Start, TimeRange};
+pub use tenure_tools::files;
 pub use view::{Done, KeyOrigin, Keyed, Render, SessionView};
+pub use visits::Visit;

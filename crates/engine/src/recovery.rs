@@ -4,13 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tenure_core::agent::Limits;
 use tenure_core::id::SessionId;
+use tenure_core::root::Root;
+use tenure_core::session::Sandbox;
 use tenure_store::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::backoff::Backoff;
 use crate::directory::Mail;
 use crate::engine::Shared;
+use crate::sandboxes::Job;
 
 /// Rows read at once.
 const PAGE: usize = 500;
@@ -53,6 +57,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     take_up(&shared, &alive, ended_cleanly).await;
     metrics::histogram!("tenure_recovery_seconds").record(began.elapsed().as_secs_f64());
     finish_removals(&shared).await;
+    close_visited(&shared, &alive).await;
+}
+
+/// Sandboxes that a dead server had open for visits are closed, unless they are visited again soon.
+async fn close_visited(shared: &Arc<Shared>, alive: &HashSet<SessionId>) {
+    for session in alive.iter().filter(|session| shared.sandboxes.handle(**session).is_none()) {
+        let row = shared.store.session(None, *session).await.ok().flatten();
+        if row.is_some_and(|row| matches!(row.summary.sandbox, Sandbox::Absent { .. })) {
+            let (reply, _nobody) = oneshot::channel();
+            let job = Job::Visit { limits: Limits::default(), root: Root::Host, reply };
+            shared.sandboxes.order(&shared.directory, *session, job);
+        }
+    }
 }
 
 /// Has every session taken up, and comes back when all are.

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::engine::Room;
 use crate::line::Line;
+use crate::visits::{Visit, Visitors};
 
 /// How many times it is tried to put files back.
 const REWIND_TRIES: u32 = 5;
@@ -32,8 +33,10 @@ pub(crate) enum Job {
     Attach { sandbox: SandboxId, limits: Limits, root: Root, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
     /// Change the limits of the one that is alive, if one is.
     Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
-    /// End its processes.
-    Stop { sandbox: SandboxId, grace: Duration },
+    /// Let somebody use it who isn't the session; if it isn't alive, it is opened without the session knowing.
+    Visit { limits: Limits, root: Root, reply: oneshot::Sender<Result<Visit, VisitError>> },
+    /// End its processes; if only because it was idle, then when those who visit it have left.
+    Stop { sandbox: SandboxId, grace: Duration, idle: bool },
     /// Take a snapshot of its files. Of those without a name, so many are kept.
     Snapshot { snapshot: SnapshotId, most_copied: Option<u64>, keep: Option<usize> },
     /// Put its files back; the place of the log says which time it is.
@@ -43,6 +46,18 @@ pub(crate) enum Job {
     /// Remove its files; whoever waits for it is told, or else the session is.
     Remove { reply: Option<oneshot::Sender<Result<(), Error>>> },
 }
+
+/// Why there is no visit.
+#[derive(Debug)]
+pub(crate) enum VisitError {
+    /// As many sandboxes are alive as may be.
+    NoRoom,
+    /// It could not be opened.
+    Failed(Error),
+}
+
+/// How long processes get to end when a sandbox is closed after the last visit.
+const VISIT_GRACE: Duration = Duration::from_secs(2);
 
 /// Every session's sandbox, by session.
 #[derive(Debug)]
@@ -194,7 +209,16 @@ struct Keeper {
     sandboxes: Arc<Sandboxes>,
     directory: Directory,
     session: SessionId,
-    current: Option<(SandboxId, Arc<dyn Sandbox>)>,
+    current: Option<Current>,
+    visitors: Arc<Visitors>,
+}
+
+/// The sandbox that a keeper has.
+#[derive(Debug)]
+struct Current {
+    handle: Arc<dyn Sandbox>,
+    /// What the session calls it; `None` while it is there for visits alone.
+    sandbox: Option<SandboxId>,
 }
 
 /// What can wake a keeper.
@@ -202,12 +226,13 @@ struct Keeper {
 enum Wake {
     Job(Job),
     Gone(LostReason),
+    Deserted,
     Nothing,
 }
 
 impl Keeper {
     fn new(sandboxes: Arc<Sandboxes>, directory: Directory, session: SessionId) -> Self {
-        Self { sandboxes, directory, session, current: None }
+        Self { sandboxes, directory, session, current: None, visitors: Arc::default() }
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
@@ -215,6 +240,7 @@ impl Keeper {
             match self.wake(&mut queue).await {
                 Wake::Job(job) => self.perform(job).await,
                 Wake::Gone(reason) => self.gone(reason),
+                Wake::Deserted => self.stop(VISIT_GRACE).await,
                 Wake::Nothing => return,
             }
         }
@@ -222,10 +248,11 @@ impl Keeper {
 
     async fn wake(&self, queue: &mut mpsc::UnboundedReceiver<Job>) -> Wake {
         match &self.current {
-            Some((_, handle)) => tokio::select! {
+            Some(Current { handle, sandbox }) => tokio::select! {
                 biased;
                 job = queue.recv() => job.map_or(Wake::Nothing, Wake::Job),
                 reason = handle.lost() => Wake::Gone(reason),
+                () = self.visitors.all_gone(), if sandbox.is_none() => Wake::Deserted,
             },
             None => match queue.try_recv() {
                 Ok(job) => Wake::Job(job),
@@ -239,15 +266,22 @@ impl Keeper {
         match job {
             Job::Start { sandbox, limits, root, tenant } => self.start(sandbox, limits, root, tenant).await,
             Job::Attach { sandbox, limits, root, reply } => {
-                let opened = self.open(sandbox, limits, root).await;
+                let opened = self.open(Some(sandbox), limits, root).await;
                 let _ = reply.send(opened);
             }
             Job::Limit { limits, reply } => {
                 let changed = self.sandboxes.backend.change_limits(self.session, spec_limits(limits)).await;
                 let _ = reply.send(changed.map(drop));
             }
-            Job::Stop { sandbox, grace } => {
-                self.stop(grace).await;
+            Job::Visit { limits, root, reply } => {
+                let visit = self.visit(limits, root).await;
+                let _ = reply.send(visit);
+            }
+            Job::Stop { sandbox, grace, idle } => {
+                match &mut self.current {
+                    Some(current) if idle && self.visitors.any() => current.sandbox = None,
+                    Some(_) | None => self.stop(grace).await,
+                }
                 self.report(sandbox, SandboxReport::Stopped);
             }
             Job::Snapshot { snapshot, most_copied, keep } => self.snapshot(snapshot, most_copied, keep).await,
@@ -274,7 +308,8 @@ impl Keeper {
     }
 
     async fn start(&mut self, sandbox: SandboxId, limits: Limits, root: Root, tenant: TenantId) {
-        if self.current.is_some() {
+        if let Some(current) = &mut self.current {
+            current.sandbox = Some(sandbox);
             self.sandboxes.give_up(&self.directory, self.session);
             return self.report(sandbox, SandboxReport::Started);
         }
@@ -282,7 +317,7 @@ impl Keeper {
             self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
             return self.report(sandbox, SandboxReport::Queued);
         }
-        let opened = self.open(sandbox, limits, root).await;
+        let opened = self.open(Some(sandbox), limits, root).await;
         self.sandboxes.settle_claim();
         match opened {
             Ok(_) => self.report(sandbox, SandboxReport::Started),
@@ -294,24 +329,46 @@ impl Keeper {
         }
     }
 
-    async fn open(&mut self, sandbox: SandboxId, limits: Limits, root: Root) -> Result<Arc<dyn Sandbox>, Error> {
-        if let Some((_, handle)) = &self.current {
-            return Ok(handle.clone());
+    async fn visit(&mut self, limits: Limits, root: Root) -> Result<Visit, VisitError> {
+        if let Some(current) = &self.current {
+            return Ok(self.visitors.welcome(current.handle.clone()));
+        }
+        if !self.sandboxes.claim_room(self.session) {
+            return Err(VisitError::NoRoom);
+        }
+        let opened = self.open(None, limits, root).await;
+        self.sandboxes.settle_claim();
+        if opened.is_err() {
+            self.sandboxes.offer_room(&self.directory);
+        }
+        Ok(self.visitors.welcome(opened.map_err(VisitError::Failed)?))
+    }
+
+    /// Attaches to the sandbox, or makes it; without a name of the session's it is for visits.
+    async fn open(
+        &mut self,
+        sandbox: Option<SandboxId>,
+        limits: Limits,
+        root: Root,
+    ) -> Result<Arc<dyn Sandbox>, Error> {
+        if let Some(current) = &mut self.current {
+            current.sandbox = sandbox.or(current.sandbox);
+            return Ok(current.handle.clone());
         }
         let mut spec = Spec::new(self.session);
         spec.limits = spec_limits(limits);
         spec.root = root;
         let opened = self.sandboxes.backend.open(spec).await?;
-        self.current = Some((sandbox, opened.sandbox.clone()));
+        self.current = Some(Current { handle: opened.sandbox.clone(), sandbox });
         self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
         Ok(opened.sandbox)
     }
 
     async fn stop(&mut self, grace: Duration) {
         if self.current.is_none() && self.is_alive().await {
-            let _ = self.open(SandboxId::from_bits(0), Limits::default(), Root::Host).await;
+            let _ = self.open(None, Limits::default(), Root::Host).await;
         }
-        if let Some((_, handle)) = self.current.take() {
+        if let Some(Current { handle, .. }) = self.current.take() {
             self.sandboxes.set(self.session, None);
             if let Err(error) = handle.stop(grace).await {
                 tracing::warn!(session = %self.session, error = &error as &dyn std::error::Error, "sandbox ended while it was being stopped");
@@ -390,11 +447,11 @@ impl Keeper {
     }
 
     fn gone(&mut self, reason: LostReason) {
-        let Some((sandbox, _)) = self.current.take() else { return };
+        let Some(Current { sandbox, .. }) = self.current.take() else { return };
         self.sandboxes.set(self.session, None);
-        match reason {
-            LostReason::Stopped => {}
-            LostReason::Died => {
+        match (reason, sandbox) {
+            (LostReason::Stopped, _) | (LostReason::Died, None) => {}
+            (LostReason::Died, Some(sandbox)) => {
                 let reason = "its processes ended without being asked to".to_owned();
                 self.report(sandbox, SandboxReport::Lost { reason });
             }

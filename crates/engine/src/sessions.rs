@@ -1,18 +1,19 @@
 //! Sessions, as front doors see them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use tenure_core::agent::{Environment, Limits, LimitsChange, ToolConfig};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
-use tenure_core::decide::{Decision, decide};
+use tenure_core::decide::{Decision, Refusal, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Phase;
 use tenure_core::price::Budget;
-use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
+use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifecycle, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
 use tenure_sandbox::Usage;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
@@ -27,8 +28,9 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::live::{Live, merge};
 use crate::owner::Executed;
-use crate::sandboxes::Job;
+use crate::sandboxes::{Job, VisitError};
 use crate::view::{Done, Keyed, SessionView};
+use crate::visits::Visit;
 
 mod copies;
 mod events;
@@ -66,6 +68,15 @@ pub struct NewSession {
     pub budget: Option<Budget>,
     /// What is said to it at once.
     pub inputs: Vec<Input>,
+}
+
+/// What a visit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To look at files.
+    Look,
+    /// To change files, or to run a command.
+    Change,
 }
 
 /// An agent, pinned to a version, perhaps with changes for this session alone.
@@ -318,6 +329,37 @@ impl Sessions {
             self.shared.store.purge_done(session).await?;
         }
         Ok(())
+    }
+
+    /// Lets somebody use its sandbox, which is opened for that if need be. To look at files it may be over; to change something
+    /// or run a command it may not.
+    pub async fn visit(&self, tenant: TenantId, session: SessionId, wanted: Wanted) -> Result<Visit, Error> {
+        let view = self.get(tenant, session).await?;
+        match (view.summary.lifecycle, wanted) {
+            (Lifecycle::Open, Wanted::Look) => {}
+            // So that the next turn's end takes a snapshot.
+            (Lifecycle::Open, Wanted::Change) => self.note_files(tenant, session).await?,
+            (Lifecycle::Closing { .. }, _) => return Err(Refusal::Stopping.into()),
+            (Lifecycle::Ended { .. }, Wanted::Change) => {
+                return Err(Error::Conflict {
+                    message: "the session has ended; its files can only be read".to_owned(),
+                });
+            }
+            (Lifecycle::Ended { .. }, Wanted::Look) => {
+                if !self.shared.sandboxes.backend().sessions().await?.contains(&session) {
+                    return Err(Error::Gone { message: "the session has ended, and its files are removed" });
+                }
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let environment = &view.definition.environment;
+        let (limits, root) = (environment.limits, environment.root.clone());
+        self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, root, reply });
+        match answer.await.map_err(|_| Error::busy())? {
+            Ok(visit) => Ok(visit),
+            Err(VisitError::NoRoom) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            Err(VisitError::Failed(error)) => Err(error.into()),
+        }
     }
 
     /// A page of what happened.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tenure_core::decide::Refusal;
 use tenure_engine::Error;
+use tenure_engine::files::{self, Refused, Why};
 
 /// Why a request has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub(crate) enum Kind {
     Forbidden,
     /// Name something that exists.
     NotFound,
+    /// Nothing: it was there, and is removed for good.
+    Gone,
+    /// Ask for a part that is there.
+    NoSuchPart,
     /// Use another method.
     MethodNotAllowed,
     /// Send the body faster.
@@ -55,11 +60,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// One of each.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
+        Self::Gone,
+        Self::NoSuchPart,
         Self::MethodNotAllowed,
         Self::TooSlow,
         Self::Conflict,
@@ -99,6 +106,10 @@ impl Problem {
         Self::new(Kind::NotFound, message)
     }
 
+    pub(crate) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Conflict, message)
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(Kind::Internal, "internal error; the server's log has the cause under this request id")
     }
@@ -109,6 +120,8 @@ impl Problem {
             Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Gone => StatusCode::GONE,
+            Kind::NoSuchPart => StatusCode::RANGE_NOT_SATISFIABLE,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Kind::Conflict | Kind::InTheWay => StatusCode::CONFLICT,
@@ -129,6 +142,8 @@ impl Problem {
             | Kind::Unauthenticated
             | Kind::Forbidden
             | Kind::NotFound
+            | Kind::Gone
+            | Kind::NoSuchPart
             | Kind::MethodNotAllowed
             | Kind::TooSlow
             | Kind::Conflict
@@ -164,6 +179,7 @@ impl From<Error> for Problem {
             Error::Refused(refusal) => refusal.into(),
             Error::Invalid { field, message } => Self::invalid(&field, message),
             Error::Conflict { message } => Self::new(Kind::Conflict, message),
+            Error::Gone { message } => Self::new(Kind::Gone, message),
             Error::NameTaken { .. } | Error::InUse { .. } => Self::new(Kind::Conflict, error.to_string()),
             Error::KeyTaken(_) => Self::new(Kind::InTheWay, "another request with this idempotency key is under way"),
             Error::Busy { retry_after } => Self::new(Kind::Busy { retry_after }, "too much to do; try again"),
@@ -171,6 +187,28 @@ impl From<Error> for Problem {
             Error::Internal(source) => {
                 tracing::error!(error = %Causes(&*source), "request failed");
                 Self::internal()
+            }
+        }
+    }
+}
+
+impl From<files::Error> for Problem {
+    fn from(error: files::Error) -> Self {
+        match error {
+            files::Error::Refused(Refused { why, message }) => {
+                let kind = match why {
+                    Why::NotFound => Kind::NotFound,
+                    Why::Invalid => Kind::Invalid,
+                    Why::Conflict | Why::NoSpace => Kind::Conflict,
+                    Why::Denied => Kind::Forbidden,
+                    Why::NoSuchPart => Kind::NoSuchPart,
+                };
+                Self::new(kind, message)
+            }
+            files::Error::Sandbox(error) => Error::from(error).into(),
+            files::Error::Broken(why) => {
+                tracing::warn!(why, "working on a session's files broke off");
+                Self::new(Kind::Unavailable, "working on the files broke off in the sandbox; try again")
             }
         }
     }

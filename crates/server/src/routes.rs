@@ -2,11 +2,13 @@
 
 use axum::Router;
 use axum::extract::Extension;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use crate::app::App;
 use crate::dialects::managed_agents::{agents, describe, environments, events, sessions, threads};
-use crate::extensions::{clone, ends, fork, keys, limits, models, queue, resolve, rewind, snapshots, tenure};
+use crate::extensions::{
+    clone, ends, exec, fork, keys, limits, models, queue, resolve, rewind, snapshots, tenure, workspace,
+};
 use crate::observe::{describe_scrape, health, scrape};
 use crate::openapi::{self, Describe};
 use crate::request::{BodyLimit, Repeats};
@@ -108,6 +110,16 @@ fn table() -> Vec<Route> {
         peer("GET", "/v1/sessions/{session}/threads/{thread}/stream", get(threads::stream_events), describe::threads::stream_events, "Streams a thread's events as they happen, from any cursor."),
         ours("GET", "/v1/sessions/{session}/queue", get(queue::list), queue::describe_list, "Lists input that waits for its turn."),
         ours("DELETE", "/v1/sessions/{session}/queue/{event}", delete(queue::withdraw), queue::describe_withdraw, "Takes queued input back."),
+
+        ours("POST", "/v1/sessions/{session}/exec", post(exec::run), exec::describe_run, "Runs a command in a session's sandbox, beside its conversation.").refuses_key("a command is run anew each time"),
+        ours("GET", "/v1/sessions/{session}/exec", get(exec::connect), exec::describe_connect, "Runs a command and talks with it over a WebSocket, in a terminal if wanted."),
+        ours("GET", "/v1/sessions/{session}/workspace", get(workspace::list), workspace::describe_list, "Lists a directory of a session's files."),
+        ours("GET", "/v1/sessions/{session}/workspace/file", get(workspace::read), workspace::describe_read, "Gives a file of a session, or a part of it."),
+        ours("PUT", "/v1/sessions/{session}/workspace/file", put(workspace::write), workspace::describe_write, "Writes a file of a session, at once."),
+        ours("DELETE", "/v1/sessions/{session}/workspace/file", delete(workspace::remove), workspace::describe_remove, "Removes a file or directory of a session."),
+        ours("GET", "/v1/sessions/{session}/workspace/archive", get(workspace::download), workspace::describe_download, "Gives a directory of a session as a tar archive."),
+        ours("PUT", "/v1/sessions/{session}/workspace/archive", put(workspace::upload), workspace::describe_upload, "Unpacks a tar archive into a directory of a session, all of it or nothing."),
+        ours("POST", "/v1/sessions/{session}/workspace/move", post(workspace::rename), workspace::describe_move, "Gives a file or directory of a session another name.").refuses_key("moving it again fails, since it is gone from where it was"),
 
         ours("POST", "/v1/keys", post(keys::create), keys::describe_create, "Creates an API key; its secret is shown once.").refuses_key("the answer holds a secret, which isn't kept"),
         ours("GET", "/v1/keys", get(keys::list), keys::describe_list, "Lists API keys, without secrets."),

@@ -98,7 +98,8 @@ impl Server {
             .header_read_timeout(self.header_timeout)
             .max_buf_size(HEADER_BYTES)
             .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(Patient::new(stream, self.reader_timeout)), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, self.reader_timeout)), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -1,4 +1,6 @@
 use std::collections::{HashMap, HashSet};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use tenure_sandbox::{
     Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order,
     Output, Process, ProcessSide, Report, Sandbox, Spec, Taken, Usage, Work,
 };
+use tenure_tools::guest::perform_files;
 use tokio::sync::{mpsc, watch};
 
 /// A backend whose sandboxes run nothing: a shell call prints `ran: <command>`, any other says `ok`. A call whose command
@@ -30,6 +33,7 @@ struct Inner {
     cancelled: HashSet<ItemId>,
     acknowledged: Vec<ItemId>,
     opened: usize,
+    workspaces: HashMap<SessionId, Arc<tempfile::TempDir>>,
     snapshots: HashMap<SessionId, Vec<SnapshotId>>,
     /// From which snapshot a session's files came last.
     origins: HashMap<SessionId, SnapshotId>,
@@ -151,6 +155,13 @@ impl FakeBackend {
         self.until(|inner| (!inner.held).then_some(())).await;
     }
 
+    /// The directory that stands for a session's workspace.
+    pub fn workspace(&self, session: SessionId) -> PathBuf {
+        let mut inner = self.lock();
+        let made = || Arc::new(tempfile::tempdir().expect("a directory can be made"));
+        inner.workspaces.entry(session).or_insert_with(made).path().to_owned()
+    }
+
     /// How many sandboxes were made.
     pub fn opened(&self) -> usize {
         self.lock().opened
@@ -221,6 +232,7 @@ impl Backend for FakeBackend {
             self.kill(session);
             self.change(|inner| {
                 inner.snapshots.remove(&session);
+                inner.workspaces.remove(&session);
                 inner.files.remove(&session)
             });
             Ok(())
@@ -320,6 +332,47 @@ fn no_snapshot() -> Error {
 
 /// The memory that every fake sandbox uses.
 const FAKE_MEMORY: u64 = 100 << 20;
+/// The life of the op that works on files.
+fn work_on_files(directory: &Path, input: &[u8], side: ProcessSide) {
+    let ProcessSide { input: given, output, control, end } = side;
+    let mut given = Given { pieces: given, piece: Vec::new() };
+    let mut out = BufWriter::new(Printed(output));
+    let code = perform_files(directory, input, &mut given, &mut out);
+    drop(out);
+    let _ = end.send(Ok(Exit { code: Some(code), ..Exit::default() }));
+    drop(control);
+}
+
+/// What comes in, for somebody who waits for it.
+struct Given {
+    pieces: mpsc::Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+}
+
+impl Read for Given {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.pieces.blocking_recv().unwrap_or_default();
+        }
+        let length = self.piece.as_slice().read(into)?;
+        self.piece.drain(..length);
+        Ok(length)
+    }
+}
+
+/// What goes out.
+struct Printed(mpsc::Sender<Output>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Output::Out(bytes.to_vec()));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The life of a process that was launched.
 async fn play(argv: Vec<String>, mut side: ProcessSide, mut gone: watch::Receiver<bool>) {
@@ -416,17 +469,21 @@ impl Sandbox for FakeSandbox {
         Box::pin(self.perform(order))
     }
 
-    /// A program prints `ran: <argv>` and what it is given; it ends with its input, or when it is let go of or sent a signal.
+    /// The op that works on files works on a directory of the test's. A program prints `ran: <argv>` and what it is given; it ends with its input, or when it is let go of or sent a signal.
     fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Process, Error>> {
         Box::pin(async move {
             if *self.gone.borrow() {
                 return Err(Error::Lost);
             }
-            let Work::Exec { argv, .. } = launch.work else {
-                return Err(Error::Invalid("only programs are launched here".to_owned()));
-            };
             let (process, side) = Process::pair();
-            tokio::spawn(play(argv, side, self.gone.clone()));
+            match launch.work {
+                Work::Exec { argv, .. } => drop(tokio::spawn(play(argv, side, self.gone.clone()))),
+                Work::Op { input, .. } => {
+                    let directory = self.backend.workspace(self.session);
+                    tokio::task::spawn_blocking(move || work_on_files(&directory, &input, side));
+                }
+                Work::Shell { .. } => return Err(Error::Invalid("that can't be launched".to_owned())),
+            }
             Ok(process)
         })
     }

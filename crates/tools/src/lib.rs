@@ -19,6 +19,7 @@ mod spill;
 mod terminal;
 mod web_fetch;
 
+pub mod files;
 pub mod guest;
 
 pub use builtin::ask;

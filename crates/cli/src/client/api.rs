@@ -28,17 +28,25 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(target: Target) -> Result<Self> {
-        let mut http = reqwest::Client::builder()
+        let http = Self::builder(&target).build().context("can't set up an HTTP client")?;
+        Ok(Self { http, target })
+    }
+
+    /// The same, for connections that become others, which only HTTP/1.1 has.
+    pub(super) fn http1(&self) -> Result<Self> {
+        let http = Self::builder(&self.target).http1_only().build().context("can't set up an HTTP client")?;
+        Ok(Self { http, target: self.target.clone() })
+    }
+
+    fn builder(target: &Target) -> reqwest::ClientBuilder {
+        let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(target.url.scheme() == "https"))
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the key to a server nobody named.
             .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&target.url) {
-            http = http.no_proxy();
-        }
-        Ok(Self { http: http.build().context("can't set up an HTTP client")?, target })
+        if is_loopback(&target.url) { http.no_proxy() } else { http }
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -60,8 +68,17 @@ impl Client {
         self.value(Method::POST, path, &[], Some(body), false).await
     }
 
+    /// Sends a value whose answer takes as long as it takes.
+    pub(crate) async fn post_patiently(&self, path: &str, body: &Value) -> Result<Value> {
+        Ok(self.answer(self.request(Method::POST, path, &[]).json(body)).await?)
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
-        self.value(Method::DELETE, path, &[], None, true).await
+        self.delete_with(path, &[]).await
+    }
+
+    pub(crate) async fn delete_with(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+        self.value(Method::DELETE, path, query, None, true).await
     }
 
     /// The rows of a list, page after page, until `wanted` have come that `keep` likes.
@@ -114,7 +131,7 @@ impl Client {
         }
     }
 
-    async fn answer(&self, request: RequestBuilder) -> Result<Value, ApiError> {
+    pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Value, ApiError> {
         let response = self.send(request).await?;
         let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
         serde_json::from_slice(&body).map_err(|error| ApiError::Odd(format!("no JSON ({error})")))

@@ -2,6 +2,8 @@
 
 mod change;
 mod copies;
+mod exec;
+mod files;
 mod get;
 mod limits;
 mod list;
@@ -14,7 +16,7 @@ use crate::cli::Shared;
 use crate::client::{Client, Target};
 use crate::failure::Exit;
 
-/// List, show, limit, resume, stop, fork, rewind, end and delete sessions
+/// List, show, limit, resume, stop, fork, rewind, end and delete sessions, and use their files and sandboxes
 ///
 /// A session is named by its id or by the first digits of it.
 #[derive(Debug, clap::Subcommand)]
@@ -30,6 +32,12 @@ pub(crate) enum Sessions {
     Snapshots(copies::Snapshots),
     End(change::End),
     Delete(change::Delete),
+    Exec(exec::Exec),
+    Shell(exec::Shell),
+    #[command(subcommand)]
+    Files(files::Files),
+    Download(files::Download),
+    Upload(files::Upload),
 }
 
 impl Sessions {
@@ -48,6 +56,11 @@ impl Sessions {
                 Self::Snapshots(command) => command.run(&client, shared.json).await,
                 Self::End(command) => command.run(&client, shared.json).await,
                 Self::Delete(command) => command.run(&client, shared.json).await,
+                Self::Exec(command) => command.run(&client, shared.json).await,
+                Self::Shell(command) => command.run(&client).await,
+                Self::Files(command) => command.run(&client, shared.json).await,
+                Self::Download(command) => command.run(&client, shared.json).await,
+                Self::Upload(command) => command.run(&client, shared.json).await,
             }
         })
     }

@@ -6,6 +6,7 @@ mod http;
 
 mod backup;
 mod doctor;
+mod exec;
 mod help;
 mod keys;
 mod lifecycle;

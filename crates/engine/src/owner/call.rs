@@ -9,7 +9,7 @@ use tenure_core::agent::{Environment, Limits};
 use tenure_core::command::{CallResult, FinishCall, SandboxReport};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
 use tenure_core::root::Root;
-use tenure_core::session::{OpenCall, Sandbox as SandboxState};
+use tenure_core::session::{OpenCall, Sandbox as SandboxState, StopCause};
 use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
 use tenure_tools::{ToolCtx, ToolError, ToolLimits, ToolResult};
 use tokio::sync::oneshot;
@@ -112,7 +112,8 @@ impl Owner<'_> {
     }
 
     pub(super) fn stop_sandbox(&self, sandbox: SandboxId, grace: Duration) {
-        self.order(Job::Stop { sandbox, grace });
+        let idle = matches!(self.state.sandbox, SandboxState::Stopping { why: StopCause::IdleTooLong, .. });
+        self.order(Job::Stop { sandbox, grace, idle });
     }
 
     pub(super) fn remove_files(&self) {

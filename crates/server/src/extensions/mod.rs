@@ -3,6 +3,7 @@
 
 pub(crate) mod clone;
 pub(crate) mod ends;
+pub(crate) mod exec;
 pub(crate) mod fork;
 pub(crate) mod keys;
 pub(crate) mod limits;
@@ -13,3 +14,4 @@ pub(crate) mod resolve;
 pub(crate) mod rewind;
 pub(crate) mod snapshots;
 pub(crate) mod tenure;
+pub(crate) mod workspace;

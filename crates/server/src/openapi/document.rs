@@ -56,7 +56,7 @@ pub fn openapi() -> Value {
 fn linked(route: &Described, operation: &Operation) -> Linked {
     let gives = match &operation.answer {
         Answer::Json(schema) => schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()).map(str::to_owned),
-        Answer::Text(_) | Answer::Stream(_) => None,
+        Answer::Text(_) | Answer::Bytes | Answer::Upgrade | Answer::Stream(_) => None,
     };
     Linked { id: operation.id, path: route.info.path, gives }
 }
@@ -65,16 +65,29 @@ fn print(route: Described, operation: Operation, links: Option<Value>) -> Value 
     let info = route.info;
     let method = info.method.parse().unwrap_or(Method::GET);
     let problems = problems::answers(&method, info.path, info.open, &operation);
-    let Operation { id, parameters, body, answer, looks_up: _ } = operation;
+    let Operation { id, parameters, body, answer, streams, also, looks_up: _, may_be_gone: _, may_lack_part: _ } =
+        operation;
     let keyed = method == Method::POST && info.no_key.is_none();
     let own = keyed.then(idempotency_key);
     let parameters: Vec<Value> = in_path(info.path).chain(parameters).chain(own).map(Parameter::print).collect();
-    let mut ok = json!({"description": info.doc, "headers": ok_headers(info.open, keyed), "content": content(answer)});
+    let status = if matches!(answer, Answer::Upgrade) { "101" } else { "200" };
+    let mut contents = content(answer);
+    if let Some(Value::Object(streamed)) = streams.map(|data| content(Answer::Stream(data)))
+        && let Value::Object(contents) = &mut contents
+    {
+        contents.extend(streamed);
+    }
+    let mut ok = json!({"description": info.doc, "headers": ok_headers(info.open, keyed), "content": contents.clone()});
     if let Some(links) = links {
         ok["links"] = links;
     }
     let mut responses = problems;
-    responses.insert("200".to_owned(), ok);
+    responses.insert(status.to_owned(), ok);
+    for (status, doc, has_content) in also {
+        let content = if has_content { contents.clone() } else { json!({}) };
+        let headers = ok_headers(info.open, keyed);
+        responses.insert(status.to_string(), json!({"description": doc, "headers": headers, "content": content}));
+    }
     let mut printed = json!({
         "operationId": id,
         "summary": info.doc,
@@ -85,11 +98,13 @@ fn print(route: Described, operation: Operation, links: Option<Value>) -> Value 
         printed["parameters"] = parameters.into();
     }
     if let Some(body) = body {
-        printed["requestBody"] = json!({
-            "required": body.required,
-            "description": body_limit(route.body),
-            "content": {"application/json": {"schema": body.schema, "example": body.example}},
-        });
+        let example = (!body.example.is_null()).then_some(body.example);
+        let mut content = json!({"schema": body.schema});
+        example.into_iter().for_each(|example| content["example"] = example);
+        printed["requestBody"] = json!({"required": body.required, "content": {body.media_type: content}});
+        if body.media_type == "application/json" {
+            printed["requestBody"]["description"] = body_limit(route.body).into();
+        }
     }
     if let Some(why) = info.no_key {
         printed["description"] = format!("An `Idempotency-Key` is refused: {why}.").into();
@@ -106,6 +121,8 @@ fn print(route: Described, operation: Operation, links: Option<Value>) -> Value 
 fn content(answer: Answer) -> Value {
     match answer {
         Answer::Json(schema) => json!({"application/json": {"schema": schema}}),
+        Answer::Bytes => json!({"*/*": {"schema": {}}}),
+        Answer::Upgrade => json!({}),
         Answer::Text(media_type) => json!({media_type: {"schema": {"type": "string"}}}),
         Answer::Stream(data) => {
             json!({"text/event-stream": {"schema": {"type": "string"}, "x-itemSchema": frame(data)}})

@@ -57,11 +57,20 @@ pub(crate) struct Operation {
     pub(super) answer: Answer,
     /// Whether its body may name something that isn't there.
     pub(super) looks_up: bool,
+    /// Whether what it is about may have been removed for good.
+    pub(super) may_be_gone: bool,
+    /// Whether it gives parts, one of which may not be there.
+    pub(super) may_lack_part: bool,
+    /// What the frames of a stream are, if it answers with one on request.
+    pub(super) streams: Option<Value>,
+    /// Other answers of requests that succeed: the status, what it means, and whether there is content.
+    pub(super) also: Vec<(u16, &'static str, bool)>,
 }
 
 /// What a request carries.
 #[derive(Debug)]
 pub(super) struct RequestBody {
+    pub(super) media_type: &'static str,
     pub(super) schema: Value,
     pub(super) required: bool,
     pub(super) example: Value,
@@ -72,14 +81,30 @@ pub(super) struct RequestBody {
 pub(super) enum Answer {
     Json(Value),
     Text(&'static str),
+    /// Bytes of any type.
+    Bytes,
+    /// The connection becomes a WebSocket.
+    Upgrade,
     /// Server-sent events; the schema is that of a frame's data.
     Stream(Value),
 }
 
+const JSON: &str = "application/json";
+
 impl Operation {
     /// An operation without parameters that answers with JSON of this schema.
     pub(crate) fn new(id: &'static str, answer: Value) -> Self {
-        Self { id, parameters: Vec::new(), body: None, answer: Answer::Json(answer), looks_up: false }
+        Self {
+            id,
+            parameters: Vec::new(),
+            body: None,
+            answer: Answer::Json(answer),
+            looks_up: false,
+            may_be_gone: false,
+            may_lack_part: false,
+            streams: None,
+            also: Vec::new(),
+        }
     }
 
     pub(crate) fn text(id: &'static str, media_type: &'static str) -> Self {
@@ -90,14 +115,47 @@ impl Operation {
         Self { answer: Answer::Stream(data), ..Self::new(id, Value::Null) }
     }
 
+    pub(crate) fn bytes(id: &'static str) -> Self {
+        Self { answer: Answer::Bytes, ..Self::new(id, Value::Null) }
+    }
+
+    pub(crate) fn upgrade(id: &'static str) -> Self {
+        Self { answer: Answer::Upgrade, ..Self::new(id, Value::Null) }
+    }
+
+    /// On request it answers with server-sent events, whose data are of this schema.
+    pub(crate) fn or_streams(self, data: Value) -> Self {
+        Self { streams: Some(data), ..self }
+    }
+
+    /// A request that succeeds may also be answered so.
+    pub(crate) fn also(mut self, status: u16, doc: &'static str, content: bool) -> Self {
+        self.also.push((status, doc, content));
+        self
+    }
+
+    pub(crate) fn may_be_gone(self) -> Self {
+        Self { may_be_gone: true, ..self }
+    }
+
+    pub(crate) fn may_lack_part(self) -> Self {
+        Self { may_lack_part: true, ..self }
+    }
+
+    /// Its body is bytes, taken as they come.
+    pub(crate) fn takes_bytes(self, media_type: &'static str) -> Self {
+        let body = RequestBody { media_type, schema: json!({}), required: true, example: Value::Null };
+        Self { body: Some(body), ..self }
+    }
+
     /// It needs a body of this schema. The example is accepted as it is, but for its ids.
     pub(crate) fn takes(self, schema: Value, example: Value) -> Self {
-        Self { body: Some(RequestBody { schema, required: true, example }), ..self }
+        Self { body: Some(RequestBody { media_type: JSON, schema, required: true, example }), ..self }
     }
 
     /// It may have a body of this schema.
     pub(crate) fn may_take(self, schema: Value, example: Value) -> Self {
-        Self { body: Some(RequestBody { schema, required: false, example }), ..self }
+        Self { body: Some(RequestBody { media_type: JSON, schema, required: false, example }), ..self }
     }
 
     /// It needs no body, and takes one without a meaning.

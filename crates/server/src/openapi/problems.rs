@@ -21,8 +21,12 @@ fn meaning(kind: Kind) -> &'static str {
             "Something in the request is wrong, or not possible as things are; the message begins with the field."
         }
         Kind::Unauthenticated => "There is no key, or it is unknown or revoked.",
-        Kind::Forbidden => "The request came under a `Host` or from an `Origin` that this server doesn't know.",
+        Kind::Forbidden => {
+            "The request came under a `Host` or from an `Origin` that this server doesn't know; or the sandbox's user may not do that to a file."
+        }
         Kind::NotFound => "There is no such thing, or it is another tenant's.",
+        Kind::Gone => "It was removed for good.",
+        Kind::NoSuchPart => "The range that was asked for isn't in the file.",
         Kind::MethodNotAllowed => "The path takes other methods; `allow` names them.",
         Kind::TooSlow => "The body stood still for too long.",
         Kind::Conflict => {
@@ -48,8 +52,10 @@ fn kinds(method: &Method, path: &str, open: bool, operation: &Operation) -> Vec<
         (Kind::Unauthenticated, !open),
         (Kind::Forbidden, true),
         (Kind::NotFound, path.contains('{') || operation.looks_up),
+        (Kind::Gone, operation.may_be_gone),
+        (Kind::NoSuchPart, operation.may_lack_part),
         (Kind::TooSlow, operation.body.is_some()),
-        (Kind::Conflict, writes),
+        (Kind::Conflict, writes || operation.may_be_gone),
         (Kind::InTheWay, writes),
         (Kind::TooLarge, operation.body.is_some()),
         (Kind::UnsupportedMediaType, operation.body.is_some()),

@@ -158,10 +158,23 @@ pub(crate) fn answer(asked: Asked, json: impl Into<Bytes>) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let Asked { ignored, query, .. } = asked;
-    if let Some(value) = ignored_header(ignored.into_iter().chain(query.ignored())) {
+    name_ignored(headers, ignored.into_iter().chain(query.ignored()));
+    response
+}
+
+/// The same for a request whose body was taken as it came.
+pub(crate) fn answer_to(query: Query, json: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(json.into()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    name_ignored(headers, query.ignored());
+    response
+}
+
+fn name_ignored(headers: &mut HeaderMap, ignored: impl Iterator<Item = String>) {
+    if let Some(value) = ignored_header(ignored) {
         headers.insert(HeaderName::from_static("x-tenure-ignored"), value);
     }
-    response
 }
 
 /// Names of fields and parameters, with what a header can't carry replaced.

@@ -90,7 +90,7 @@ fn only_the_rename_failed(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EBUSY | libc::EXDEV | libc::EROFS))
 }
 
-fn make_directories(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -102,7 +102,7 @@ fn make_directories(path: &Path) -> io::Result<()> {
 }
 
 /// The file at the end of a chain of symbolic links, which need not exist.
-fn follow_links(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn follow_links(path: &Path) -> io::Result<PathBuf> {
     const MOST_LINKS: usize = 40;
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -141,7 +141,7 @@ fn replace_by_rename(target: &Path, bytes: &[u8], before: Option<&Metadata>) -> 
     done
 }
 
-fn temporary_beside(target: &Path) -> io::Result<(PathBuf, File)> {
+pub(crate) fn temporary_beside(target: &Path) -> io::Result<(PathBuf, File)> {
     const TRIES: u32 = 100;
     for attempt in 0..TRIES {
         // The target's own name is left out: it may be as long as a name can be.

@@ -18,6 +18,7 @@
 
 mod answer;
 mod file;
+mod files;
 mod ignored;
 mod keep;
 mod walk;
@@ -28,6 +29,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub(crate) use answer::{Answer, Body};
+pub use files::{perform_files, unpack_here};
+
 pub(crate) use file::{Content, create, open_regular, read_whole, replace};
 pub(crate) use keep::{KEEP_OUTPUT, OUTPUTS};
 pub(crate) use walk::{Stopped, Walk};

@@ -8,6 +8,7 @@ mod registry;
 
 mod bash;
 mod edit;
+mod files;
 mod glob;
 mod grep;
 mod hostile;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fake::tool;
 
-struct Real {
+pub(crate) struct Real {
     backend: Native,
     sandbox: Arc<dyn Sandbox>,
     calls: u128,
@@ -23,7 +23,7 @@ struct Real {
 const SESSION: SessionId = SessionId::from_bits(1);
 
 impl Real {
-    async fn open() -> Option<Self> {
+    pub(crate) async fn open() -> Option<Self> {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let mut config = NativeConfig::new(directory.path());
         config.executable = Some(env!("CARGO_BIN_EXE_tools-test-helper").into());
@@ -40,7 +40,11 @@ impl Real {
         }
     }
 
-    async fn close(self) {
+    pub(crate) fn sandbox(&self) -> &Arc<dyn Sandbox> {
+        &self.sandbox
+    }
+
+    pub(crate) async fn close(self) {
         self.backend.destroy(SESSION).await.expect("destroyed");
         self.backend.shutdown().await.expect("shut down");
     }
@@ -62,7 +66,7 @@ impl Real {
         said(tool(name).run(ctx, input).await)
     }
 
-    async fn bash(&mut self, command: &str) -> Result<String, String> {
+    pub(crate) async fn bash(&mut self, command: &str) -> Result<String, String> {
         self.call("bash", json!({ "command": command })).await
     }
 }

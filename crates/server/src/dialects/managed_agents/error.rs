@@ -53,12 +53,15 @@ const CODES: [&str; 4] =
 /// The API's name for a kind of problem.
 pub(crate) fn error_type(kind: Kind) -> &'static str {
     match kind {
-        Kind::Invalid | Kind::MethodNotAllowed | Kind::UnsupportedMediaType | Kind::Conflict | Kind::InTheWay => {
-            "invalid_request_error"
-        }
+        Kind::Invalid
+        | Kind::MethodNotAllowed
+        | Kind::UnsupportedMediaType
+        | Kind::Conflict
+        | Kind::InTheWay
+        | Kind::NoSuchPart => "invalid_request_error",
         Kind::Unauthenticated => "authentication_error",
         Kind::Forbidden => "permission_error",
-        Kind::NotFound => "not_found_error",
+        Kind::NotFound | Kind::Gone => "not_found_error",
         Kind::TooSlow => "timeout_error",
         Kind::TooLarge => "request_too_large",
         Kind::Busy { .. } => "rate_limit_error",

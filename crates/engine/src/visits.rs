@@ -1,0 +1,76 @@
+//! Visits: somebody other than the session itself uses its sandbox, to look at its files or to run a command.
+//!
+//! If the session's sandbox is alive, that one is visited. Else one is opened without the log saying that it runs, and
+//! closed a while after the last visit. A session that is started meanwhile takes it over; one that becomes idle for too long leaves it to
+//! its visitors, and one that is stopped ends it under them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tenure_sandbox::{Launch, Process, Sandbox};
+use tokio::sync::Notify;
+
+use crate::error::Error;
+
+/// How long a sandbox that was opened for a visit is kept after the last one.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// A visit to a session's sandbox; it lasts until it is dropped.
+#[derive(Debug)]
+pub struct Visit {
+    sandbox: Arc<dyn Sandbox>,
+    _place: Place,
+}
+
+impl Visit {
+    /// The sandbox.
+    pub fn sandbox(&self) -> &Arc<dyn Sandbox> {
+        &self.sandbox
+    }
+
+    /// Starts a process in it, with which somebody talks.
+    pub async fn launch(&self, launch: Launch) -> Result<Process, Error> {
+        Ok(self.sandbox.launch(launch).await?)
+    }
+}
+
+/// Those who visit one sandbox.
+#[derive(Debug, Default)]
+pub(crate) struct Visitors {
+    here: AtomicUsize,
+    left: Notify,
+}
+
+impl Visitors {
+    pub(crate) fn welcome(self: &Arc<Self>, sandbox: Arc<dyn Sandbox>) -> Visit {
+        self.here.fetch_add(1, Ordering::SeqCst);
+        Visit { sandbox, _place: Place(self.clone()) }
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.here.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until nobody has been here for a while.
+    pub(crate) async fn all_gone(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.any() {
+                left.await;
+            } else if tokio::time::timeout(LINGER, left).await.is_err() && !self.any() {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Place(Arc<Visitors>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.here.fetch_sub(1, Ordering::SeqCst);
+        self.0.left.notify_one();
+    }
+}

@@ -1,0 +1,56 @@
+//! Ours: the files of a session, of a stopped one too.
+//!
+//! The server touches none of them: all work is done by a process inside the sandbox, and goes through here in pieces.
+
+mod archive;
+mod change;
+mod list;
+mod page;
+mod read;
+mod wire;
+
+pub(crate) use archive::{describe_download, describe_upload, download, upload};
+pub(crate) use change::{describe_move, describe_remove, describe_write, remove, rename, write};
+pub(crate) use list::{describe_list, list};
+pub(crate) use read::{describe_read, read};
+
+use serde_json::json;
+use tenure_core::id::{SessionId, TenantId};
+use tenure_engine::files::{FilesClient, Name};
+use tenure_engine::{Visit, Wanted};
+
+use crate::app::App;
+use crate::openapi::Parameter;
+use crate::problem::Problem;
+use crate::request::Query;
+
+/// A visit to the files of a session.
+struct Files {
+    client: FilesClient,
+    visit: Visit,
+}
+
+async fn visit(app: &App, tenant: TenantId, session: SessionId, wanted: Wanted) -> Result<Files, Problem> {
+    let visit = app.engine.sessions().visit(tenant, session, wanted).await?;
+    Ok(Files { client: FilesClient::new(visit.sandbox().clone()), visit })
+}
+
+/// The path that a request is about; the workspace itself unless it says.
+fn path(query: &mut Query) -> Result<Name, Problem> {
+    let (path, escaped) = (query.one("path")?.unwrap_or_default(), query.flag("escaped")?);
+    Ok(Name { path, escaped })
+}
+
+fn required_path(query: &mut Query) -> Result<Name, Problem> {
+    let name = path(query)?;
+    match name.path.is_empty() {
+        true => Err(Problem::invalid("path", "expected the path of a file, got none")),
+        false => Ok(name),
+    }
+}
+
+fn path_parameters(doc: &str) -> [Parameter; 2] {
+    let path = json!({"type": "string", "maxLength": 16384});
+    let escaped = "Whether each byte that isn't UTF-8 is written as `\\x` and two hex digits in `path`, and each backslash doubled.";
+    [Parameter::query("path", path, doc), Parameter::flag("escaped", escaped)]
+}

@@ -1,0 +1,60 @@
+//! The files of the real sandbox, while something in it does its worst.
+
+use std::io::Read as _;
+
+use tenure_sandbox::{Launch, Output, Work};
+use tenure_tools::files::{Error, FilesClient, Format, Name};
+
+use crate::real::Real;
+
+fn archive(names: &[&str]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(7);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &b"content"[..]).expect("appended");
+    }
+    builder.into_inner().expect("whole")
+}
+
+/// A process swaps directories and links under whoever unpacks and packs them.
+#[tokio::test]
+async fn swaps_of_directories_and_links_lead_nothing_astray() {
+    let Some(mut real) = Real::open().await else { return };
+    let swapper = "mkdir -p /home/agent/out /workspace/in/d; echo secret > /home/agent/out/secret; cd /workspace; echo begun
+        while :; do
+            for at in in/d in/.tenure-unpacked-*/d; do
+                [ -e $at ] && mv $at away 2>/dev/null && ln -sn /home/agent/out $at 2>/dev/null && rm -f $at; mv away $at 2>/dev/null
+            done
+        done";
+    let argv = ["bash", "-c", swapper].map(str::to_owned).to_vec();
+    let work = Work::Exec { argv, env: Vec::new(), cwd: String::new(), stdin: Vec::new() };
+    let mut swapping = real.sandbox().launch(Launch::new(work)).await.expect("started");
+    assert_eq!(swapping.output.recv().await, Some(Output::Out(b"begun\n".to_vec())));
+    let files = FilesClient::new(real.sandbox().clone());
+    let names: Vec<String> = (0..40).map(|n| format!("d/{n}/file")).collect();
+    let given = archive(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for _ in 0..40 {
+        let mut upload = files.unpack(Name::plain("in"), false).await.expect("begun");
+        upload.send(&given).await;
+        match upload.finish().await {
+            Ok(_) | Err(Error::Refused(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        let mut body = files.pack(Name::plain("in"), Format::Tar).await.expect("begun");
+        let mut packed = Vec::new();
+        while let Some(piece) = body.next().await {
+            packed.extend(piece.expect("whole"));
+        }
+        for entry in tar::Archive::new(packed.as_slice()).entries().expect("an archive") {
+            let mut entry = entry.expect("an entry");
+            let mut content = String::new();
+            entry.read_to_string(&mut content).expect("text");
+            assert!(!content.contains("secret"), "{:?} was followed", entry.path());
+        }
+    }
+    drop(swapping);
+    assert_eq!(real.bash("ls -A /home/agent/out").await, Ok("secret".to_owned()), "nothing was written through a link");
+    real.close().await;
+}
