@@ -369,12 +369,15 @@ async fn archives_that_play_tricks_are_refused_whole() {
     let outside = place.directory.parent().unwrap().join(format!("outside-{}", std::process::id()));
     let outside_name = format!("../outside-{}", std::process::id());
     let absolute = outside.to_str().unwrap().to_owned();
+    // Where a link that is followed would lead.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let away = elsewhere.path().to_str().unwrap().to_owned();
     let good: (&[u8], _, &str) = (b"good", Regular, "good");
     let tricks: Vec<(&str, Vec<(&[u8], tar::EntryType, &str)>)> = vec![
         ("outside", vec![(outside_name.as_bytes(), Regular, "x")]),
         ("..", vec![(b"a/../../x", Regular, "x")]),
         ("outside", vec![(absolute.as_bytes(), Regular, "x")]),
-        ("link/x", vec![(b"link", Symlink, "/tmp"), (b"link/x", Regular, "x")]),
+        ("link/x", vec![(b"link", Symlink, &away), (b"link/x", Regular, "x")]),
         ("link/x", vec![(b"link", Symlink, ".."), (b"link/x", Regular, "x")]),
         ("dir/x", vec![(b"dir/", Directory, ""), (b"dir", Symlink, ".."), (b"dir/x", Regular, "x")]),
         ("hard", vec![(b"hard", Link, "/etc/passwd")]),
@@ -390,12 +393,14 @@ async fn archives_that_play_tricks_are_refused_whole() {
         let message = place.unpack("", archive(&entries)).await.problem(400);
         assert!(message.contains(named), "{message} names {named}");
         assert_eq!(place.names("recursive=1").await, [] as [String; 0], "{message}");
-        assert!(!outside.exists() && !std::path::Path::new("/tmp/x").exists());
+        assert!(!outside.exists() && std::fs::read_dir(elsewhere.path()).unwrap().next().is_none());
     }
     // A later entry of the same name wins, and neither is written through.
-    let twice = archive(&[(b"f", Symlink, "/tmp/x"), (b"f", Regular, "f")]);
+    let away = format!("{away}/x");
+    let twice = archive(&[(b"f", Symlink, &away), (b"f", Regular, "f")]);
     place.unpack("", twice).await.ok();
     assert_eq!(place.get("path=f", &[]).await.body, "f");
+    assert!(std::fs::read_dir(elsewhere.path()).unwrap().next().is_none());
     // Neither what is cut short, nor what is no archive, nor what swells.
     let whole = archive(&[good, (b"more", Regular, &"x".repeat(2_000))]);
     place.unpack("path=new&parents=1", whole[..1_600].to_vec()).await.problem(400);

@@ -336,9 +336,10 @@ fn leads_inside(path: &Path, target: &[u8]) -> bool {
 }
 
 /// A later entry of the same name takes the place of an earlier one.
-fn drop_old(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+fn drop_old(parent: &OwnedFd, name: &OsStr) -> Result<(), Trouble> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR) => Err(Trouble::Wrong("it takes the place of a directory of the same archive")),
         Err(error) => Err(error.into()),
     }
 }
