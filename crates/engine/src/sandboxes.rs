@@ -222,6 +222,7 @@ struct Current {
 }
 
 /// What can wake a keeper.
+#[expect(clippy::large_enum_variant, reason = "one at a time is handed from one function to the next")]
 #[derive(Debug)]
 enum Wake {
     Job(Job),

@@ -279,8 +279,11 @@ async fn a_visit_is_no_part_of_the_session() {
     assert_eq!(now["tenure"]["sandbox"], "running");
 }
 
+/// An entry of an archive: its name, its kind, and its content or where it leads.
+type Entry<'e> = (&'e [u8], tar::EntryType, &'e str);
+
 /// A tar archive, entry by entry as it is given.
-fn archive(entries: &[(&[u8], tar::EntryType, &str)]) -> Vec<u8> {
+fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, kind, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -373,7 +376,7 @@ async fn archives_that_play_tricks_are_refused_whole() {
     let elsewhere = tempfile::tempdir().unwrap();
     let away = elsewhere.path().to_str().unwrap().to_owned();
     let good: (&[u8], _, &str) = (b"good", Regular, "good");
-    let tricks: Vec<(&str, Vec<(&[u8], tar::EntryType, &str)>)> = vec![
+    let tricks: Vec<(&str, Vec<Entry<'_>>)> = vec![
         ("outside", vec![(outside_name.as_bytes(), Regular, "x")]),
         ("..", vec![(b"a/../../x", Regular, "x")]),
         ("outside", vec![(absolute.as_bytes(), Regular, "x")]),

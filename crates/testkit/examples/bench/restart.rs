@@ -51,7 +51,7 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
     let definition = Arc::new(Definition {
         tenant: DEFAULT_TENANT,
         agent: Arc::new(agent.agent),
-        environment: Environment { id: environment.id, limits: environment.limits },
+        environment: Environment { id: environment.id, limits: environment.limits, root: environment.root },
         lifetimes: Lifetimes { sandbox_idle: Some(Duration::from_secs(3600)), ..Lifetimes::default() },
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),
