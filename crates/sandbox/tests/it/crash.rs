@@ -169,11 +169,13 @@ async fn a_supervisor_without_server_and_work_ends_everything() {
     let sandbox = host.open(session(1)).await;
     let supervisor = host.supervisor();
     drop((sandbox, host.backend));
+    let dir = host.dir;
     let pid = rustix::process::Pid::from_raw(supervisor).expect("a process");
     if let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         let mut polled = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut polled, None).expect("it ends");
     }
+    Host::at(dir).finish().await;
 }
 
 /// Each place where a keeper can die, and what is then said of the call and seen of its effect.

@@ -101,7 +101,14 @@ impl Host {
     /// The keepers of this host, newest last.
     pub(crate) fn keepers(&self) -> Vec<i32> {
         let supervisor = self.supervisor();
-        self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid).collect()
+        // For moments a supervisor has other children, which look like it until they become another program.
+        let is_keeper = |pid: i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
+        };
+        let children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
+        children.filter(|pid| is_keeper(*pid)).collect()
     }
 
     /// How many lines a file of a session's workspace has; none if it isn't there.
