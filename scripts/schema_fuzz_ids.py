@@ -36,8 +36,9 @@ NAMES = {
     "tool_use_id": "call",
     "custom_tool_use_id": "call",
     "page": "page",
+    "snapshot": "snapshot",
 }
-PREFIXES = {"agent_": "agent", "env_": "environment", "sesn_": "session", "sthr_": "thread", "sevt_": "call", "page_": "page"}
+PREFIXES = {"agent_": "agent", "env_": "environment", "sesn_": "session", "sthr_": "thread", "sevt_": "call", "page_": "page", "snap_": "snapshot"}
 
 NUMBERS = itertools.count()
 ANSWERS = collections.defaultdict(collections.Counter)

@@ -34,6 +34,11 @@ ACCOUNTED = [
     ("docs/operations.md", "--listen", "one server per data directory; scripts/testbed.py starts its own so"),
     ("docs/operations.md", "tenure backup", "crates/cli/tests/it/backup.rs runs these commands"),
     ("docs/sandbox.md", "limits", "test_the_limits_of_the_page_on_the_sandbox"),
+    ("docs/sandbox.md", '"root"', "wants a registry; crates/sandbox/tests/it/roots.rs has one of its own"),
+    ("docs/security.md", "apparmor_parser", "wants AppArmor"),
+    ("docs/security.md", "podman", "wants Podman, and a package of Tenure"),
+    ("docs/workspace.md", "tenure sessions", "crates/cli/tests/it/exec.rs runs these commands"),
+    ("docs/workspace.md", "exec_result", "crates/server/tests/it/exec.rs looks at such answers"),
     (REFERENCE, "session.thread_status_running", "test_the_order_of_the_reference"),
     (REFERENCE, "lifetimes", "test_the_lifetimes_of_the_reference"),
     (GUIDE, "", "test_the_guide_…"),
@@ -128,7 +133,7 @@ def test_the_script_of_the_page_on_models(client):
 
 
 def test_the_limits_of_the_page_on_the_sandbox(client):
-    (config,) = blocks("docs/sandbox.md", "json")
+    (config,) = [config for config in blocks("docs/sandbox.md", "json") if "limits" in config]
     made = client.beta.environments.create(name=unique("limited"), config=json.loads(config))
     assert made.to_dict()["config"]["limits"] == json.loads(config)["limits"]
 

@@ -1,8 +1,7 @@
 //! Ours: the limits of a session's sandbox, and what it uses.
 
-use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::dialects::managed_agents::ingest::{read_limits, session_id};
 use crate::dialects::managed_agents::{describe, project};
 use crate::openapi::{Operation, Schemas};
 use crate::problem::Problem;
-use crate::request::{Asked, idempotency};
+use crate::request::{Asked, answer, idempotency};
 
 /// `POST /v1/sessions/{id}/limits {memory_bytes?: 1073741824, …}`: what is left out stays, null is the operator's default.
 pub(crate) async fn change(
@@ -40,7 +39,7 @@ pub(crate) async fn stats(
 ) -> Result<Response, Problem> {
     let session = session_id(&session)?;
     let usage = app.engine.sessions().usage(asked.tenant, session).await?;
-    Ok(Json(SessionStats::of(usage)).into_response())
+    Ok(answer(asked, json!(SessionStats::of(usage)).to_string()))
 }
 
 /// What a session uses now. What isn't known is null: all but the disk, where no sandbox is alive.

@@ -40,6 +40,7 @@ const METRICS: &[Metric] = &[
     gauge("tenure_connections", "connections that are open"),
     counter("tenure_connections_refused_total", "connections refused because there were too many"),
     gauge("tenure_event_streams", "event streams that are open"),
+    gauge("tenure_exec_connections", "WebSockets on which somebody talks with a command in a sandbox"),
     counter("tenure_stream_cuts_total", "streams cut because their reader didn't read"),
 
     gauge("tenure_awake_sessions", "sessions in memory"),

@@ -171,7 +171,7 @@ pub(crate) fn answer_to(query: Query, json: impl Into<Bytes>) -> Response {
     response
 }
 
-fn name_ignored(headers: &mut HeaderMap, ignored: impl Iterator<Item = String>) {
+pub(crate) fn name_ignored(headers: &mut HeaderMap, ignored: impl Iterator<Item = String>) {
     if let Some(value) = ignored_header(ignored) {
         headers.insert(HeaderName::from_static("x-tenure-ignored"), value);
     }

@@ -9,7 +9,7 @@ mod streamed;
 
 pub(crate) mod idempotency;
 
-pub(crate) use asked::{Asked, Caller, answer, answer_to};
+pub(crate) use asked::{Asked, Caller, answer, answer_to, name_ignored};
 pub(crate) use body::BodyLimit;
 pub(crate) use cursor::{Cursor, EventCursor, ListCursor};
 pub(crate) use fields::{Fields, Given, Ignored, describe};

@@ -64,6 +64,17 @@ async fn case(server: &TestServer, route: &str) -> Case {
             (json!({"events": [message("hello")]}), json!({"events": [message("goodbye")]}))
         }
         "/v1/sessions/{session}/end" => (json!({}), json!({"outcome": "completed"})),
+        "/v1/sessions/{session}/fork" => {
+            ended_turn(server, &session, "hello").await;
+            (json!({}), json!({"title": "another"}))
+        }
+        "/v1/sessions/{session}/rewind" => {
+            let first = ended_turn(server, &session, "hello").await;
+            let second = ended_turn(server, &session, "goodbye").await;
+            (json!({"to": first}), json!({"to": second}))
+        }
+        "/v1/sessions/{session}/clone" => (json!({}), json!({"title": "another"})),
+        "/v1/sessions/{session}/limits" => (json!({"pids": 100}), json!({"pids": 200})),
         "/v1/sessions/{session}/archive"
         | "/v1/sessions/{session}/stop"
         | "/v1/sessions/{session}/resume"
@@ -72,6 +83,18 @@ async fn case(server: &TestServer, route: &str) -> Case {
         _ => panic!("POST {route} is new: say here how it is sent, or in the table of routes why it refuses a key"),
     };
     Case { path, body, other }
+}
+
+/// One turn; the cursor of its end.
+async fn ended_turn(server: &TestServer, session: &str, text: &str) -> u64 {
+    let cursor = async || {
+        let session = server.get(&format!("/v1/sessions/{session}")).await.ok();
+        session["tenure"]["cursor"].as_str().unwrap().parse().unwrap()
+    };
+    let after: u64 = cursor().await;
+    server.say(session, text).await;
+    server.until(session, after, "session.status_idle").await;
+    cursor().await
 }
 
 /// Everything there is that a POST can change.

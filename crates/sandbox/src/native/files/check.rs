@@ -97,13 +97,8 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
                     found.push(unreadable(path, &error));
                 }
             }
-            "trash" => {
-                for (path, _) in entries(&path).unwrap_or_default() {
-                    let meaning = "files of a session that is deleted".to_owned();
-                    let remedy = "it goes with the next session that is deleted; or remove it";
-                    found.push(Damage { path, what: "a removal that was cut short", meaning, remedy });
-                }
-            }
+            // Emptied when there is nothing better to do, now or after the next start.
+            "trash" => {}
             name if name.starts_with("trial-") => {
                 let meaning = "a test of whether the directory can carry layers".to_owned();
                 let remedy = "the next start removes it";

@@ -15,7 +15,7 @@ use crate::dialects::managed_agents::ingest::session_id;
 use crate::dialects::managed_agents::project;
 use crate::openapi::{Operation, Parameter, Schemas};
 use crate::problem::Problem;
-use crate::request::{Asked, Streamed, answer_to};
+use crate::request::{Asked, Streamed, answer_to, name_ignored};
 
 const FORMATS: [(&str, Format, &str); 2] =
     [("tar", Format::Tar, "application/x-tar"), ("tar.gz", Format::Gzip, "application/gzip")];
@@ -40,6 +40,7 @@ pub(crate) async fn download(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    name_ignored(headers, asked.query.ignored());
     Ok(response)
 }
 

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::dialects::managed_agents::ingest::session_id;
 use crate::openapi::{Operation, Parameter, Schemas};
 use crate::problem::Problem;
-use crate::request::Asked;
+use crate::request::{Asked, name_ignored};
 
 /// `GET /v1/sessions/{id}/workspace/file?path=`.
 pub(crate) async fn read(
@@ -42,7 +42,9 @@ pub(crate) async fn read(
         },
         None => (slice, body, span.is_some()),
     };
-    Ok(respond(&slice, &tag, partial, pieces(body, visited.visit)))
+    let mut response = respond(&slice, &tag, partial, pieces(body, visited.visit));
+    name_ignored(response.headers_mut(), asked.query.ignored());
+    Ok(response)
 }
 
 fn respond(slice: &Slice, tag: &str, partial: bool, body: Body) -> Response {
