@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import uuid
 
 from testbed import Failed, expect, is_idle, text_of, wait_for
@@ -79,10 +80,10 @@ class Files:
                 found = {}
                 for place in self.places(before):
                     for path in sorted(place.rglob("*")):
-                        # What isn't a file hides files below.
-                        name = str(path.relative_to(place))
-                        if name not in found and (not path.is_dir() or path.is_symlink()):
-                            found[name] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+                        # What isn't a file hides files below; what was moved away meanwhile isn't there to ask.
+                        name, mode = str(path.relative_to(place)), path.lstat().st_mode
+                        if name not in found and not stat.S_ISDIR(mode):
+                            found[name] = path.read_bytes() if stat.S_ISREG(mode) else None
                 # It is replaced before anything is moved.
                 if self.head() == before:
                     return {name: held for name, held in found.items() if held is not None}
@@ -112,6 +113,7 @@ class Effects:
     def count(self):
         """How many times each tool has had its effect."""
         files = self.files.all()
+        expect("edited" in files, f"no file is called edited in {self.files.session_dir}: {sorted(files)}, {self.files.head()}")
         return {
             "bash": len(files.get("lines", b"").splitlines()),
             "edit": files["edited"].decode().split().count("x"),

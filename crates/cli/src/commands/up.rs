@@ -94,7 +94,11 @@ async fn serve(
     };
     let sandboxes = NativeConfig {
         linger: settings.sandbox_linger,
-        pool: if std::env::var_os("TENURE_FAILPOINT").is_some() { 0 } else { settings.sandbox_pool },
+        pool: if std::env::var_os("TENURE_FAILPOINT").is_some() {
+            0
+        } else {
+            usize::try_from(settings.sandbox_pool).unwrap_or(usize::MAX)
+        },
         disk_floor_bytes: Some(settings.sandbox_disk_floor).filter(|floor| *floor > 0),
         archive_layers: settings.archive_layers,
         images: Some(Arc::new(tenure_images::Store::new(images))),

@@ -118,7 +118,7 @@ settings! {
     /// How long sandboxes outlive the server while nothing runs in them.
     sandbox_linger: Duration = "5m", All "sandbox-linger", ["TENURE_SANDBOX_LINGER"], "sandbox.linger";
     /// How many sandboxes are made ahead in idle moments, so that the next are there sooner; 0: none.
-    sandbox_pool: usize = "2", All "sandbox-pool", ["TENURE_SANDBOX_POOL"], "sandbox.pool";
+    sandbox_pool: u64 = "2", All "sandbox-pool", ["TENURE_SANDBOX_POOL"], "sandbox.pool";
     /// The most sandboxes alive at once; sessions wait for room.
     max_sandboxes: usize = "1000", All "max-sandboxes", ["TENURE_MAX_SANDBOXES"], "sandbox.max";
     /// How many snapshots of turns' ends are kept for each session; older ones go. Those with a name stay. 0 keeps all.
