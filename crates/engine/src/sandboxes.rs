@@ -436,6 +436,7 @@ impl Keeper {
         let had_one = self.current.take().is_some();
         self.sandboxes.set(self.session, None);
         let removed = self.sandboxes.backend.destroy(self.session).await;
+        self.sandboxes.lock().rewound.remove(&self.session);
         if had_one {
             self.sandboxes.offer_room(&self.directory);
         }

@@ -108,9 +108,10 @@ async fn two_thousand_turns_cost_no_more_each_than_the_first_hundred() {
     let (early, late) = (most(&rows[..100]), most(&rows[TURNS - 100..]));
     assert!(early > 0 && late < 400, "{late} rows read in one of the last turns, {early} in one of the first");
     let most = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or(0);
-    let (early, late) = (most(&kept[..100]), most(&kept[TURNS - 100..]));
-    // How long the conversation is when it is kept depends on when that is; what grew by the turn would be ten times as much.
-    assert!(early > 0 && late <= early * 2, "{late} bytes are kept late, {early} early");
+    // It is kept every ten turns or so, the conversation then being anything between just summed up and about to be: a hundred
+    // turns may have missed the longest.
+    let (early, late) = (most(&kept[..TURNS / 4]), most(&kept[TURNS - TURNS / 4..]));
+    assert!(early > 0 && late <= early + early / 4, "{late} bytes are kept late, {early} early");
 
     let facts = store.read_facts(session, 0, usize::MAX).await.expect("it can be read");
     let said = facts.iter().filter(|stored| matches!(&*stored.fact, Fact::MessageSaid { .. })).count();

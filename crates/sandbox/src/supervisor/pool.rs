@@ -112,8 +112,6 @@ impl Sandboxes {
         let doing = || "making a sandbox ahead".to_owned();
         crate::fences::prepare(&Spec::new(SessionId::from_bits(0)));
         let name = format!("{SPARE}{}", LayerId::random().doing(doing)?);
-        let dir = self.pool.dir.join(&name);
-        std::fs::create_dir_all(&dir).doing(doing)?;
         let (claim, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
         let mut group = self.cgroups.create(&name, Limits::default())?;
@@ -128,7 +126,9 @@ impl Sandboxes {
         let board = &self.boards[slot.index as usize];
         board.wipe(&group.applied);
         let inherited = Inherited { board, bell: self.bell, ops: self.ops };
-        let mounts = slot.mount(&dir, &Head::default(), &self.sources);
+        let dir = self.pool.dir.join(&name);
+        let mounts =
+            std::fs::create_dir_all(&dir).doing(doing).and_then(|()| slot.mount(&dir, &Head::default(), &self.sources));
         let made =
             mounts.and_then(|mounts| create(Tenancy::Awaited(theirs), mounts, slot.base(), &mut group, inherited));
         match made {
