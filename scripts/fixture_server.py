@@ -9,6 +9,7 @@ import http.server
 import itertools
 import json
 import re
+import sys
 import threading
 import urllib.parse
 
@@ -31,6 +32,11 @@ class FixtureServer(http.server.ThreadingHTTPServer):
         self.undescribed = collections.Counter()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        # Clients that have what they want hang up; anything else is a fault, and printed.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def operation(self, method, path):
         parts = path.strip("/").split("/")
