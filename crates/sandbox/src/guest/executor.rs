@@ -196,6 +196,10 @@ fn become_agent() -> io::Result<()> {
         privileges::become_user(AGENT)?;
         privileges::set_capabilities(Capabilities::NONE)?;
     }
+    #[cfg(feature = "weakened")]
+    if !Fence::Capabilities.is_up() {
+        privileges::keep_by_exec()?;
+    }
     privileges::hide_from_peers()?;
     privileges::die_with_parent()?;
     landlock::confine()?;

@@ -106,6 +106,17 @@ pub(crate) fn empty_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps all rights over its own namespaces through the execution of programs, which whoever isn't user 0 loses otherwise.
+pub(crate) fn keep_by_exec() -> io::Result<()> {
+    let ours = capabilities()?;
+    set_capabilities(Capabilities { inheritable: ours.permitted, ..ours })?;
+    for capability in (0..64).filter(|capability| ours.permitted & 1 << capability != 0) {
+        // SAFETY: takes numbers only.
+        check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) }.into())?;
+    }
+    Ok(())
+}
+
 /// Becomes this user and group, for good, with no other groups.
 pub(crate) fn become_user(id: u32) -> io::Result<()> {
     // SAFETY: takes numbers only, and an empty list. The raw calls act on this thread, the only one.

@@ -177,7 +177,7 @@ fn users_are_own(_: &Input) -> Seen {
     let numbers: Vec<u32> = map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match (Standing::ours(), numbers.as_slice()) {
         (Standing::Root, [0, base, RANGE]) if *base >= SANDBOX_BASE => Ok(format!("inner 0 is {base} on the host")),
-        (Standing::One, [AGENT, 0, 1]) => Ok(format!("there is no user but {AGENT}")),
+        (Standing::One, [AGENT, AGENT, 1]) => Ok(format!("there is no user but {AGENT}")),
         (Standing::Root | Standing::One, _) => Err(format!("uid map is {}", map.trim())),
     }
 }

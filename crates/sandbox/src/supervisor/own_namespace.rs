@@ -9,7 +9,8 @@ use std::process::Command;
 use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::requirements::refuse_user_namespace;
-use super::{Doing, Failure};
+use super::{AGENT, Doing, Failure};
+use crate::guest::privileges;
 
 /// Moves this process into namespaces of its own and starts this command in its place, which is this program again; returns
 /// only if that fails.
@@ -27,13 +28,15 @@ pub(crate) fn enter(mut again: Command) -> Result<Infallible, Failure> {
     // made and takes all rights in it, this fails.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|error| refuse_user_namespace(error.into()))?;
+    privileges::keep_by_exec().doing(|| "keeping the rights over a namespace of our own".to_owned())?;
     Err(again.exec()).doing(|| "starting again in a namespace of our own".to_owned())
 }
 
-/// This user as user 0, and nobody else. Groups can't be changed any more in such a namespace: who may leave a group could
+/// This user as the user that tools are, and nobody else. What `/proc` has of a process that hides itself belongs to user 0 of
+/// the namespace it was started in: if this user were that, so would tools be. Groups can't be changed any more in such a namespace: who may leave a group could
 /// otherwise get at what that group is kept from.
 fn map_one(uid: u32, gid: u32) -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
+    std::fs::write("/proc/self/uid_map", format!("{AGENT} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{AGENT} {gid} 1"))
 }

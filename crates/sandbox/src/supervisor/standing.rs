@@ -11,8 +11,8 @@ use super::{CANONICAL_BASE, Failure, RANGE};
 pub(crate) enum Standing {
     /// Root of the host. Each sandbox has its own range of uids; on disk there is one, and mounts shift between the two.
     Root,
-    /// An ordinary user, in a user namespace of its own in which it is 0, and nobody else is there. Everything is that user's:
-    /// keepers, tools and files.
+    /// An ordinary user, in a user namespace of its own in which it is called what tools are, and nobody else is there.
+    /// Everything is that user's: keepers, tools and files.
     One,
 }
 
@@ -27,7 +27,7 @@ impl Standing {
     fn of(uid_map: &str) -> Self {
         let numbers: Vec<u32> = uid_map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers.as_slice() {
-            [0, _, 1] => Self::One,
+            [AGENT, _, 1] => Self::One,
             _ => Self::Root,
         }
     }
@@ -36,7 +36,7 @@ impl Standing {
     pub(crate) fn on_disk(self, inner: u32) -> u32 {
         match self {
             Self::Root => CANONICAL_BASE + inner,
-            Self::One => 0,
+            Self::One => AGENT,
         }
     }
 
@@ -44,7 +44,7 @@ impl Standing {
     pub(crate) fn map(self, first_uid: u32) -> String {
         match self {
             Self::Root => format!("0 {first_uid} {RANGE}"),
-            Self::One => format!("{AGENT} 0 1"),
+            Self::One => format!("{AGENT} {AGENT} 1"),
         }
     }
 
@@ -86,7 +86,11 @@ impl Standing {
         use std::os::unix::fs::MetadataExt;
         // Where there is none yet, it will be ours.
         let Ok(found) = std::fs::metadata(dir.join("sessions")) else { return Ok(()) };
-        if found.uid() == 0 {
+        let ours = match self {
+            Self::Root => 0,
+            Self::One => AGENT,
+        };
+        if found.uid() == ours {
             return Ok(());
         }
         let owner = match self {
@@ -107,12 +111,12 @@ mod tests {
     #[test]
     fn a_standing_shows_in_the_map_of_users() {
         assert_eq!(Standing::of("         0          0 4294967295\n"), Standing::Root);
-        assert_eq!(Standing::of("         0       1234          1\n"), Standing::One);
+        assert_eq!(Standing::of("      1000       1234          1\n"), Standing::One);
     }
 
     #[test]
     fn a_sandbox_maps_its_agent_to_who_owns_its_files() {
-        assert_eq!((Standing::One.map(7), Standing::One.on_disk(1000)), ("1000 0 1".to_owned(), 0));
+        assert_eq!((Standing::One.map(7), Standing::One.on_disk(0)), ("1000 1000 1".to_owned(), 1000));
         assert_eq!((Standing::Root.map(7), Standing::Root.on_disk(1000)), ("0 7 65536".to_owned(), 101_000));
     }
 }

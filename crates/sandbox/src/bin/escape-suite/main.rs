@@ -3,7 +3,8 @@
 //! Each attempt must fail. So that this means something, each is also made in sandboxes that lack fences: it must get out
 //! of one that lacks all that are named for it, and of none that has but one of them.
 //!
-//!   tenure-escape-suite            Tenure's own sandboxes; ends with 1 unless no attempt got out and every control did
+//!   tenure-escape-suite            Tenure's own sandboxes; ends with 1 unless no attempt got out and every control did.
+//!                                  Run by an ordinary user, they are an ordinary user's
 //!   tenure-escape-suite bwrap      for comparison, where it is installed
 //!   tenure-escape-suite runc       likewise
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
@@ -41,8 +42,10 @@ fn run(what: &str) -> Result<bool> {
     let stage = stage::Stage::set()?;
     let rows = match what {
         "native" => native::run(&cases, &stage)?,
-        "bwrap" | "runc" => peers::run(what, &cases, &stage)?,
+        "bwrap" | "runc" if case::is_root() => peers::run(what, &cases, &stage)?,
+        "bwrap" | "runc" => anyhow::bail!("{what} is compared as root"),
         other => anyhow::bail!("expected `bwrap`, `runc` or nothing, got `{other}`"),
     };
-    Ok(table::print(what, &cases, &rows))
+    let who = if case::is_root() { "" } else { ", as an ordinary user" };
+    Ok(table::print(what, who, &cases, &rows))
 }

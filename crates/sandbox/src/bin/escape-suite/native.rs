@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use tenure_core::id::{ItemId, SessionId};
 use tenure_sandbox::{Backend, CallEnd, Exit, Native, NativeConfig, Order, Sandbox, Spec, Work};
 
-use crate::case::{Case, Control, Outcome, Probe, attacker, outcome};
+use crate::case::{Case, Control, Outcome, Probe, attacker, is_root, outcome};
 use crate::stage::Stage;
 use crate::table::{Row, Shown};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(cases: &[Case], stage: &Stage) -> Result<Vec<Row>> {
             .map(|probe| Row {
                 probe: probe.name.clone(),
                 outcome: outcome_of(probe, Fences::new()),
-                control: match &probe.control {
+                control: match probe.control() {
                     Control::None(why) => Shown::Not(why.clone()),
                     Control::Without(fences) => {
                         let all: Fences = fences.iter().cloned().collect();
@@ -71,7 +71,7 @@ pub(crate) fn run(cases: &[Case], stage: &Stage) -> Result<Vec<Row>> {
 /// The sandboxes in which an attempt is to be made besides a whole one: without all of its fences, and with one of them
 /// alone.
 fn weaker(probe: &Probe) -> Vec<Fences> {
-    let Control::Without(fences) = &probe.control else { return Vec::new() };
+    let Control::Without(fences) = probe.control() else { return Vec::new() };
     let all: Fences = fences.iter().cloned().collect();
     let with_one = |one: &String| all.iter().filter(|other| *other != one).cloned().collect();
     let mut weaker: Vec<Fences> = all.iter().map(with_one).filter(|down: &Fences| !down.is_empty()).collect();
@@ -87,9 +87,11 @@ async fn attempts(
 ) -> Result<Vec<(String, Outcome)>> {
     let (session, other) = (SessionId::from_bits(1), SessionId::from_bits(2));
     let layer = stage.dir.path().join(format!("sandbox/sessions/{session}/layer"));
-    stage.plant(&layer.join("root/planted"), CANONICAL_BASE)?;
+    // What an ordinary user makes is its own, and so right.
+    let owner = is_root().then_some(CANONICAL_BASE);
+    stage.plant(&layer.join("root/planted"), owner)?;
     for owned in [&layer.join("root"), &layer] {
-        std::os::unix::fs::chown(owned, Some(CANONICAL_BASE), Some(CANONICAL_BASE))?;
+        std::os::unix::fs::chown(owned, owner, owner)?;
     }
     let made = in_sandboxes(stage, backend, [session, other], down, probes).await;
     // The one whose users the stage knows comes last, so that the next sandbox has them again.

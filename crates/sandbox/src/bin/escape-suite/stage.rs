@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::case::Input;
+use crate::case::{Input, is_root};
 
 /// The uid of tools in the first sandbox of a supervisor, on the host.
 const FIRST_AGENT: u32 = 0x7000_0000 + 1000;
@@ -35,18 +35,29 @@ pub(crate) struct Stage {
 
 /// Runs this as a process in namespaces of its own, and gives what it ended with.
 pub(crate) fn on_a_stage_of_our_own(play: impl FnOnce() -> u8) -> io::Result<ExitCode> {
-    let namespaces =
+    let mut namespaces =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    // SAFETY: this process has one thread; each call takes numbers or strings that are there.
+    let ordinary = (!is_root()).then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    if ordinary.is_some() {
+        namespaces |= libc::CLONE_NEWUSER;
+    }
+    // SAFETY: this process has one thread.
+    check(unsafe { libc::unshare(namespaces) })?;
+    // An ordinary user stays who it is. The rights over these namespaces go with the first program that is executed.
+    if let Some((uid, gid)) = ordinary {
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+        std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    }
+    // SAFETY: each argument is a number or a string that is there.
     unsafe {
-        check(libc::unshare(namespaces))?;
         let private = libc::MS_REC | libc::MS_PRIVATE;
         let null = std::ptr::null();
         check(libc::mount(null, c"/".as_ptr(), null, private, null.cast()))?;
     }
     let first = in_a_copy(|| {
         let proc = c"proc".as_ptr();
-        // SAFETY: as above.
+        // SAFETY: as above; this process has one thread.
         let mounted = unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::mount(proc, c"/proc".as_ptr(), proc, 0, std::ptr::null())
@@ -94,6 +105,10 @@ impl Stage {
         std::fs::create_dir(&host)?;
         let host_file = host.join("file");
         std::fs::write(&host_file, &nonce)?;
+        if !is_root() {
+            // One that tools could read only as the user they are.
+            std::fs::set_permissions(&host_file, PermissionsExt::from_mode(0o600))?;
+        }
         leak(&host)?;
         keep_key(&nonce).context("keeping a key")?;
         let process = stand_by()?;
@@ -120,16 +135,16 @@ impl Stage {
     }
 
     /// Puts what is to be planted into a directory: a node of the disk and a set-user-id copy of the program that tries.
-    pub(crate) fn plant(&self, at: &Path, owner: u32) -> Result<()> {
+    pub(crate) fn plant(&self, at: &Path, owner: Option<u32>) -> Result<()> {
         std::fs::create_dir_all(at)?;
         let setuid = at.join("setuid");
         std::fs::copy(crate::case::attacker()?, &setuid)?;
-        std::os::unix::fs::chown(&setuid, Some(owner), Some(owner))?;
+        std::os::unix::fs::chown(&setuid, owner, owner)?;
         std::fs::set_permissions(&setuid, PermissionsExt::from_mode(0o4755))?;
         if let Some(device) = self.input.device {
             make_node(&at.join("disk"), device)?;
         }
-        std::os::unix::fs::chown(at, Some(owner), Some(owner))?;
+        std::os::unix::fs::chown(at, owner, owner)?;
         Ok(())
     }
 }
@@ -169,8 +184,11 @@ fn stand_by() -> Result<i32> {
     Ok(in_a_copy(|| {
         // SAFETY: each takes numbers only.
         unsafe {
-            libc::setgid(FIRST_AGENT);
-            libc::setuid(FIRST_AGENT);
+            // An ordinary user's tools are that user to the host.
+            if is_root() {
+                libc::setgid(FIRST_AGENT);
+                libc::setuid(FIRST_AGENT);
+            }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             loop {
                 libc::pause();
@@ -257,7 +275,11 @@ fn give_addresses() -> io::Result<()> {
         check(result)?;
     }
     // Who may send echoes: a setting of the network namespace, and so of ours.
-    std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+    let groups = match is_root() {
+        true => "0 2147483647".to_owned(),
+        false => format!("{0} {0}", rustix::process::getegid().as_raw()),
+    };
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", groups)
 }
 
 fn name(request: &mut libc::ifreq, name: &str) {

@@ -67,7 +67,7 @@ impl Shown {
 }
 
 /// Prints the table; says whether all is as it should be.
-pub(crate) fn print(what: &str, cases: &[Case], rows: &[Row]) -> bool {
+pub(crate) fn print(what: &str, who: &str, cases: &[Case], rows: &[Row]) -> bool {
     let is_ours = what == "native";
     let (mut reached, mut broken, mut controls, mut without_control, mut inapplicable, mut troubles) =
         (0, 0, 0, 0, 0, 0);
@@ -97,7 +97,7 @@ pub(crate) fn print(what: &str, cases: &[Case], rows: &[Row]) -> bool {
         }
     }
     let probes = rows.len();
-    print!("{what}: {} cases, {probes} probes, {reached} reached", cases.len());
+    print!("{what}{who}: {} cases, {probes} probes, {reached} reached", cases.len());
     if is_ours {
         print!(
             ", {broken} broken; {controls} controls, {inapplicable} not possible with this kernel, {without_control} \

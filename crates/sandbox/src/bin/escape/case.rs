@@ -18,6 +18,8 @@ pub(crate) struct Probe {
     pub(crate) name: &'static str,
     pub(crate) tries: &'static str,
     pub(crate) control: Control,
+    /// As above, in the sandboxes of an ordinary user, where that is another.
+    pub(crate) rootless: Option<Control>,
     #[serde(serialize_with = "as_nothing")]
     pub(crate) run: fn(&Input) -> Outcome,
 }

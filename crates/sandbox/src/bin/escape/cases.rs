@@ -14,8 +14,16 @@ const FILES_OF_THE_EXECUTOR: Control = Without(&["hidden", "landlock"]);
 const CALLS: Control = Without(&["seccomp"]);
 const NETWORK: Control = Without(&["network"]);
 
+const OWNED_BY_ROOT: Control = NoControl("it is the host's root's, whom an ordinary user can't become");
+
 const fn probe(name: &'static str, tries: &'static str, control: Control, run: fn(&Input) -> Outcome) -> Probe {
-    Probe { name, tries, control, run }
+    Probe { name, tries, control, rootless: None, run }
+}
+
+/// In the sandboxes of an ordinary user, whose keeper and tools are one and the same, other fences count.
+const fn rootless(mut probe: Probe, control: Control) -> Probe {
+    probe.rootless = Some(control);
+    probe
 }
 
 const fn case(number: u8, title: &'static str, probes: &'static [Probe]) -> Case {
@@ -125,17 +133,23 @@ pub(crate) const CASES: &[Case] = &[
         7,
         "settings of the kernel that name programs",
         &[
-            probe(
-                "core-pattern",
-                "open core_pattern for writing",
-                Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
-                mounts::core_pattern,
+            rootless(
+                probe(
+                    "core-pattern",
+                    "open core_pattern for writing",
+                    Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
+                    mounts::core_pattern,
+                ),
+                OWNED_BY_ROOT,
             ),
-            probe(
-                "modprobe",
-                "open modprobe for writing",
-                Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
-                mounts::modprobe,
+            rootless(
+                probe(
+                    "modprobe",
+                    "open modprobe for writing",
+                    Without(&["proc_sys", "own_users", "capabilities", "landlock"]),
+                    mounts::modprobe,
+                ),
+                OWNED_BY_ROOT,
             ),
             probe("sysfs", "list /sys/kernel, where uevent_helper is", Without(&["no_sysfs"]), mounts::sysfs),
             probe("binfmt", "mount binfmt_misc", MOUNTING, mounts::binfmt),
@@ -144,11 +158,14 @@ pub(crate) const CASES: &[Case] = &[
     case(
         8,
         "the sysrq trigger",
-        &[probe(
-            "sysrq",
-            "open /proc/sysrq-trigger for writing",
-            Without(&["masks", "own_users", "capabilities", "landlock"]),
-            mounts::sysrq,
+        &[rootless(
+            probe(
+                "sysrq",
+                "open /proc/sysrq-trigger for writing",
+                Without(&["masks", "own_users", "capabilities", "landlock"]),
+                mounts::sysrq,
+            ),
+            OWNED_BY_ROOT,
         )],
     ),
     case(
@@ -157,7 +174,15 @@ pub(crate) const CASES: &[Case] = &[
         &[
             probe("kallsyms", "read /proc/kallsyms", Without(&["masks"]), kernel::kallsyms),
             probe("keys", "read /proc/keys", Without(&["masks"]), kernel::keys),
-            probe("timers", "read /proc/timer_list", Without(&["masks", "own_users", "capabilities"]), kernel::timers),
+            rootless(
+                probe(
+                    "timers",
+                    "read /proc/timer_list",
+                    Without(&["masks", "own_users", "capabilities"]),
+                    kernel::timers,
+                ),
+                OWNED_BY_ROOT,
+            ),
             probe(
                 "kcore",
                 "read /proc/kcore",
@@ -195,11 +220,14 @@ pub(crate) const CASES: &[Case] = &[
                 NoControl("the kernel makes device nodes for nobody in a user namespace"),
                 devices::make_node,
             ),
-            probe(
-                "planted-node",
-                "read a disk by a node in the layer",
-                Without(&["mount_flags"]),
-                devices::open_planted_node,
+            rootless(
+                probe(
+                    "planted-node",
+                    "read a disk by a node in the layer",
+                    Without(&["mount_flags"]),
+                    devices::open_planted_node,
+                ),
+                NoControl("the kernel heeds no device node on what was mounted in a user namespace"),
             ),
         ],
     ),
@@ -251,11 +279,14 @@ pub(crate) const CASES: &[Case] = &[
     case(
         18,
         "set-user-id programs",
-        &[probe(
-            "setuid",
-            "run a program of the sandbox's root with the bit",
-            Without(&["mount_flags", "new_privileges", "seccomp", "landlock", "scope", "landlock"]),
-            devices::planted_setuid,
+        &[rootless(
+            probe(
+                "setuid",
+                "run a program of the sandbox's root with the bit",
+                Without(&["mount_flags", "new_privileges", "seccomp", "landlock", "scope", "landlock"]),
+                devices::planted_setuid,
+            ),
+            NoControl("there is no user but the tools' that a program could become"),
         )],
     ),
     case(
@@ -300,11 +331,32 @@ pub(crate) const CASES: &[Case] = &[
             20,
             "signals",
             &[
-                probe(
-                    "signal-keeper",
-                    "signal process 1",
-                    Without(&["capabilities", "scope"]),
-                    processes::signal_the_keeper,
+                rootless(
+                    probe(
+                        "signal-keeper",
+                        "signal process 1",
+                        Without(&["capabilities", "scope"]),
+                        processes::signal_the_keeper,
+                    ),
+                    Without(&["seccomp", "scope"]),
+                ),
+                rootless(
+                    probe(
+                        "signal-keeper-wide",
+                        "signal process 1 by a number whose lower half is 1",
+                        Without(&["capabilities", "scope"]),
+                        processes::signal_the_keeper_by_a_wide_number,
+                    ),
+                    Without(&["seccomp", "scope"]),
+                ),
+                rootless(
+                    probe(
+                        "signal-keeper-file",
+                        "signal process 1 by way of /proc/1",
+                        Without(&["capabilities", "scope"]),
+                        processes::signal_the_keeper_by_its_directory,
+                    ),
+                    Without(&["seccomp", "scope"]),
                 ),
                 probe(
                     "signal-host",
@@ -465,6 +517,12 @@ pub(crate) const CASES: &[Case] = &[
         &[
             probe("tiocsti", "type into a terminal", CALLS, devices::type_into_a_terminal),
             probe(
+                "tiocsti-wide",
+                "the same by a request whose lower half is it",
+                CALLS,
+                devices::type_into_a_terminal_by_a_wide_request,
+            ),
+            probe(
                 "tty",
                 "open the controlling terminal",
                 NoControl("the processes that keep sandboxes have none that could be inherited"),
@@ -486,8 +544,32 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case(
         39,
-        "raising limits",
+        "limits: raising its own, setting others'",
         &[
+            rootless(
+                probe(
+                    "limit-keeper",
+                    "set a limit of process 1",
+                    Without(&["capabilities"]),
+                    processes::limit_the_keeper,
+                ),
+                CALLS,
+            ),
+            rootless(
+                probe(
+                    "keeper-oom",
+                    "have process 1 killed first where memory is short",
+                    Without(&["capabilities", "hidden", "landlock"]),
+                    processes::offer_the_keeper,
+                ),
+                Without(&["hidden", "landlock"]),
+            ),
+            probe(
+                "slow-keeper",
+                "lower the priority of process 1 and of all of its user",
+                Without(&["capabilities"]),
+                processes::slow_the_keeper,
+            ),
             probe(
                 "raise-files",
                 "raise the limit of open files",

@@ -107,6 +107,15 @@ pub(crate) fn leaked(input: &Input) -> Outcome {
 
 /// Typing into the terminal of someone else: here one that this program made, which takes the same right.
 pub(crate) fn type_into_a_terminal(_: &Input) -> Outcome {
+    type_by(libc::TIOCSTI)
+}
+
+/// The kernel looks at half of the request alone.
+pub(crate) fn type_into_a_terminal_by_a_wide_request(_: &Input) -> Outcome {
+    type_by(1 << 32 | libc::TIOCSTI)
+}
+
+fn type_by(request: libc::Ioctl) -> Outcome {
     if !cfg!(target_arch = "x86_64") && std::fs::metadata("/dev/ptmx").is_err() {
         return Outcome::NotApplicable("there are no terminals".to_owned());
     }
@@ -123,17 +132,14 @@ pub(crate) fn type_into_a_terminal(_: &Input) -> Outcome {
             return Err(io::Error::last_os_error());
         }
         let terminal = std::fs::File::options().read(true).write(true).open(format!("/dev/pts/{number}"))?;
-        // SAFETY: the first takes a number, the other the address of a byte.
+        // SAFETY: each takes numbers only.
         unsafe {
             // Closing the terminal again hangs up.
             libc::signal(libc::SIGHUP, libc::SIG_IGN);
             libc::setsid();
             libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0);
-            match libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, b"x".as_ptr()) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
         }
+        call(libc::SYS_ioctl, [terminal.as_raw_fd() as usize, request as usize, b"x".as_ptr() as usize]).map(drop)
     })();
     match (typed, setting.trim()) {
         (Err(error), "0") if error.raw_os_error() == Some(libc::EIO) => {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 
 use crate::calls::{call, judge, others, word};
 use crate::case::{Input, Outcome};
@@ -108,6 +109,56 @@ pub(crate) fn read_the_executor(_: &Input) -> Outcome {
 /// Asks whether it could be signalled; no signal is sent.
 pub(crate) fn signal_the_keeper(_: &Input) -> Outcome {
     of_the_keeper(|| judge("process 1 takes signals", call(libc::SYS_kill, [1, 0])))
+}
+
+/// The kernel looks at half of the number alone.
+const WIDE: usize = 1 << 32;
+
+pub(crate) fn signal_the_keeper_by_a_wide_number(_: &Input) -> Outcome {
+    of_the_keeper(|| judge("process 1 takes signals", call(libc::SYS_kill, [WIDE | 1, 0])))
+}
+
+/// A process's directory in `/proc` serves in place of a descriptor of the process.
+pub(crate) fn signal_the_keeper_by_its_directory(_: &Input) -> Outcome {
+    let asked = || {
+        let directory = File::open("/proc/1")?;
+        call(libc::SYS_pidfd_send_signal, [directory.as_raw_fd() as usize, 0, 0, 0])
+    };
+    of_the_keeper(|| judge("process 1 takes signals", asked()))
+}
+
+/// Sets a limit to what it is, which takes the same right as another value.
+pub(crate) fn limit_the_keeper(_: &Input) -> Outcome {
+    of_the_keeper(|| {
+        let resource = libc::RLIMIT_CORE as usize;
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let set = |pid: usize| call(libc::SYS_prlimit64, [pid, resource, (&raw const none) as usize, 0]);
+        judge("a limit of process 1 is set", set(1).or_else(|_| set(WIDE | 1)))
+    })
+}
+
+/// Opens what says so; nothing is written.
+pub(crate) fn offer_the_keeper(_: &Input) -> Outcome {
+    let open = || OpenOptions::new().write(true).open("/proc/1/oom_score_adj");
+    of_the_keeper(|| judge("/proc/1/oom_score_adj is open for writing", open()))
+}
+
+/// It can't be undone, but the sandbox goes with this.
+pub(crate) fn slow_the_keeper(_: &Input) -> Outcome {
+    of_the_keeper(|| {
+        let priority = || call(libc::SYS_getpriority, [libc::PRIO_PROCESS as usize, 1]);
+        let slowed = || {
+            let before = priority()?;
+            let lowered = call(libc::SYS_setpriority, [libc::PRIO_USER as usize, 0, 19]);
+            let lowered = lowered.or_else(|_| call(libc::SYS_setpriority, [WIDE | libc::PRIO_USER as usize, 0, 19]));
+            // Who may not lower that of others has lowered its own.
+            match (lowered, priority()?) {
+                (Ok(_), after) if after == before => Err(io::Error::from_raw_os_error(libc::EPERM)),
+                (lowered, _) => lowered,
+            }
+        };
+        judge("process 1 has less priority", slowed())
+    })
 }
 
 pub(crate) fn signal_a_process_of_the_host(input: &Input) -> Outcome {
