@@ -8,11 +8,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{LocalModes, Winsize};
 
 use super::executor::borrow_into;
 use super::signals;
@@ -24,6 +24,9 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// What is typed for end-of-file.
 const END_OF_FILE: u8 = 4;
+
+/// How long a terminal whose input has ended is left alone before a look at what its program makes of that.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// A program to run.
 pub(crate) struct Program {
@@ -154,7 +157,11 @@ impl Attendant {
                 Reaped::Nothing => {}
                 Reaped::Childless => return None,
             }
-            for wake in self.wait() {
+            let woken = self.wait();
+            if woken.is_empty() {
+                self.relay.iter_mut().for_each(Relay::end_input_again);
+            }
+            for wake in woken {
                 self.handle(wake);
             }
         }
@@ -167,7 +174,8 @@ impl Attendant {
         sources.extend(self.relay.iter().flat_map(Relay::sources));
         let mut polled: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        if poll(&mut polled, None).is_err() {
+        let timeout = self.relay.iter().any(Relay::looks_again).then_some(&LOOK_AGAIN);
+        if poll(&mut polled, timeout).is_err() {
             return Vec::new();
         }
         let ready = sources.iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
@@ -247,6 +255,8 @@ struct Relay {
     printed: Buffer,
     /// Whether the last byte typed ended a line: what end-of-file has to be typed after.
     at_line_start: bool,
+    /// Whether the program read whole lines when end-of-file was typed, once it was.
+    ended_in_lines: Option<bool>,
 }
 
 impl Relay {
@@ -255,7 +265,7 @@ impl Relay {
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
         let (typed, printed) = (Buffer::default(), Buffer::default());
-        Self { terminal, _inner: inner, input: Some(input), out: Some(out), typed, printed, at_line_start: true }
+        Self { terminal, _inner: inner, input: Some(input), out: Some(out), typed, printed, at_line_start: true, ended_in_lines: None }
     }
 
     fn sources(&self) -> impl Iterator<Item = (Wake, BorrowedFd<'_>, PollFlags)> {
@@ -279,9 +289,29 @@ impl Relay {
                 self.input = None;
                 // In the middle of a line the first only ends that.
                 self.typed.put(if self.at_line_start { &[END_OF_FILE] } else { &[END_OF_FILE, END_OF_FILE] });
+                self.ended_in_lines = Some(self.reads_lines());
             }
         }
         self.typed.empty_into(&self.terminal);
+    }
+
+    fn looks_again(&self) -> bool {
+        self.ended_in_lines.is_some() && self.typed.is_empty()
+    }
+
+    /// Types end-of-file once more if the terminal reads lines now and didn't, or the other way round: what was typed for it
+    /// is an ordinary byte then. A shell's line editor does so for each command, and no event tells of it.
+    fn end_input_again(&mut self) {
+        let lines = self.reads_lines();
+        if self.looks_again() && self.ended_in_lines != Some(lines) {
+            self.ended_in_lines = Some(lines);
+            self.typed.put(&[END_OF_FILE]);
+            self.typed.empty_into(&self.terminal);
+        }
+    }
+
+    fn reads_lines(&self) -> bool {
+        rustix::termios::tcgetattr(&self.terminal).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ICANON))
     }
 
     fn serve_terminal(&mut self) {

@@ -187,6 +187,19 @@ async fn what_a_terminal_showed_last_arrives() {
     host.finish().await;
 }
 
+/// What is typed for end-of-file is for programs that read lines: one that reads keys meanwhile, and one after it, get their own.
+#[tokio::test]
+async fn input_ends_for_each_program_in_a_terminal() {
+    const SCRIPT: &str = "cat; stty -icanon
+        until [ \"$(dd bs=1 count=1 2>/dev/null | od -An -tx1)\" = ' 04' ]; do :; done
+        stty icanon; cat; exit 7";
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let (out, _, exit) = Talk::in_a_terminal(&sandbox, &["sh", "-c", SCRIPT]).await.finish().await;
+    assert_eq!(exit.code, Some(7), "{out}");
+    host.finish().await;
+}
+
 #[tokio::test]
 async fn whoever_lets_go_ends_it_with_all_it_started() {
     let host = Host::new();

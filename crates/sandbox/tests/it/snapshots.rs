@@ -460,7 +460,7 @@ async fn wherever_somebody_dies_while_files_are_copied_nothing_is_left() {
         if place == "copy.frozen" {
             // The worker died, and its supervisor has let everything go on.
             assert!(matches!(&taken, Err(Error::Failed { .. })), "{taken:?}");
-            assert_eq!(text(&run(&sandbox, 2, shell("ps -o stat= -C sleep")).await), "S\n");
+            assert_eq!(text(&run(&sandbox, 2, shell("ps -o state= -C sleep")).await), "S\n");
         } else {
             taken.expect("taken by the next");
         }
