@@ -71,6 +71,10 @@ def before_call(context, case, kwargs):
         if "event" in case.path_parameters and KEPT["queue"]["events"] and CHOICE.random() < 0.5:
             case.path_parameters["event"] = KEPT["queue"]["events"].pop()
         return
+    if case.method.upper() == "DELETE" and case.path.endswith("/snapshots/{snapshot}") and KEPT["snapshots"] and CHOICE.random() < 0.5:
+        # What is made up meets one of its session's too seldom.
+        case.path_parameters["session"], case.path_parameters["snapshot"] = KEPT["snapshots"].pop()
+        return
     session = None
     for name, made_up in sorted((case.path_parameters or {}).items(), key=lambda item: item[0] != "session"):
         chosen = known(name, made_up, session, ends)

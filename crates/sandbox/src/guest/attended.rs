@@ -265,7 +265,16 @@ impl Relay {
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
         let (typed, printed) = (Buffer::default(), Buffer::default());
-        Self { terminal, _inner: inner, input: Some(input), out: Some(out), typed, printed, at_line_start: true, ended_in_lines: None }
+        Self {
+            terminal,
+            _inner: inner,
+            input: Some(input),
+            out: Some(out),
+            typed,
+            printed,
+            at_line_start: true,
+            ended_in_lines: None,
+        }
     }
 
     fn sources(&self) -> impl Iterator<Item = (Wake, BorrowedFd<'_>, PollFlags)> {
