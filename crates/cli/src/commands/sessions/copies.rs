@@ -100,7 +100,9 @@ impl Snapshots {
         let id = session_id(client, &self.session).await?;
         let path = format!("/v1/sessions/{id}/snapshots");
         let (done, said) = match (self.take, self.delete) {
-            (Some(name), _) => (client.post(&path, &json!({"name": name})).await?, format!("Snapshot {name} taken")),
+            (Some(name), _) => {
+                (client.post_patiently(&path, &json!({"name": name})).await?, format!("Snapshot {name} taken"))
+            }
             (None, Some(name)) => (client.delete(&format!("{path}/{name}")).await?, format!("Snapshot {name} deleted")),
             (None, None) => return list(&client.get(&path, &[]).await?, as_json),
         };
