@@ -183,11 +183,13 @@ impl State {
                     Absent::Queued | Absent::Lost => {}
                 }
             }
-            Fact::SnapshotStarted { .. }
-            | Fact::SnapshotEnded { .. }
-            | Fact::SnapshotRemoved { .. }
-            | Fact::FilesChanged {}
-            | Fact::FilesRewound { .. } => self.evolve_files(stored),
+            Fact::SnapshotStarted { snapshot, turn_end, name } => {
+                self.files.begin_snapshot(*snapshot, turn_end.unwrap_or(stored.seq), name.clone());
+            }
+            Fact::SnapshotEnded { snapshot, ending } => self.files.end_snapshot(*snapshot, ending, at),
+            Fact::SnapshotRemoved { snapshot } => self.files.remove_snapshot(*snapshot),
+            Fact::FilesChanged {} => self.files.changed = true,
+            Fact::FilesRewound { failed } => self.files.end_rewind(failed.is_none()),
             Fact::SessionRewound { to, snapshot, files } => {
                 self.rewinds.push(Rewind { place: stored.seq, to: *to });
                 self.last_active_at = at;
@@ -226,55 +228,21 @@ impl State {
         }
     }
 
-    fn evolve_files(&mut self, stored: &StoredFact) {
-        let files = &mut self.files;
-        match &*stored.fact {
-            Fact::SnapshotStarted { snapshot, turn_end, name } => {
-                let point = turn_end.unwrap_or(stored.seq);
-                files.work = Some(FilesWork::Snapshot { snapshot: *snapshot, point, name: name.clone() });
-                files.due = None;
-                // Whatever is written from now on isn't in it.
-                files.changed = false;
-            }
-            Fact::SnapshotEnded { snapshot, ending } => {
-                let Some(FilesWork::Snapshot { point, name, .. }) = files.work.take() else { return };
-                if ending.is_taken() {
-                    let taken = Snapshot { id: *snapshot, point, name, at: stored.at, ending: ending.clone() };
-                    Arc::make_mut(&mut files.snapshots).push(taken);
-                    files.current = Some(*snapshot);
-                } else {
-                    files.changed = true;
-                }
-            }
-            Fact::SnapshotRemoved { snapshot } => {
-                Arc::make_mut(&mut files.snapshots).retain(|kept| kept.id != *snapshot);
-                if files.current == Some(*snapshot) {
-                    (files.current, files.changed) = (None, true);
-                }
-            }
-            Fact::FilesChanged {} => files.changed = true,
-            Fact::FilesRewound { failed } => {
-                let Some(FilesWork::Rewind { snapshot, .. }) = files.work.take() else { return };
-                files.due = None;
-                match failed {
-                    None => (files.current, files.changed) = (snapshot, false),
-                    Some(_) => files.changed = true,
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// What happened so far happened to another session, from which this one was made.
     fn begin_apart(&mut self, stored: &StoredFact) {
         let Fact::SessionForked { from, name, earlier, title } = &*stored.fact else { return };
-        let mut snapshots: Vec<Snapshot> =
-            self.files.snapshots.iter().filter(|kept| earlier.contains(&kept.id)).cloned().collect();
+        let is_shared = |kept: &&Snapshot| earlier.contains(&kept.id) || from.snapshot == Some(kept.id);
+        let mut snapshots: Vec<Snapshot> = self.files.snapshots.iter().filter(is_shared).cloned().collect();
         if let Some(id) = from.snapshot
             && !snapshots.iter().any(|kept| kept.id == id)
         {
+            // The log parts before it says that the snapshot was taken. It may be that of a turn before.
+            let point = match &self.files.work {
+                Some(FilesWork::Snapshot { snapshot, point, .. }) if *snapshot == id => *point,
+                Some(FilesWork::Snapshot { .. } | FilesWork::Rewind { .. }) | None => from.at,
+            };
             let ending = SnapshotEnding::Reused;
-            snapshots.push(Snapshot { id, point: from.at, name: name.clone(), at: stored.at, ending });
+            snapshots.push(Snapshot { id, point, name: name.clone(), at: stored.at, ending });
         }
         self.files = Files { current: from.snapshot, snapshots: Arc::new(snapshots), ..Files::default() };
         self.forked_from = Some(*from);

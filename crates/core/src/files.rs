@@ -53,6 +53,40 @@ impl Files {
     pub fn kept(&self) -> Vec<SnapshotId> {
         self.snapshots.iter().map(|kept| kept.id).collect()
     }
+
+    pub(crate) fn begin_snapshot(&mut self, snapshot: SnapshotId, point: u64, name: Option<String>) {
+        self.work = Some(FilesWork::Snapshot { snapshot, point, name });
+        self.due = None;
+        // Whatever is written from now on isn't in it.
+        self.changed = false;
+    }
+
+    pub(crate) fn end_snapshot(&mut self, snapshot: SnapshotId, ending: &SnapshotEnding, at: Timestamp) {
+        let Some(FilesWork::Snapshot { point, name, .. }) = self.work.take() else { return };
+        if ending.is_taken() {
+            let taken = Snapshot { id: snapshot, point, name, at, ending: ending.clone() };
+            Arc::make_mut(&mut self.snapshots).push(taken);
+            self.current = Some(snapshot);
+        } else {
+            self.changed = true;
+        }
+    }
+
+    pub(crate) fn remove_snapshot(&mut self, snapshot: SnapshotId) {
+        Arc::make_mut(&mut self.snapshots).retain(|kept| kept.id != snapshot);
+        if self.current == Some(snapshot) {
+            (self.current, self.changed) = (None, true);
+        }
+    }
+
+    pub(crate) fn end_rewind(&mut self, put_back: bool) {
+        let Some(FilesWork::Rewind { snapshot, .. }) = self.work.take() else { return };
+        self.due = None;
+        match put_back {
+            true => (self.current, self.changed) = (snapshot, false),
+            false => self.changed = true,
+        }
+    }
 }
 
 /// Something that is being done to a session's files.

@@ -67,7 +67,7 @@ pub struct Config {
     pub tool_limits: ToolLimits,
     /// The most sandboxes alive at once; more wait for room. Default: 1,000.
     pub max_sandboxes: usize,
-    /// How many snapshots of turns' ends are kept for each session; older ones are removed. Default: all.
+    /// How many snapshots of turns' ends are kept for each session; older ones are removed. `None` keeps all. Default: 100.
     pub snapshots_kept: Option<usize>,
     /// The most requests to models at once; more wait for a place. Default: 256.
     pub max_model_requests: usize,
@@ -90,7 +90,7 @@ impl Default for Config {
             context: ContextPolicy::default(),
             tool_limits: ToolLimits::default(),
             max_sandboxes: 1_000,
-            snapshots_kept: None,
+            snapshots_kept: Some(100),
             max_model_requests: 256,
             awake_linger: Duration::from_secs(5),
             root_keys: Vec::new(),

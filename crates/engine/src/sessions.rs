@@ -1,21 +1,19 @@
 //! Sessions, as front doors see them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use tenure_core::agent::{Environment, Limits, LimitsChange, ToolConfig};
+use tenure_core::agent::{Environment, ToolConfig};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
-use tenure_core::decide::{Decision, Refusal, decide};
+use tenure_core::decide::{Decision, decide};
 use tenure_core::fact::StoredFact;
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, SessionId, TenantId};
 use tenure_core::phase::Phase;
 use tenure_core::price::Budget;
-use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifecycle, Lifetimes, Metadata, Outcome};
+use tenure_core::session::{ContextPolicy, Definition, Input, Keep, Labels, Lifetimes, Metadata, Outcome};
 use tenure_core::state::State;
-use tenure_sandbox::Usage;
 use tenure_store::{Append, FeedKind, IdempotencyRecord, Order, Page, SessionQuery, SessionRow, Start, TimeRange};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -28,17 +26,18 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::live::{Live, merge};
 use crate::owner::Executed;
-use crate::sandboxes::{Job, VisitError};
+use crate::sandboxes::Job;
 use crate::view::{Done, Keyed, SessionView};
-use crate::visits::Visit;
 
 mod copies;
 mod events;
 mod points;
+mod sandbox;
 
 pub use copies::{NewClone, NewFork};
 pub use events::{EventPage, EventPosition, EventQuery};
 pub use points::Point;
+pub use sandbox::Wanted;
 
 /// Sessions that match a prefix, at most.
 const PREFIX_MATCHES: usize = 20;
@@ -68,15 +67,6 @@ pub struct NewSession {
     pub budget: Option<Budget>,
     /// What is said to it at once.
     pub inputs: Vec<Input>,
-}
-
-/// What a visit is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// To look at files.
-    Look,
-    /// To change files, or to run a command.
-    Change,
 }
 
 /// An agent, pinned to a version, perhaps with changes for this session alone.
@@ -255,36 +245,6 @@ impl Sessions {
         self.execute(tenant, session, update, keyed).await
     }
 
-    /// Changes the limits of its sandbox: of the one that is alive at once, and of those to come.
-    pub async fn change_limits(
-        &self,
-        tenant: TenantId,
-        session: SessionId,
-        change: LimitsChange,
-        keyed: Option<Keyed>,
-    ) -> Result<SessionView, Error> {
-        let limits = change.apply(self.get(tenant, session).await?.definition.environment.limits);
-        // What the sandbox can't have isn't recorded either.
-        self.apply_limits(session, limits).await?;
-        let update = Update { limits: change, ..Update::default() };
-        let view = self.execute(tenant, session, update, keyed).await?;
-        // One that was being made meanwhile had the earlier ones.
-        self.apply_limits(session, view.definition.environment.limits).await?;
-        Ok(view)
-    }
-
-    async fn apply_limits(&self, session: SessionId, limits: Limits) -> Result<(), Error> {
-        let (reply, applied) = oneshot::channel();
-        self.shared.sandboxes.order(&self.shared.directory, session, Job::Limit { limits, reply });
-        applied.await.map_err(|_| Error::busy())?.map_err(limit_error)
-    }
-
-    /// What its sandbox uses now, and what it has on the disk, which is counted for it.
-    pub async fn usage(&self, tenant: TenantId, session: SessionId) -> Result<Usage, Error> {
-        self.get(tenant, session).await?;
-        self.shared.sandboxes.backend().usage(session).await.map_err(|error| Error::Internal(Box::new(error)))
-    }
-
     /// Stops it for now.
     pub async fn hold(&self, tenant: TenantId, session: SessionId, keyed: Option<Keyed>) -> Result<SessionView, Error> {
         self.execute(tenant, session, Hold {}, keyed).await
@@ -329,37 +289,6 @@ impl Sessions {
             self.shared.store.purge_done(session).await?;
         }
         Ok(())
-    }
-
-    /// Lets somebody use its sandbox, which is opened for that if need be. To look at files it may be over; to change something
-    /// or run a command it may not.
-    pub async fn visit(&self, tenant: TenantId, session: SessionId, wanted: Wanted) -> Result<Visit, Error> {
-        let view = self.get(tenant, session).await?;
-        match (view.summary.lifecycle, wanted) {
-            (Lifecycle::Open, Wanted::Look) => {}
-            // So that the next turn's end takes a snapshot.
-            (Lifecycle::Open, Wanted::Change) => self.note_files(tenant, session).await?,
-            (Lifecycle::Closing { .. }, _) => return Err(Refusal::Stopping.into()),
-            (Lifecycle::Ended { .. }, Wanted::Change) => {
-                return Err(Error::Conflict {
-                    message: "the session has ended; its files can only be read".to_owned(),
-                });
-            }
-            (Lifecycle::Ended { .. }, Wanted::Look) => {
-                if !self.shared.sandboxes.backend().sessions().await?.contains(&session) {
-                    return Err(Error::Gone { message: "the session has ended, and its files are removed" });
-                }
-            }
-        }
-        let (reply, answer) = oneshot::channel();
-        let environment = &view.definition.environment;
-        let (limits, root) = (environment.limits, environment.root.clone());
-        self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, root, reply });
-        match answer.await.map_err(|_| Error::busy())? {
-            Ok(visit) => Ok(visit),
-            Err(VisitError::NoRoom) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
-            Err(VisitError::Failed(error)) => Err(error.into()),
-        }
     }
 
     /// A page of what happened.
@@ -488,27 +417,5 @@ impl Sessions {
             model_facts,
             context: ContextPolicy { window, reply, ..self.shared.config.context },
         })))
-    }
-}
-
-/// Why a sandbox can't have other limits, for who asked for them.
-fn limit_error(error: tenure_sandbox::Error) -> Error {
-    use tenure_sandbox::Error as E;
-    match error {
-        E::Invalid(message) => match message.split_once(": ") {
-            Some((field, message)) => Error::invalid(field, message),
-            None => Error::invalid("limits", message),
-        },
-        E::Unenforceable { what, cause } => {
-            let field = match what {
-                "memory" => "memory_bytes",
-                "cpu" => "cpu_millis",
-                other => other,
-            };
-            Error::invalid(field, format!("this host can't enforce it: {cause}"))
-        }
-        E::Refused { .. } | E::Lost | E::Superseded { .. } | E::Incompatible { .. } | E::Failed { .. } => {
-            Error::Internal(Box::new(error))
-        }
     }
 }

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tenure_core::command::NoteFiles;
+use tenure_core::id::SessionId;
 use tenure_sandbox::{Launch, Process, Sandbox};
 use tokio::sync::Notify;
 
+use crate::directory::Directory;
 use crate::error::Error;
 
 /// How long a sandbox that was opened for a visit is kept after the last one.
@@ -20,6 +23,7 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Visit {
     sandbox: Arc<dyn Sandbox>,
+    _noting: Option<Noting>,
     _place: Place,
 }
 
@@ -33,6 +37,12 @@ impl Visit {
     pub async fn launch(&self, launch: Launch) -> Result<Process, Error> {
         Ok(self.sandbox.launch(launch).await?)
     }
+
+    /// When it is over, the session is told that its files may have changed, once more: a snapshot that was taken meanwhile
+    /// lacks what was written after it.
+    pub(crate) fn noted(self, directory: Directory, session: SessionId) -> Self {
+        Self { _noting: Some(Noting { directory, session }), ..self }
+    }
 }
 
 /// Those who visit one sandbox.
@@ -45,7 +55,7 @@ pub(crate) struct Visitors {
 impl Visitors {
     pub(crate) fn welcome(self: &Arc<Self>, sandbox: Arc<dyn Sandbox>) -> Visit {
         self.here.fetch_add(1, Ordering::SeqCst);
-        Visit { sandbox, _place: Place(self.clone()) }
+        Visit { sandbox, _noting: None, _place: Place(self.clone()) }
     }
 
     pub(crate) fn any(&self) -> bool {
@@ -62,6 +72,19 @@ impl Visitors {
                 return;
             }
         }
+    }
+}
+
+/// Tells a session of the end of a visit that may have changed its files.
+#[derive(Debug)]
+struct Noting {
+    directory: Directory,
+    session: SessionId,
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        self.directory.bring(self.session, NoteFiles {});
     }
 }
 

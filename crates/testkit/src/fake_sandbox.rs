@@ -1,17 +1,19 @@
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 use tenure_core::root::Root;
 use tenure_sandbox::{
-    Applied, Backend, BoxFuture, CallEnd, Control, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order,
-    Output, Process, ProcessSide, Report, Sandbox, Spec, Taken, Usage, Work,
+    Applied, Backend, BoxFuture, CallEnd, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order, Process,
+    Report, Sandbox, Spec, Taken, Usage, Work,
 };
-use tenure_tools::guest::perform_files;
 use tokio::sync::{mpsc, watch};
+
+use process::{play, work_on_files};
+
+mod process;
 
 /// A backend whose sandboxes run nothing: a shell call prints `ran: <command>`, any other says `ok`. A call whose command
 /// or input holds the word `wait` ends only when it is [released](FakeBackend::release), cancelled, or its sandbox dies. It keeps
@@ -332,73 +334,6 @@ fn no_snapshot() -> Error {
 
 /// The memory that every fake sandbox uses.
 const FAKE_MEMORY: u64 = 100 << 20;
-/// The life of the op that works on files.
-fn work_on_files(directory: &Path, input: &[u8], side: ProcessSide) {
-    let ProcessSide { input: given, output, control, end } = side;
-    let mut given = Given { pieces: given, piece: Vec::new() };
-    let mut out = BufWriter::new(Printed(output));
-    let code = perform_files(directory, input, &mut given, &mut out);
-    drop(out);
-    let _ = end.send(Ok(Exit { code: Some(code), ..Exit::default() }));
-    drop(control);
-}
-
-/// What comes in, for somebody who waits for it.
-struct Given {
-    pieces: mpsc::Receiver<Vec<u8>>,
-    piece: Vec<u8>,
-}
-
-impl Read for Given {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.piece.is_empty() {
-            self.piece = self.pieces.blocking_recv().unwrap_or_default();
-        }
-        let length = self.piece.as_slice().read(into)?;
-        self.piece.drain(..length);
-        Ok(length)
-    }
-}
-
-/// What goes out.
-struct Printed(mpsc::Sender<Output>);
-
-impl Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Output::Out(bytes.to_vec()));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The life of a process that was launched.
-async fn play(argv: Vec<String>, mut side: ProcessSide, mut gone: watch::Receiver<bool>) {
-    let _ = side.output.send(Output::Out(format!("ran: {}\n", argv.join(" ")).into_bytes())).await;
-    let end = loop {
-        tokio::select! {
-            biased;
-            () = async { drop(gone.wait_for(|gone| *gone).await) } => break Err(Error::Lost),
-            control = side.control.recv() => match control {
-                Some(Control::Resize(size)) => {
-                    let told = format!("{}x{}\n", size.columns, size.rows);
-                    let _ = side.output.send(Output::Out(told.into_bytes())).await;
-                }
-                Some(Control::Signal(signal)) => break Ok(Exit { signal: Some(signal), ..Exit::default() }),
-                None => break Ok(Exit { signal: Some(9), cancelled: true, ..Exit::default() }),
-            },
-            given = side.input.recv() => match given {
-                Some(bytes) => {
-                    let _ = side.output.send(Output::Out(bytes)).await;
-                }
-                None => break Ok(Exit { code: Some(0), ..Exit::default() }),
-            },
-        }
-    };
-    let _ = side.end.send(end);
-}
 
 #[derive(Debug)]
 struct FakeSandbox {

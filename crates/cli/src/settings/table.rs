@@ -122,7 +122,7 @@ settings! {
     /// The most sandboxes alive at once; sessions wait for room.
     max_sandboxes: usize = "1000", All "max-sandboxes", ["TENURE_MAX_SANDBOXES"], "sandbox.max";
     /// How many snapshots of turns' ends are kept for each session; older ones go. Those with a name stay. 0 keeps all.
-    snapshots_kept: u64 = "0", All "snapshots-kept", ["TENURE_SNAPSHOTS_KEPT"], "sandbox.snapshots_kept";
+    snapshots_kept: u64 = "100", All "snapshots-kept", ["TENURE_SNAPSHOTS_KEPT"], "sandbox.snapshots_kept";
     /// How many bytes of the disk sandboxes leave to the host; 0: a gibibyte, or a twentieth of the disk if that is less.
     sandbox_disk_floor: u64 = "0", All "sandbox-disk-floor", ["TENURE_SANDBOX_DISK_FLOOR"], "sandbox.disk_floor";
     /// Whether an archive of each sealed layer is kept beside it, made when nothing else wants the disk: backups are faster, and the disk holds most contents twice.

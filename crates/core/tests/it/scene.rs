@@ -162,7 +162,7 @@ impl Scene {
         }
     }
 
-    fn call(&self, progress: CallProgress) -> ItemId {
+    pub(crate) fn call(&self, progress: CallProgress) -> ItemId {
         let found = self.state.thread.calls.iter().find(|open| open.progress == progress);
         found.map_or(ItemId::from_bits(0xdead), |open| open.call)
     }
@@ -203,7 +203,7 @@ impl Scene {
         Rewind { to, snapshot, past: Arc::new(self.as_of(to).past()) }.into()
     }
 
-    fn files_report(&self, ending: SnapshotEnding, keep: Option<usize>) -> Command {
+    pub(crate) fn files_report(&self, ending: SnapshotEnding, keep: Option<usize>) -> Command {
         let snapshot = match &self.state.files.work {
             Some(FilesWork::Snapshot { snapshot, .. }) => *snapshot,
             Some(FilesWork::Rewind { .. }) | None => SnapshotId::from_bits(0xdead),
@@ -239,7 +239,7 @@ impl Scene {
         self
     }
 
-    fn calls(&self, names: &[&str]) -> Command {
+    pub(crate) fn calls(&self, names: &[&str]) -> Command {
         let parts = names.iter().map(|name| ReplyPart::ToolUse { name: (*name).into(), input: Ok(json!({})) });
         self.reply(parts.collect(), ModelStop::ToolUse)
     }
@@ -256,7 +256,7 @@ impl Scene {
         FinishAttempt { attempt: self.attempt(), reply, previewed: Vec::new() }.into()
     }
 
-    fn report(&self, report: SandboxReport) -> Command {
+    pub(crate) fn report(&self, report: SandboxReport) -> Command {
         ReportSandbox { sandbox: self.sandbox(), report }.into()
     }
 
@@ -344,6 +344,10 @@ pub(crate) fn scenes() -> Scenes {
     let fresh = Scene::open(plain);
     let asking = fresh.clone().step(|_| send(message("hello")));
     let queued = asking.clone().step(|_| Send { inputs: vec![(ItemId::from_bits(0xf01), message("and then"))] }.into());
+    let instructed = asking.clone().step(|_| {
+        let items = [0xf01, 0xf03].map(ItemId::from_bits);
+        Send { inputs: items.into_iter().zip([message("and then"), instructions()]).collect() }.into()
+    });
     let starting = asking.clone().step(|scene| scene.calls(&["bash", "bash"]));
     let room_queued = starting.clone().step(|scene| scene.report(SandboxReport::Queued));
     let calling = starting.clone().step(|scene| scene.report(SandboxReport::Started));
@@ -490,6 +494,7 @@ pub(crate) fn scenes() -> Scenes {
         ("fresh", fresh),
         ("asking", asking),
         ("asking_with_queue", queued),
+        ("asking_with_instructions", instructed),
         ("starting", starting),
         ("room_queued", room_queued),
         ("calling", calling),

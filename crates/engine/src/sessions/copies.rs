@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tenure_core::command::create::{Create, create};
-use tenure_core::command::{Fork, NoteFiles, RemoveSnapshot, Rewind, TakeSnapshot};
+use tenure_core::command::{Fork, RemoveSnapshot, Rewind, TakeSnapshot};
 use tenure_core::decide::{Refusal, decide};
 use tenure_core::fact::Fact;
 use tenure_core::files::{FilesWork, Snapshot, SnapshotEnding, name_fault};
@@ -107,11 +107,6 @@ impl Sessions {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Notes that somebody other than a call is about to write to the files, so that the next turn's end keeps them anew.
-    pub async fn note_files(&self, tenant: TenantId, session: SessionId) -> Result<(), Error> {
-        self.execute(tenant, session, NoteFiles {}, None).await.map(drop)
     }
 
     /// Goes back to an earlier place, conversation and files. Answers when the files are back.

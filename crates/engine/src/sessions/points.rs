@@ -142,7 +142,8 @@ impl Search<'_> {
 
     async fn snapshot(&self, snapshot: &Snapshot) -> Result<Look, Error> {
         let then = self.then(snapshot.point).await?;
-        Ok(Look::Found(Box::new(Found { then, snapshot: Some(snapshot.clone()) })))
+        let snapshot = self.files.then(|| snapshot.clone());
+        Ok(Look::Found(Box::new(Found { then, snapshot })))
     }
 
     /// The files at a turn's end are what the snapshot holds that was taken for it; if nothing was written since the
@@ -153,19 +154,55 @@ impl Search<'_> {
             return Ok(Look::Found(Box::new(Found { then, snapshot: None })));
         }
         let files = &self.now.files;
-        let kept = match (then.files.changed, then.files.current) {
-            (true, _) => files.snapshots.iter().find(|kept| kept.point == end && kept.name.is_none()),
-            (false, Some(current)) => files.snapshot(current),
-            (false, None) => return Ok(Look::Found(Box::new(Found { then, snapshot: None }))),
+        let wanted = match (&then.files.work, then.files.changed) {
+            // They were just being put back, which the end of a turn without calls doesn't wait for.
+            (Some(FilesWork::Rewind { place, snapshot }), _) => match self.is_put_back(*place).await? {
+                None => return Ok(Look::Wait),
+                Some(true) => *snapshot,
+                Some(false) => {
+                    let nearest = self.nearest(end).await?;
+                    return Err(self.refuse(&format!(
+                        "there is no snapshot of the files at {end}: they couldn't be put back when the session was \
+                         rewound{nearest}"
+                    )));
+                }
+            },
+            (Some(FilesWork::Snapshot { .. }) | None, true) => {
+                let own = files.snapshots.iter().find(|kept| kept.point == end && kept.name.is_none());
+                let being_taken = matches!(&files.work, Some(FilesWork::Snapshot { point, .. }) if *point == end);
+                match own {
+                    Some(kept) => Some(kept.id),
+                    None if being_taken || files.due == Some(end) => return Ok(Look::Wait),
+                    None => return self.without_files(end, None).await,
+                }
+            }
+            // Neither does it wait for the snapshot of the turn before.
+            (Some(FilesWork::Snapshot { snapshot, .. }), false) => Some(*snapshot),
+            (None, false) => then.files.current,
         };
-        if let Some(kept) = kept {
-            return Ok(Look::Found(Box::new(Found { then, snapshot: Some(kept.clone()) })));
+        let Some(wanted) = wanted else {
+            return Ok(Look::Found(Box::new(Found { then, snapshot: None })));
+        };
+        let is_taken = |work: &FilesWork| matches!(work, FilesWork::Snapshot { snapshot, .. } if *snapshot == wanted);
+        match files.snapshot(wanted) {
+            Some(kept) => Ok(Look::Found(Box::new(Found { then, snapshot: Some(kept.clone()) }))),
+            None if files.work.as_ref().is_some_and(is_taken) => Ok(Look::Wait),
+            None => self.without_files(end, Some(wanted)).await,
         }
-        let being_taken = matches!(&files.work, Some(FilesWork::Snapshot { point, .. }) if *point == end);
-        if being_taken || files.due == Some(end) {
-            return Ok(Look::Wait);
-        }
-        let why = self.why_without_files(end, then.files.current).await?;
+    }
+
+    /// Whether the files were put back that the fact at a place asked for; `None` as long as they are being put back.
+    async fn is_put_back(&self, place: u64) -> Result<Option<bool>, Error> {
+        let only = Some(vec!["files_rewound", "session_forked"]);
+        let query = FactQuery { after: place, only, ..FactQuery::all(self.now.session, 1) };
+        let facts = self.store.query_facts(query).await?;
+        // A fork begins with the files that were put back, and nothing in its log says when.
+        let failed = |stored: &StoredFact| matches!(&*stored.fact, Fact::FilesRewound { failed: Some(_) });
+        Ok(facts.first().map(|stored| !failed(stored)))
+    }
+
+    async fn without_files(&self, end: u64, snapshot: Option<SnapshotId>) -> Result<Look, Error> {
+        let why = self.why_without_files(end, snapshot).await?;
         let nearest = self.nearest(end).await?;
         Err(self.refuse(&format!("there is no snapshot of the files at {end}: {why}{nearest}")))
     }

@@ -7,7 +7,7 @@ use tenure_core::id::{SessionId, SnapshotId};
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::StopReason;
 use tenure_core::state::State;
-use tenure_engine::{Config, Error, NewClone, NewFork, Point};
+use tenure_engine::{Config, Error, NewClone, NewFork, Point, Wanted};
 use tenure_sandbox::Taken;
 use tenure_testkit::{Answer, FakeModel, TestEngine};
 
@@ -169,6 +169,80 @@ async fn a_fork_at_the_last_turns_end_waits_for_its_snapshot() {
 }
 
 #[tokio::test]
+async fn a_turn_without_calls_is_over_before_its_files_are_kept_or_back_and_has_them_all_the_same() {
+    let mut answers = turns(1);
+    answers.push(Answer::Text("words"));
+    answers.extend(turns(1));
+    answers.push(Answer::Text("words again"));
+    let model = FakeModel::start(answers).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    let fork_soon = |at: u64| {
+        let sessions = engine.engine.sessions().clone();
+        let new = NewFork { at: Point::Place(at), title: None, files: true };
+        tokio::spawn(async move { sessions.fork(DEFAULT_TENANT, session, new, None).await })
+    };
+
+    // The snapshot of the turn before is still being taken.
+    engine.backend.hold_snapshots(true);
+    engine.say(session, "go").await;
+    let first = engine.until_idle(session, 0).await.last().expect("it became idle").seq;
+    engine.say(session, "and?").await;
+    let words = engine.until_idle(session, first).await.last().expect("it became idle").seq;
+    let forked = fork_soon(words);
+    engine.backend.wait_snapshot_asked(1).await;
+    engine.backend.hold_snapshots(false);
+    let child = forked.await.expect("no panic").expect("it is forked").summary.session;
+    let taken = engine.backend.snapshots(session)[0];
+    assert_eq!(engine.backend.origin(child), Some(taken));
+    // It belongs to the turn that it was taken for, in the fork too.
+    let kept = engine.engine.sessions().snapshots(DEFAULT_TENANT, child).await.expect("they can be listed");
+    assert_eq!(kept.iter().map(|kept| (kept.id, kept.point)).collect::<Vec<_>>(), [(taken, first)]);
+    let of_child = fork(&engine, child, Point::Place(first), true).await.expect("a turn's end of the fork");
+    assert_eq!(engine.backend.origin(of_child), Some(taken));
+
+    // The files are still being put back.
+    turn(&engine, session, "on").await;
+    engine.backend.hold_snapshots(true);
+    let sessions = engine.engine.sessions().clone();
+    let rewind = tokio::spawn(async move { sessions.rewind(DEFAULT_TENANT, session, Point::Place(first), None).await });
+    let rewound = engine.until(session, words, |fact| matches!(fact, Fact::SessionRewound { .. })).await;
+    engine.say(session, "and now?").await;
+    let after = rewound.last().expect("facts").seq;
+    let words = engine.until_idle(session, after).await.last().expect("it became idle").seq;
+    let forked = fork_soon(words);
+    engine.backend.wait_snapshot_asked(3).await;
+    engine.backend.hold_snapshots(false);
+    rewind.await.expect("no panic").expect("it is rewound");
+    let child = forked.await.expect("no panic").expect("it is forked").summary.session;
+    assert_eq!(engine.backend.origin(child), Some(taken));
+    let of_child = fork(&engine, child, Point::Place(words), true).await.expect("a turn's end of the fork");
+    assert_eq!(engine.backend.origin(of_child), Some(taken));
+}
+
+#[tokio::test]
+async fn a_fork_has_its_named_snapshots_at_their_places() {
+    let mut answers = turns(1);
+    answers.push(Answer::Text("words"));
+    let model = FakeModel::start(answers).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    turn(&engine, session, "go").await;
+    let sessions = engine.engine.sessions();
+    let taken = sessions.take_snapshot(DEFAULT_TENANT, session, "here".to_owned()).await.expect("nothing runs");
+    let after = head(&engine, session).await;
+    engine.say(session, "and?").await;
+    let words = engine.until_idle(session, after).await.last().expect("it became idle").seq;
+    let child = fork(&engine, session, Point::Place(words), true).await.expect("a turn's end");
+    let kept = sessions.snapshots(DEFAULT_TENANT, child).await.expect("they can be listed");
+    let parents = sessions.snapshots(DEFAULT_TENANT, session).await.expect("they can be listed");
+    assert_eq!((kept.len(), kept.last()), (2, Some(&taken)));
+    assert_eq!(kept, parents);
+    let without = fork(&engine, session, Point::Name("here".to_owned()), false).await.expect("by its name");
+    assert!(!engine.backend.has_files(without), "none were wanted");
+}
+
+#[tokio::test]
 async fn another_place_is_refused_with_the_nearest_and_the_reason() {
     let model = FakeModel::start(turns(2)).await;
     let engine = TestEngine::start(Some(&model.url)).await;
@@ -255,6 +329,50 @@ async fn a_rewind_that_was_cut_off_is_finished_by_the_next_engine() {
     assert_eq!(engine.backend.origin(session), engine.backend.snapshots(session).first().copied());
 }
 
+/// Whether a turn without calls ends with a snapshot.
+async fn words_are_kept(engine: &TestEngine, session: SessionId) -> bool {
+    let after = head(engine, session).await;
+    engine.say(session, "and?").await;
+    let end = engine.until_idle(session, after).await.last().expect("it became idle").seq;
+    let begun = |stored: &StoredFact| stored.seq > end && matches!(&*stored.fact, Fact::SnapshotStarted { .. });
+    let kept = log(engine, session).await.iter().any(begun);
+    if kept {
+        engine.until(session, end, |fact| matches!(fact, Fact::SnapshotEnded { .. })).await;
+    }
+    kept
+}
+
+#[tokio::test]
+async fn what_people_write_while_files_are_kept_or_put_back_is_kept_at_the_next_turns_end() {
+    let mut answers = turns(1);
+    answers.push(Answer::Text("words"));
+    let model = FakeModel::start(answers).await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    let sessions = engine.engine.sessions().clone();
+    // A visit that outlasts a turn whose end is kept.
+    let visit = sessions.visit(DEFAULT_TENANT, session, Wanted::Change).await.expect("it is opened");
+    let end = turn(&engine, session, "go").await;
+    drop(visit);
+    engine.until(session, end, |fact| matches!(fact, Fact::FilesChanged {})).await;
+    assert!(words_are_kept(&engine, session).await);
+    assert!(!words_are_kept(&engine, session).await, "nobody has been there since");
+
+    // A visit that had to wait until the files were put back.
+    engine.backend.hold_snapshots(true);
+    let rewind = tokio::spawn({
+        let sessions = sessions.clone();
+        async move { sessions.rewind(DEFAULT_TENANT, session, Point::Place(end), None).await }
+    });
+    engine.until(session, end, |fact| matches!(fact, Fact::SessionRewound { .. })).await;
+    let visit = tokio::spawn(async move { sessions.visit(DEFAULT_TENANT, session, Wanted::Change).await });
+    engine.backend.wait_snapshot_asked(3).await;
+    engine.backend.hold_snapshots(false);
+    rewind.await.expect("no panic").expect("it is rewound");
+    drop(visit.await.expect("no panic").expect("it is opened"));
+    assert!(words_are_kept(&engine, session).await);
+}
+
 #[tokio::test]
 async fn who_works_is_not_rewound_or_named() {
     let model = FakeModel::start([Answer::Call("bash", json!({"command": "wait"})), Answer::Text("done")]).await;
@@ -298,6 +416,24 @@ async fn the_operator_says_how_many_snapshots_are_kept() {
     assert_eq!(kept.iter().map(|kept| kept.name.as_deref()).collect::<Vec<_>>(), [Some("kept"), None, None]);
     let refused = fork(&engine, session, Point::Place(first), true).await.expect_err("it is gone");
     assert!(refused.to_string().contains("isn't kept any longer"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_hundred_are_kept_unless_the_operator_says() {
+    let model = FakeModel::answering(|request| {
+        let last = request["messages"].as_array()?.last()?["content"].as_array()?.first()?["type"].clone();
+        Some(if last == "tool_result" { Answer::Text("done") } else { turns(1).remove(0) })
+    })
+    .await;
+    let engine = TestEngine::start(Some(&model.url)).await;
+    let session = engine.session("claude-test").await;
+    let first = turn(&engine, session, "0").await;
+    for number in 1..=100 {
+        turn(&engine, session, &number.to_string()).await;
+    }
+    engine.backend.wait_snapshots(session, 100).await;
+    let kept = engine.engine.sessions().snapshots(DEFAULT_TENANT, session).await.expect("they can be listed");
+    assert!(kept.len() == 100 && kept.iter().all(|kept| kept.point > first));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tenure_core::id::ItemId;
 use tenure_core::lifetime::next_due;
 use tenure_core::model::Role;
 use tenure_core::phase::{Fold, Phase};
-use tenure_core::session::{Absent, CallProgress, Lifecycle, Sandbox};
+use tenure_core::session::{Absent, CallProgress, Delivery, Input, Lifecycle, Sandbox};
 use tenure_core::state::State;
 use tenure_core::transcript::Transcript;
 
@@ -63,6 +63,21 @@ impl Said {
 /// A request to a model takes along what was said to steer it.
 pub(super) fn nothing_steers_in_vain(state: &State) {
     assert!(!state.queue.iter().any(|queued| queued.input.steers()), "the model is asked, and what steers it waits");
+}
+
+/// Instructions that came with a message wait with it: nobody reads them alone.
+pub(super) fn no_instructions_wait_alone(state: &State) {
+    let mut behind = false;
+    for queued in &state.queue {
+        behind = match &queued.input {
+            Input::Message { .. } => true,
+            Input::SystemMessage { delivery: Delivery::AfterTurn, .. } => {
+                assert!(behind, "instructions wait whose message doesn't: {queued:?}");
+                true
+            }
+            _ => false,
+        };
+    }
 }
 
 /// No call begins that what was said to steer the agent might forbid, unless a person allowed that very call.

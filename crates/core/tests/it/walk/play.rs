@@ -389,6 +389,7 @@ impl Play {
             self.world.pending.retain(|effect| !matches!(effect, Effect::RunCall { .. }));
         }
         self.said.is_true(self.state());
+        check::no_instructions_wait_alone(self.state());
         if !recovering {
             check::is_not_stuck(self.state(), &self.world);
         }

@@ -1,0 +1,122 @@
+//! What people do with a session's sandbox beside its agent: they use it, limit it, and ask what it uses.
+
+use std::time::Duration;
+
+use tenure_core::agent::{Limits, LimitsChange};
+use tenure_core::command::{NoteFiles, Update};
+use tenure_core::decide::Refusal;
+use tenure_core::id::{SessionId, TenantId};
+use tenure_core::session::Lifecycle;
+use tenure_sandbox::Usage;
+use tokio::sync::oneshot;
+
+use super::Sessions;
+use crate::error::Error;
+use crate::sandboxes::{Job, VisitError};
+use crate::view::{Keyed, SessionView};
+use crate::visits::Visit;
+
+/// What a visit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To look at files.
+    Look,
+    /// To change files, or to run a command.
+    Change,
+}
+
+impl Sessions {
+    /// Changes the limits of its sandbox: of the one that is alive at once, and of those to come.
+    pub async fn change_limits(
+        &self,
+        tenant: TenantId,
+        session: SessionId,
+        change: LimitsChange,
+        keyed: Option<Keyed>,
+    ) -> Result<SessionView, Error> {
+        let limits = change.apply(self.get(tenant, session).await?.definition.environment.limits);
+        // What the sandbox can't have isn't recorded either.
+        self.apply_limits(session, limits).await?;
+        let update = Update { limits: change, ..Update::default() };
+        let view = self.execute(tenant, session, update, keyed).await?;
+        // One that was being made meanwhile had the earlier ones.
+        self.apply_limits(session, view.definition.environment.limits).await?;
+        Ok(view)
+    }
+
+    async fn apply_limits(&self, session: SessionId, limits: Limits) -> Result<(), Error> {
+        let (reply, applied) = oneshot::channel();
+        self.shared.sandboxes.order(&self.shared.directory, session, Job::Limit { limits, reply });
+        applied.await.map_err(|_| Error::busy())?.map_err(limit_error)
+    }
+
+    /// What its sandbox uses now, and what it has on the disk, which is counted for it.
+    pub async fn usage(&self, tenant: TenantId, session: SessionId) -> Result<Usage, Error> {
+        self.get(tenant, session).await?;
+        self.shared.sandboxes.backend().usage(session).await.map_err(|error| Error::Internal(Box::new(error)))
+    }
+
+    /// Lets somebody use its sandbox, which is opened for that if need be. To look at files it may be over; to change something
+    /// or run a command it may not.
+    pub async fn visit(&self, tenant: TenantId, session: SessionId, wanted: Wanted) -> Result<Visit, Error> {
+        let view = self.get(tenant, session).await?;
+        match (view.summary.lifecycle, wanted) {
+            (Lifecycle::Open, Wanted::Look | Wanted::Change) => {}
+            (Lifecycle::Closing { .. }, _) => return Err(Refusal::Stopping.into()),
+            (Lifecycle::Ended { .. }, Wanted::Change) => {
+                return Err(Error::Conflict {
+                    message: "the session has ended; its files can only be read".to_owned(),
+                });
+            }
+            (Lifecycle::Ended { .. }, Wanted::Look) => {
+                if !self.shared.sandboxes.backend().sessions().await?.contains(&session) {
+                    return Err(Error::Gone { message: "the session has ended, and its files are removed" });
+                }
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let environment = &view.definition.environment;
+        let (limits, root) = (environment.limits, environment.root.clone());
+        self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, root, reply });
+        let visit = match answer.await.map_err(|_| Error::busy())? {
+            Ok(visit) => visit,
+            Err(VisitError::NoRoom) => return Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            Err(VisitError::Failed(error)) => return Err(error.into()),
+        };
+        match wanted {
+            Wanted::Look => Ok(visit),
+            Wanted::Change => {
+                // Only now, since files that are put back count as unchanged: whoever is in the sandbox by then ends with it.
+                self.note_files(tenant, session).await?;
+                Ok(visit.noted(self.shared.directory.clone(), session))
+            }
+        }
+    }
+
+    /// Notes that somebody other than a call is about to write to the files, so that the next turn's end keeps them anew.
+    async fn note_files(&self, tenant: TenantId, session: SessionId) -> Result<(), Error> {
+        self.execute(tenant, session, NoteFiles {}, None).await.map(drop)
+    }
+}
+
+/// Why a sandbox can't have other limits, for who asked for them.
+fn limit_error(error: tenure_sandbox::Error) -> Error {
+    use tenure_sandbox::Error as E;
+    match error {
+        E::Invalid(message) => match message.split_once(": ") {
+            Some((field, message)) => Error::invalid(field, message),
+            None => Error::invalid("limits", message),
+        },
+        E::Unenforceable { what, cause } => {
+            let field = match what {
+                "memory" => "memory_bytes",
+                "cpu" => "cpu_millis",
+                other => other,
+            };
+            Error::invalid(field, format!("this host can't enforce it: {cause}"))
+        }
+        E::Refused { .. } | E::Lost | E::Superseded { .. } | E::Incompatible { .. } | E::Failed { .. } => {
+            Error::Internal(Box::new(error))
+        }
+    }
+}
