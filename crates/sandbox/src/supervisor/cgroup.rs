@@ -33,8 +33,8 @@ pub(crate) struct Group {
     pub(crate) applied: Applied,
     /// Where each limit is, whether version 2, whether it is set or not.
     pub(crate) places: Vec<(Control, PathBuf, bool)>,
-    /// Writing `0` to each of these puts a process under the limits. They are passed to the keeper, who can't see the
-    /// file system they are in.
+    /// Writing `0` to each of these puts a process of one thread under the limits. They are passed to the keeper, who can't
+    /// see the file system they are in.
     pub(crate) entrances: Vec<OwnedFd>,
     /// As above, to a hierarchy that is for processors alone: to be entered only while they are limited, as that takes time.
     pub(crate) cpu_entrance: Option<OwnedFd>,
@@ -218,8 +218,10 @@ impl Group {
         let failed =
             |error: io::Error| Failure::Failed { doing: "opening a cgroup".to_owned(), cause: error.to_string() };
         for path in &self.paths {
-            let entrance = File::options().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
-            match self.places.iter().any(|(control, place, _)| place == path && *control != Control::Cpu) {
+            let is_of = |(_, place, _): &&(Control, PathBuf, bool)| place == path;
+            let unified = self.places.iter().find(is_of).is_some_and(|(.., unified)| *unified);
+            let entrance = File::options().write(true).open(path.join(entrance(unified))).map_err(failed)?;
+            match self.places.iter().filter(is_of).any(|(control, ..)| *control != Control::Cpu) {
                 true => self.entrances.push(entrance.into()),
                 false => self.cpu_entrance = Some(entrance.into()),
             }
@@ -235,6 +237,12 @@ impl Group {
     pub(crate) fn remove(self) -> Vec<PathBuf> {
         self.paths.into_iter().filter(|path| !remove(path)).collect()
     }
+}
+
+/// The file of a group that a process of one thread enters it by. Version 1 has one for threads, through which a thread that
+/// moves itself doesn't wait until all processors have noticed, as whole processes do: some milliseconds, more on a busy host.
+fn entrance(unified: bool) -> &'static str {
+    if unified { "cgroup.procs" } else { "tasks" }
 }
 
 /// The attribute in which our group names the directory it is for: its own name has only a hash of that.
