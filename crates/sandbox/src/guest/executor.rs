@@ -53,6 +53,8 @@ pub(crate) struct Executor {
     socket: Option<OwnedFd>,
     /// Which root it was started in: sealing replaces it.
     root: Option<Root>,
+    /// What it was limited to when it was started.
+    limits: Option<ProcessLimits>,
     pid: i32,
 }
 
@@ -66,7 +68,7 @@ impl Executor {
         board: &'static Board,
     ) -> Self {
         let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
-        Self { entrances, cpu_entrance, env, ops, board, socket: None, root: None, pid: 0 }
+        Self { entrances, cpu_entrance, env, ops, board, socket: None, root: None, limits: None, pid: 0 }
     }
 
     /// Starts one. Entering the limits takes it up to some milliseconds on cgroup version 1; it does so while the keeper
@@ -74,6 +76,7 @@ impl Executor {
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         self.root = Some(Root::now()?);
+        self.limits = Some(self.board.process_limits());
         // An earlier one, whose tools may not write what is in another root, ends when it isn't spoken to any more.
         self.socket = None;
         self.pid = fork_into(|| self.serve(&its))?;
@@ -92,6 +95,15 @@ impl Executor {
             }
         }
         self.start()
+    }
+
+    /// Has tools find this in their environment, from the first one on. The executor is replaced if it was started for others than
+    /// these, in another root or with other limits.
+    pub(crate) fn suit(&mut self, env: Vec<(String, String)>) -> io::Result<()> {
+        let suits =
+            env.is_empty() && self.root == Some(Root::now()?) && self.limits == Some(self.board.process_limits());
+        self.env = tool::overlaid(&self.env, env);
+        if suits { Ok(()) } else { self.renew() }
     }
 
     /// Lets go of the present one: what it has forked goes on, and the next job gets another.

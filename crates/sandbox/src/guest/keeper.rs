@@ -15,7 +15,7 @@ use super::process::{ToolPort, ToolProcess};
 use super::process_tree;
 use super::quiet::{Hold, Quiet};
 use super::server_link::ServerLink;
-use super::setup::Inherited;
+use super::setup::{Inherited, Terms};
 use super::shell::{Line, Shell, ShellPort, Step};
 use super::signals;
 use crate::journal::Stream;
@@ -97,6 +97,21 @@ impl Keeper {
             root: root_device(),
             stop_by: None,
         })
+    }
+
+    /// Becomes the keeper of a session, having been nobody's. What comes along is where that is listened to and its shell's mark, if
+    /// these aren't those that it had from the beginning.
+    pub(crate) fn take_session(&mut self, terms: Terms, descriptors: Vec<OwnedFd>) -> std::io::Result<()> {
+        let listener = match <[OwnedFd; 2]>::try_from(descriptors) {
+            Ok([listener, shell_mark]) => {
+                self.shell = Shell::new(shell_mark);
+                Some(listener)
+            }
+            Err(_) => None,
+        };
+        self.link.begin_anew(listener, terms.epoch);
+        self.root = root_device();
+        self.executor.suit(terms.env)
     }
 
     /// Serves until it is told to stop. When it returns the process ends, and with it the whole sandbox.

@@ -45,6 +45,14 @@ impl ServerLink {
         Self { listener, strangers, socket: None, welcomed: 0, epoch, unsent, versions }
     }
 
+    /// Listens here from now on, if that is another place, to servers of this epoch and later ones.
+    pub(crate) fn begin_anew(&mut self, listener: Option<OwnedFd>, epoch: u64) {
+        if let Some(listener) = listener {
+            self.listener = listener;
+        }
+        self.epoch = epoch;
+    }
+
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }

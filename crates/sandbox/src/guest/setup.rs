@@ -1,8 +1,8 @@
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 
 use super::events::EventFiles;
@@ -15,7 +15,7 @@ use crate::dispatch::Ops;
 use crate::fences::Fence;
 use crate::spec::Applied;
 use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME, Standing};
-use crate::wire::{LONG, decode, receive, send};
+use crate::wire::{LONG, decode, receive};
 
 /// What a keeper is made from.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(crate) struct Inherited {
 #[derive(Debug)]
 pub(crate) enum Tenancy {
     Known(Tenant),
-    /// It will be told on this socket, once its root is that session's.
-    Awaited(OwnedFd),
+    /// One that will be known: it is told on this socket once the sandbox is that session's. What it is to have until then.
+    Awaited(Tenant, OwnedFd),
 }
 
 /// A session that has a sandbox.
@@ -58,20 +58,11 @@ pub(crate) struct Tenant {
 }
 
 /// What of it can be written down.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub(crate) env: Vec<(String, String)>,
     /// The latest epoch that the supervisor knows of.
     pub(crate) epoch: u64,
-}
-
-/// A sandbox that is made, but for what depends on whose it is.
-struct Prepared {
-    signals: OwnedFd,
-    entrances: Vec<OwnedFd>,
-    cpu_entrance: Option<OwnedFd>,
-    events: EventFiles,
-    inherited: Inherited,
 }
 
 /// Turns this fresh copy of the supervisor, PID 1 of new namespaces, into a keeper, and never returns.
@@ -89,49 +80,25 @@ fn live(setup: Setup) {
     close_what_is_not_ours(&setup);
     let Ok(outcome) = setup.outcome.try_clone() else { return };
     let mut outcome = File::from(outcome);
-    let made = prepare(setup).and_then(|(prepared, tenancy)| match tenancy {
-        Tenancy::Known(tenant) => prepared.settle(tenant).map(Box::new).map(Made::Kept),
-        Tenancy::Awaited(claim) => Ok(Made::Spare(prepared, claim)),
-    });
+    let made = make(setup);
     let said = match &made {
         Ok(_) => b"ok".to_vec(),
         Err(failure) => serde_json::to_vec(failure).unwrap_or_default(),
     };
     let _ = outcome.write_all(&said);
     drop(outcome);
-    match made {
-        Ok(Made::Kept(mut keeper)) => keeper.serve(),
-        Ok(Made::Spare(prepared, claim)) => {
-            if let Some(mut keeper) = prepared.wait_for_tenant(claim) {
-                keeper.serve();
-            }
-        }
-        Err(_) => {}
+    if let Ok((mut keeper, claim)) = made
+        && claim.is_none_or(|claim| wait_for_session(&mut keeper, claim).is_ok())
+    {
+        keeper.serve();
     }
 }
 
-enum Made {
-    Kept(Box<Keeper>),
-    Spare(Prepared, OwnedFd),
-}
-
-impl Prepared {
-    fn settle(self, Tenant { listener, shell_mark, terms }: Tenant) -> Result<Keeper, Failure> {
-        let Self { signals, entrances, cpu_entrance, events, inherited } = self;
-        let executor = Executor::new(entrances, cpu_entrance, terms.env, inherited.ops, inherited.board);
-        let link = ServerLink::new(listener, terms.epoch);
-        Keeper::new(link, signals, executor, shell_mark, events, inherited)
-    }
-
-    /// Nothing is to be done until then. If the supervisor dies, so does this.
-    fn wait_for_tenant(self, claim: OwnedFd) -> Option<Keeper> {
-        let packet = receive(&claim, LONG, RecvFlags::empty()).ok()??;
-        let [listener, shell_mark] = <[OwnedFd; 2]>::try_from(packet.descriptors).ok()?;
-        let (terms, _) = decode::<Terms>(&packet.bytes).ok()?;
-        let keeper = self.settle(Tenant { listener, shell_mark, terms }).ok()?;
-        send(&claim, b"ok", &[], SendFlags::empty()).ok()?;
-        Some(keeper)
-    }
+/// Nothing is to be done until then. If the supervisor dies, so does this.
+fn wait_for_session(keeper: &mut Keeper, claim: OwnedFd) -> io::Result<()> {
+    let packet = receive(&claim, LONG, RecvFlags::empty())?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (terms, _) = decode::<Terms>(&packet.bytes)?;
+    keeper.take_session(terms, packet.descriptors)
 }
 
 /// The supervisor's descriptors came along: its sockets, other sandboxes' mounts. They must not stay.
@@ -139,7 +106,7 @@ fn close_what_is_not_ours(setup: &Setup) {
     let singles = [&setup.mapped, &setup.outcome, setup.inherited.bell];
     let tenancy = match &setup.tenancy {
         Tenancy::Known(tenant) => vec![&tenant.listener, &tenant.shell_mark],
-        Tenancy::Awaited(claim) => vec![claim],
+        Tenancy::Awaited(tenant, claim) => vec![&tenant.listener, &tenant.shell_mark, claim],
     };
     let mut keep: Vec<i32> = singles.into_iter().chain(tenancy).map(AsRawFd::as_raw_fd).collect();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
@@ -151,7 +118,8 @@ fn close_what_is_not_ours(setup: &Setup) {
     signals::close_all_but(&keep);
 }
 
-fn prepare(setup: Setup) -> Result<(Prepared, Tenancy), Failure> {
+/// Gives the keeper, and where it is told whose it is, if that isn't known.
+fn make(setup: Setup) -> Result<(Keeper, Option<OwnedFd>), Failure> {
     wait_until_mapped(setup.mapped)?;
     privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the sandbox's root".to_owned())?;
     // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
@@ -178,7 +146,14 @@ fn prepare(setup: Setup) -> Result<(Prepared, Tenancy), Failure> {
     }
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
     let Setup { entrances, cpu_entrance, events, inherited, tenancy, .. } = setup;
-    Ok((Prepared { signals, entrances, cpu_entrance, events, inherited }, tenancy))
+    let (Tenant { listener, shell_mark, terms }, claim) = match tenancy {
+        Tenancy::Known(tenant) => (tenant, None),
+        Tenancy::Awaited(tenant, claim) => (tenant, Some(claim)),
+    };
+    let executor = Executor::new(entrances, cpu_entrance, terms.env, inherited.ops, inherited.board);
+    let link = ServerLink::new(listener, terms.epoch);
+    let keeper = Keeper::new(link, signals, executor, shell_mark, events, inherited)?;
+    Ok((keeper, claim))
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {
@@ -186,7 +161,7 @@ fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {
     File::from(pipe).read_exact(&mut byte).doing(|| "waiting for the supervisor".to_owned())
 }
 
-fn bring_up_loopback() -> std::io::Result<()> {
+fn bring_up_loopback() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: an all-zero request is valid; the name is shorter than its field.
@@ -198,7 +173,7 @@ fn bring_up_loopback() -> std::io::Result<()> {
     // SAFETY: the request lives across the call, which only reads it.
     match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
         0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

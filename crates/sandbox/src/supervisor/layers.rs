@@ -29,6 +29,7 @@ pub(crate) struct Slot {
     shifts: Option<Shifts>,
     skeleton: OwnedFd,
     layers: OwnedFd,
+    sessions: OwnedFd,
 }
 
 /// Namespaces whose maps lead to a slot's own range: from the one range on disk, and from the host's users.
@@ -44,6 +45,8 @@ pub(crate) struct Sources {
     pub(crate) skeleton: Skeleton,
     /// The directory of the sealed layers.
     pub(crate) layers: PathBuf,
+    /// That of the sessions' directories.
+    pub(crate) sessions: PathBuf,
 }
 
 /// One of the file systems that together are a sandbox's.
@@ -96,7 +99,8 @@ impl Slot {
         let layer_owners = shifts.as_ref().map(|shifts| &shifts.layer_owners);
         let skeleton = shifted(&sources.skeleton.path, layer_owners)?;
         let layers = shifted(&sources.layers, layer_owners)?;
-        Ok(Self { index, shifts, skeleton, layers })
+        let sessions = shifted(&sources.sessions, layer_owners)?;
+        Ok(Self { index, shifts, skeleton, layers, sessions })
     }
 
     /// Mounts a session's stack, with its writable layer on top, over what its root says.
@@ -106,11 +110,19 @@ impl Slot {
     pub(crate) fn mount(&self, session_dir: &Path, head: &Head, sources: &Sources) -> Result<Vec<Detached>, Failure> {
         let parts = parts(session_dir, head, sources);
         make_directories(session_dir, &parts).doing(|| format!("making {}", session_dir.display()))?;
-        let session = shifted(session_dir, self.shifts.as_ref().map(|shifts| &shifts.layer_owners))?;
+        let elsewhere;
+        let writable = match session_dir.strip_prefix(&sources.sessions).map(Path::to_str) {
+            // One that is mounted for a moment takes the kernel as long to let go of as all the rest.
+            Ok(Some(name)) => below(&self.sessions, name),
+            Ok(None) | Err(_) => {
+                elsewhere = shifted(session_dir, self.shifts.as_ref().map(|shifts| &shifts.layer_owners))?;
+                below(&elsewhere, "")
+            }
+        };
         let acting = self.shifts.as_ref().map(|_| ActingAs::user(self.base())).transpose();
         let acting = acting.doing(|| "taking on the sandbox's user".to_owned())?;
         let mounts = parts.into_iter().map(|part| {
-            let mount = self.mount_part(&part, &session)?.map_err(|error| no_overlay(session_dir, &error))?;
+            let mount = self.mount_part(&part, &writable)?.map_err(|error| no_overlay(session_dir, &error))?;
             Ok(Detached { target: part.target, mount })
         });
         let mounts = mounts.collect();
@@ -118,7 +130,7 @@ impl Slot {
         mounts
     }
 
-    fn mount_part(&self, part: &Part, session: &OwnedFd) -> Result<io::Result<OwnedFd>, Failure> {
+    fn mount_part(&self, part: &Part, writable: &str) -> Result<io::Result<OwnedFd>, Failure> {
         let layers = self.layers_below(&part.layers, part.name());
         let host;
         let lowest = match &part.lowest {
@@ -132,7 +144,7 @@ impl Slot {
             }
             Lowest::Nothing => None,
         };
-        Ok(stack(layers.chain(lowest), part.name(), session))
+        Ok(stack(layers.chain(lowest), part.name(), writable))
     }
 
     /// Mounts what a builder makes a layer over: the writable one is in the builder's directory.
@@ -155,7 +167,7 @@ impl Slot {
             Root::Image { .. } | Root::Unmade => below(&build, "empty"),
         };
         let acting = ActingAs::user(self.base()).doing(|| "taking on the builder's user".to_owned())?;
-        let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &build);
+        let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &below(&build, ""));
         drop(acting);
         mounted.map_err(|error| no_overlay(dir, &error))
     }
@@ -189,11 +201,11 @@ pub(crate) const NEEDS_ROOT: &str =
     "roots other than the host's take a Tenure that runs as root: their files belong to many users";
 
 /// Mounts the writable layer that a directory has under this name over these, highest first.
-fn stack(lowers: impl Iterator<Item = String>, name: &str, writable: &OwnedFd) -> io::Result<OwnedFd> {
+fn stack(lowers: impl Iterator<Item = String>, name: &str, writable: &str) -> io::Result<OwnedFd> {
     let overlay = Overlay {
         lowers: lowers.collect(),
-        upper: below(writable, &format!("layer/{name}")),
-        work: below(writable, &format!("work/{name}")),
+        upper: format!("{writable}/layer/{name}"),
+        work: format!("{writable}/work/{name}"),
     };
     overlay.mount()
 }

@@ -24,6 +24,9 @@ use crate::order::Limit;
 use crate::spec::{Applied, Limits, Spec, Usage};
 use crate::wire::{Build, Start};
 
+/// The directory of a session's journals, in its own.
+pub(super) const CALLS: &str = "calls";
+
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
@@ -76,7 +79,7 @@ impl Sandboxes {
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
-            sources: Sources { skeleton, layers: files.layers_dir() },
+            sources: Sources { skeleton, layers: files.layers_dir(), sessions: files.sessions_dir() },
             builds: Builds::new(&files).doing(|| "removing unfinished layers".to_owned())?,
             files,
             cgroups,
@@ -98,9 +101,15 @@ impl Sandboxes {
             return Ok((false, live.group.applied.clone()));
         }
         let session_dir = self.files.session_dir(spec.session);
+        if start.is_none()
+            && !session_dir.exists()
+            && let Some(applied) = self.claim(&spec, &session_dir, None, epoch)
+        {
+            return Ok((true, applied));
+        }
         let doing = || format!("making {}", session_dir.display());
         let is_new = make_session_directory(&session_dir).doing(doing)?;
-        let made = make_session_directory(&session_dir.join("calls"))
+        let made = make_session_directory(&session_dir.join(CALLS))
             .doing(doing)
             .and_then(|_| self.make(spec, start, &session_dir, epoch));
         if made.is_err() && is_new {
@@ -121,7 +130,7 @@ impl Sandboxes {
         let session = spec.session;
         let head = self.files.begun(session, start)?;
         spec.env.splice(..0, head.root.env().iter().cloned());
-        if let Some(applied) = self.claim(&spec, session_dir, &head, epoch) {
+        if let Some(applied) = self.claim(&spec, session_dir, Some(&head), epoch) {
             return Ok(applied);
         }
         let mut group = self.cgroups.create(&session.to_string(), spec.limits)?;

@@ -1,35 +1,31 @@
 //! Sandboxes made ahead, for sessions that aren't known yet.
 //!
-//! A spare one has a keeper that waits, in all namespaces and behind every fence, over a root that has nothing of any session.
-//! To be a session's, it gets the session's root as a sealed one gets another (`swap.rs`), then what else is the session's. Nothing
-//! has run in it before, and it is never spare again.
+//! A spare one has a keeper that waits, in all namespaces and behind every fence, over a root that has nothing of any session. Its
+//! directory is as that of a new session, and becomes it. For a session that has files already, it gets the root made of them, as a
+//! sealed one gets another (`swap.rs`). Nothing has run in it before, and it is never spare again.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use tenure_core::id::SessionId;
 
 use super::create::{create, tenant};
 use super::head::{Head, LayerId, Root};
 use super::layers::Slot;
-use super::live::{Live, Sandboxes};
+use super::live::{CALLS, Live, Sandboxes};
+use super::snapshots::make_session_directory;
 use super::swap::replace_root;
 use super::{Doing, Failure, Group};
-use crate::guest::setup::{Inherited, Tenancy};
+use crate::guest::setup::{Inherited, Tenancy, Terms};
 use crate::spec::{Applied, Limits, Spec};
-use crate::wire::{SHORT, encode, receive, send};
+use crate::wire::{encode, send};
 
 /// For how long nothing must have happened before one is made.
 const IDLE: Duration = Duration::from_millis(20);
 /// None are made while the host has less memory than this, or than a tenth of all.
 const LEAST_MEMORY_KIB: u64 = 512 * 1024;
-/// How long a keeper may take to be another's. It takes less than a millisecond.
-const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-
 /// How many there are to be, and those that there are.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -48,6 +44,7 @@ struct Spare {
     group: Group,
     slot: Slot,
     claim: OwnedFd,
+    /// What becomes the directory of a session.
     dir: PathBuf,
 }
 
@@ -127,11 +124,13 @@ impl Sandboxes {
         board.wipe(&group.applied);
         let inherited = Inherited { board, bell: self.bell, ops: self.ops };
         let dir = self.pool.dir.join(&name);
-        let mounts =
-            std::fs::create_dir_all(&dir).doing(doing).and_then(|()| slot.mount(&dir, &Head::default(), &self.sources));
-        let made =
-            mounts.and_then(|mounts| create(Tenancy::Awaited(theirs), mounts, slot.base(), &mut group, inherited));
-        match made {
+        let make = || {
+            std::fs::create_dir_all(&dir).and_then(|()| make_session_directory(&dir.join(CALLS))).doing(doing)?;
+            let mounts = slot.mount(&dir, &Head::default(), &self.sources)?;
+            let nobody = tenant(Spec::new(SessionId::from_bits(0)), &dir, 0)?;
+            create(Tenancy::Awaited(nobody, theirs), mounts, slot.base(), &mut group, inherited)
+        };
+        match make() {
             Ok(keeper) => {
                 self.pool.spares.push(Spare { keeper, group, slot, claim, dir });
                 Ok(())
@@ -143,8 +142,15 @@ impl Sandboxes {
         }
     }
 
-    /// Has a spare sandbox be this session's, if there is one that can be; gives its limits.
-    pub(super) fn claim(&mut self, spec: &Spec, session_dir: &Path, head: &Head, epoch: u64) -> Option<Applied> {
+    /// Has a spare sandbox be this session's, if there is one that can be; gives its limits. What the session's files are made of,
+    /// unless it has no directory yet.
+    pub(super) fn claim(
+        &mut self,
+        spec: &Spec,
+        session_dir: &Path,
+        head: Option<&Head>,
+        epoch: u64,
+    ) -> Option<Applied> {
         self.pool.is_wanted = true;
         self.pool.has_failed = false;
         // What is mounted in memory has the size that goes with the default.
@@ -152,7 +158,7 @@ impl Sandboxes {
             return None;
         }
         // What is mounted in a spare one, and isn't replaced, is right for this kind of root only.
-        if !matches!(head.root, Root::Host | Root::Unmade)
+        if head.is_some_and(|head| !matches!(head.root, Root::Host | Root::Unmade))
             || spec.env.iter().any(|(name, _)| name == "TENURE_FENCES_DOWN")
         {
             return None;
@@ -163,9 +169,11 @@ impl Sandboxes {
         match limited.and_then(|()| self.try_claim(&spare, spec, session_dir, head, epoch)) {
             Ok(()) => {
                 let Spare { keeper, group, slot, dir, .. } = spare;
-                let _ = std::fs::remove_dir_all(dir);
+                if head.is_some() {
+                    let _ = std::fs::remove_dir_all(dir);
+                }
                 let applied = group.applied.clone();
-                let layers = head.layers.clone();
+                let layers = head.map(|head| head.layers.clone()).unwrap_or_default();
                 self.live.insert(spec.session, Live { keeper, group, slot, layers, copying: None, over: None });
                 Some(applied)
             }
@@ -182,6 +190,9 @@ impl Sandboxes {
                 }
                 self.pool.has_failed = true;
                 self.remove_spare(spare);
+                if head.is_none() {
+                    let _ = std::fs::remove_dir_all(session_dir);
+                }
                 None
             }
         }
@@ -192,22 +203,23 @@ impl Sandboxes {
         spare: &Spare,
         spec: &Spec,
         session_dir: &Path,
-        head: &Head,
+        head: Option<&Head>,
         epoch: u64,
     ) -> Result<(), Failure> {
         let doing = || "handing a sandbox over".to_owned();
+        self.boards[spare.slot.index as usize].set_limits(&spare.group.applied);
+        let terms = Terms { env: spec.env.clone(), epoch };
+        // A keeper that dies of this is found dead by who connects to it.
+        let tell =
+            |descriptors: &[BorrowedFd<'_>]| send(&spare.claim, &encode(&terms), descriptors, SendFlags::empty());
+        let Some(head) = head else {
+            std::fs::rename(&spare.dir, session_dir).doing(doing)?;
+            return tell(&[]).doing(doing);
+        };
         let tenant = tenant(spec.clone(), session_dir, epoch)?;
         let mounts = spare.slot.mount(session_dir, head, &self.sources)?;
         replace_root(spare.keeper, mounts).doing(doing)?;
-        self.boards[spare.slot.index as usize].set_limits(&spare.group.applied);
-        let descriptors = [tenant.listener.as_fd(), tenant.shell_mark.as_fd()];
-        send(&spare.claim, &encode(&tenant.terms), &descriptors, SendFlags::empty()).doing(doing)?;
-        let answered = poll(&mut [PollFd::new(&spare.claim, PollFlags::IN)], Some(&PATIENCE)).doing(doing)?;
-        match receive(&spare.claim, SHORT, RecvFlags::DONTWAIT) {
-            Ok(Some(packet)) if answered > 0 && packet.bytes == b"ok" => Ok(()),
-            Ok(_) => Err(io::Error::other("its keeper died")).doing(doing),
-            Err(error) => Err(error).doing(doing),
-        }
+        tell(&[tenant.listener.as_fd(), tenant.shell_mark.as_fd()]).doing(doing)
     }
 }
 

@@ -48,8 +48,9 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
     let sources = Sources {
         skeleton: Skeleton { path: trial.0.join("skeleton"), host_dirs: Vec::new() },
         layers: trial.0.join("layers"),
+        sessions: trial.0.join("sessions"),
     };
-    let mounted = [&sources.skeleton.path, &sources.layers]
+    let mounted = [&sources.skeleton.path, &sources.layers, &sources.sessions]
         .into_iter()
         .try_for_each(std::fs::create_dir_all)
         .doing(|| format!("making {}", trial.0.display()))

@@ -3,8 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use tenure_core::id::{SessionId, SnapshotId};
@@ -25,20 +26,27 @@ pub(crate) struct Files {
 
 impl Files {
     /// Those below this directory. Nobody but root and the sandboxes' own users may enter that of the layers; what mounts them
-    /// does so as one of these.
+    /// does so as one of these, and so it passes through that of the sessions, which is whose the sandboxes are.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
         let files = Self { dir: dir.to_owned(), named: RefCell::default() };
         // Of workers that died with the last supervisor.
         files.throw_away(&dir.join(COPIES))?;
         files.throw_away(&dir.join(POOL))?;
-        make_directory(&files.layers_dir())?;
         let root = Standing::ours().on_disk(0);
+        make_directory(&files.layers_dir())?;
         chown(files.layers_dir(), Some(root), Some(root))?;
+        // The directory that both are in is ours alone.
+        make_directory(&files.sessions_dir())?;
+        std::fs::set_permissions(files.sessions_dir(), Permissions::from_mode(0o711))?;
         Ok(files)
     }
 
     pub(crate) fn session_dir(&self, session: SessionId) -> PathBuf {
-        self.dir.join("sessions").join(session.to_string())
+        self.sessions_dir().join(session.to_string())
+    }
+
+    pub(crate) fn sessions_dir(&self) -> PathBuf {
+        self.dir.join("sessions")
     }
 
     pub(crate) fn layers_dir(&self) -> PathBuf {

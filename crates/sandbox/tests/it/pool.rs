@@ -1,6 +1,8 @@
 //! Sandboxes that are made ahead.
 
-use tenure_sandbox::{Limits, Spec, Taken};
+use std::time::Duration;
+
+use tenure_sandbox::{Limits, LostReason, Spec, Taken};
 
 use crate::host::{Host, exec, is_root, kill, needs_root, run, session, shell, text};
 use crate::snapshots::snapshot;
@@ -56,9 +58,26 @@ async fn a_session_gets_a_sandbox_that_was_made_ahead() {
     assert_eq!(text(&run(&second, 3, shell("cat f; echo $GIVEN")).await), "mine\na value\n");
     host.wait_for_keepers(3).await;
     kill(spare);
-    assert_eq!(second.lost().await, tenure_sandbox::LostReason::Died);
+    assert_eq!(second.lost().await, LostReason::Died);
     let left = host.backend.leftovers(&[session(1), session(2)]).await.expect("a list");
     assert!(!left.iter().any(|left| left.to_string().contains(&host.group_name())), "{left:?}");
+    host.finish().await;
+}
+
+/// One that has files already gets one with its files in it.
+#[tokio::test]
+async fn a_session_that_has_files_gets_one_too() {
+    let host = with_pool(1);
+    let first = host.open(session(1)).await;
+    assert_eq!(text(&run(&first, 1, shell("echo kept > f; echo gone > /tmp/f; cat f")).await), "kept\n");
+    let spare = *host.wait_for_keepers(2).await.last().expect("the spare one");
+    first.stop(Duration::ZERO).await.expect("stopped");
+    let again = host.open(session(1)).await;
+    let look = "cat f; ls -A /tmp; echo more >> f; mkdir d; mv d e; ls -d e; cat f";
+    let exit = run(&again, 2, shell(look)).await;
+    assert_eq!((text(&exit).as_str(), exit.shell_lost), ("kept\ne\nkept\nmore\n", true));
+    kill(spare);
+    assert_eq!(again.lost().await, LostReason::Died);
     host.finish().await;
 }
 
