@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 
+mod limits;
 mod settings;
 
 mod backup;

@@ -12,6 +12,7 @@ use tenure_store::{Page, ResourceError, ResourceQuery};
 
 use crate::engine::Shared;
 use crate::error::Error;
+use crate::limits;
 use crate::metadata::merged;
 use crate::view::{Done, Keyed};
 
@@ -34,8 +35,8 @@ pub struct NewEnvironment {
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
-    /// Limits that must be enforced.
-    pub limits: Limits,
+    /// Limits that must be enforced, where they aren't the operator's defaults.
+    pub limits: LimitsChange,
     /// What the root file systems are made from.
     pub root: Root,
     /// Names and values of the client's.
@@ -57,6 +58,9 @@ pub struct EnvironmentChange {
     pub metadata: Vec<(String, Option<String>)>,
 }
 
+/// Where limits are in a request that is about an environment.
+const AT: &str = "config.limits.";
+
 /// How often a change is made again because another one came between reading and writing.
 const TRIES: u32 = 16;
 
@@ -75,6 +79,8 @@ impl Environments {
         let now = self.shared.clock.now();
         let NewEnvironment { name, description, limits, root, metadata } = new;
         self.check_root(&root).await?;
+        limits::check(&self.shared.sandboxes, limits, AT).await?;
+        let limits = limits.apply(Limits::default());
         let record = EnvironmentRecord {
             id: EnvironmentId::from_bits(self.shared.clock.ids().bits()),
             tenant,
@@ -116,6 +122,7 @@ impl Environments {
         if let Some(root) = &change.root {
             self.check_root(root).await?;
         }
+        limits::check(&self.shared.sandboxes, change.limits, AT).await?;
         self.write(tenant, id, keyed, |current| {
             if current.archived_at.is_some() {
                 let message = "the environment is archived and can't be changed";
@@ -225,7 +232,7 @@ pub(crate) async fn ensure_default(environments: &Environments) -> Result<(), Er
             let new = NewEnvironment {
                 name: DEFAULT.to_owned(),
                 description: Some("The environment every tenant has.".to_owned()),
-                limits: Limits::default(),
+                limits: LimitsChange::default(),
                 root: Root::Host,
                 metadata: Metadata::new(),
             };

@@ -27,6 +27,7 @@ mod owner;
 mod check;
 mod forking;
 mod housekeeping;
+mod limits;
 mod line;
 mod live;
 mod places;

@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::engine::Room;
+use crate::limits::for_sandbox;
 use crate::line::Line;
 use crate::visits::{Visit, Visitors};
 
@@ -271,7 +272,7 @@ impl Keeper {
                 let _ = reply.send(opened);
             }
             Job::Limit { limits, reply } => {
-                let changed = self.sandboxes.backend.change_limits(self.session, spec_limits(limits)).await;
+                let changed = self.sandboxes.backend.change_limits(self.session, for_sandbox(limits)).await;
                 let _ = reply.send(changed.map(drop));
             }
             Job::Visit { limits, root, reply } => {
@@ -357,7 +358,7 @@ impl Keeper {
             return Ok(current.handle.clone());
         }
         let mut spec = Spec::new(self.session);
-        spec.limits = spec_limits(limits);
+        spec.limits = for_sandbox(limits);
         spec.root = root;
         let opened = self.sandboxes.backend.open(spec).await?;
         self.current = Some(Current { handle: opened.sandbox.clone(), sandbox });
@@ -464,12 +465,6 @@ impl Keeper {
     fn report(&self, sandbox: SandboxId, report: SandboxReport) {
         self.directory.report(self.session, sandbox, report);
     }
-}
-
-/// Those limits that are the sandbox's to keep: how long a call may take and how much of its output is kept, each call is told.
-fn spec_limits(limits: Limits) -> tenure_sandbox::Limits {
-    let Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files, call_ms: _, output_bytes: _ } = limits;
-    tenure_sandbox::Limits { memory_bytes, cpu_millis, pids, disk_bytes, inodes, open_files }
 }
 
 /// An error and its causes as one line for a person.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use tenure_core::agent::{Environment, ToolConfig};
+use tenure_core::agent::{Environment, LimitsChange, ToolConfig};
 use tenure_core::command::create::{Create, create};
 use tenure_core::command::{End, Hold, Resume, Send, Tick, Update, Withdraw};
 use tenure_core::decide::{Decision, decide};
@@ -24,6 +24,7 @@ use crate::directory::Mail;
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::failpoint;
+use crate::limits;
 use crate::live::{Live, merge};
 use crate::owner::Executed;
 use crate::sandboxes::Job;
@@ -65,6 +66,8 @@ pub struct NewSession {
     pub lifetimes: Option<Lifetimes>,
     /// What it may cost, if that is limited.
     pub budget: Option<Budget>,
+    /// In what its limits differ from those of its environment.
+    pub limits: LimitsChange,
     /// What is said to it at once.
     pub inputs: Vec<Input>,
 }
@@ -131,7 +134,7 @@ impl Sessions {
     /// Makes a session, and says to it what comes with it, in one step.
     pub async fn create(&self, tenant: TenantId, new: NewSession, keyed: Option<Keyed>) -> Result<SessionView, Error> {
         let _environments_stay = self.shared.choosing_environments.read().await;
-        let definition = self.define(tenant, new.agent.clone(), new.environment, new.lifetimes).await?;
+        let definition = self.define(tenant, new.agent.clone(), new.environment, new.lifetimes, new.limits).await?;
         if new.budget.is_some() && definition.model_facts.price.is_none() {
             let model = &definition.agent.model.id;
             let message = format!(
@@ -382,6 +385,7 @@ impl Sessions {
         choice: AgentChoice,
         environment: EnvironmentId,
         lifetimes: Option<Lifetimes>,
+        limits: LimitsChange,
     ) -> Result<Arc<Definition>, Error> {
         let found = match choice.version {
             None => self.shared.store.agent(tenant, choice.id).await?,
@@ -408,10 +412,12 @@ impl Sessions {
             let message = "it is archived; new sessions need one that isn't";
             return Err(Error::Archived { what: "environment", field: "environment_id", message });
         }
+        limits::check(&self.shared.sandboxes, limits, "limits.").await?;
+        let limits = limits.apply(environment.limits);
         Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,
             agent: Arc::new(agent),
-            environment: Environment { id: environment.id, limits: environment.limits, root: environment.root },
+            environment: Environment { id: environment.id, limits, root: environment.root },
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
             model_facts,

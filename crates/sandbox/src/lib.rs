@@ -10,6 +10,7 @@
 
 mod error;
 mod image;
+mod machine;
 mod order;
 mod port;
 mod process;
@@ -38,3 +39,6 @@ pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
 pub use process::{Control, Launch, Output, Process, ProcessSide, TerminalSize};
 pub use report::{Check, Leftover, Outcome, Report};
 pub use spec::{Applied, Limits, Network, Spec, Usage};
+
+/// The most sandboxes of one directory that there can be at once.
+pub const MOST_SANDBOXES: usize = 4_095;

@@ -24,6 +24,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// force then; `None` if it isn't alive. [`Error::Invalid`] if it uses more than it may have then.
     fn change_limits(&self, session: SessionId, limits: Limits) -> BoxFuture<'_, Result<Option<Applied>, Error>>;
 
+    /// The most that limits may be on this machine, for what is unknown nothing. Sandboxes with limits beyond it can't be opened.
+    fn most(&self) -> BoxFuture<'_, Limits>;
+
     /// What a session uses. What it has on the disk is counted for it, so this isn't for every request. Starts nothing.
     fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>>;
 

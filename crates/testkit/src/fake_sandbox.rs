@@ -175,6 +175,10 @@ impl Backend for FakeBackend {
         "fake"
     }
 
+    fn most(&self) -> BoxFuture<'_, Limits> {
+        Box::pin(async { FAKE_MACHINE })
+    }
+
     /// What is below `/allowed` may be.
     fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>> {
         let may = match root {
@@ -331,6 +335,16 @@ impl Backend for FakeBackend {
 fn no_snapshot() -> Error {
     Error::Invalid("the session has no such snapshot".to_owned())
 }
+
+/// What the machine of fake sandboxes has: much, but not as much as can be written in a request.
+const FAKE_MACHINE: Limits = Limits {
+    memory_bytes: Some(64 << 30),
+    cpu_millis: Some(8_000),
+    pids: Some(32_768),
+    disk_bytes: Some(1 << 40),
+    inodes: Some(10_000_000),
+    open_files: Some(100_000),
+};
 
 /// The memory that every fake sandbox uses.
 const FAKE_MEMORY: u64 = 100 << 20;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tenure_core::agent::{Permission, ToolConfig, ToolPolicy};
+use tenure_core::agent::{LimitsChange, Permission, ToolConfig, ToolPolicy};
 use tenure_core::command::Command;
 use tenure_core::content::Block;
 use tenure_core::decide::decide;
@@ -172,6 +172,7 @@ impl TestEngine {
             metadata: Metadata::new(),
             labels: Labels::new(),
             lifetimes,
+            limits: LimitsChange::default(),
             inputs: Vec::new(),
         };
         let view = self.engine.sessions().create(DEFAULT_TENANT, new, None).await.expect("the session is sound");

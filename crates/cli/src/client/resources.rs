@@ -71,6 +71,9 @@ pub(crate) struct Ours {
     pub(crate) cli_status: CliStatus,
     pub(crate) phase: String,
     pub(crate) sandbox: String,
+    /// Null where none is set.
+    #[serde(default)]
+    pub(crate) limits: Value,
     /// Servers before there were labels send none.
     #[serde(default)]
     pub(crate) labels: Vec<String>,

@@ -8,12 +8,14 @@ use crate::cli::Shared;
 use crate::client::{Client, Target, agent};
 use crate::conversation::{Manner, Talk, converse};
 use crate::failure::Exit;
+use crate::limits::LimitOptions;
 
 /// Talk with an agent in a new session
 ///
 /// Without a prompt, and unless --single or --json is given, it goes on until `exit` or Ctrl-D. Ctrl-C breaks off what
 /// the agent is doing. The session stays open afterwards; `tenure sessions resume` goes on with it. After 29 minutes of
-/// idleness it times out: its files are removed, and what was said stays.
+/// idleness it times out: its files are removed, and what was said stays. Limits that aren't given are the environment's, and
+/// `default` is the operator's.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The agent, by short name or id
@@ -38,6 +40,8 @@ pub(crate) struct Run {
     /// The most the session may cost, in dollars at list prices: 2.50
     #[arg(long, value_name = "USD", value_parser = cents)]
     budget: Option<u64>,
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 impl Run {
@@ -61,6 +65,10 @@ impl Run {
             if let Some(cents) = self.budget {
                 let amount = json!({"amount": cents.to_string(), "currency": "USD"});
                 request["budget"] = json!({"type": "limit", "max_list_cost": amount});
+            }
+            let limits = self.limits.given();
+            if !limits.is_empty() {
+                request["limits"] = Value::Object(limits);
             }
             converse(client, Talk::New(request), self.prompt, manner).await
         })

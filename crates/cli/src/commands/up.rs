@@ -4,6 +4,7 @@ mod announce;
 mod descriptors;
 mod log_stream;
 mod logs;
+mod machine;
 mod model_servers;
 mod panics;
 mod signals;
@@ -53,6 +54,7 @@ impl Up {
         dir.create()?;
         dir.check_room()?;
         let settings = Settings::load(&self.settings, dir.path())?;
+        machine::check(&settings, &dir)?;
         let model_table = settings::model_table(&dir.models_file())?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
@@ -192,8 +194,8 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
             ..defaults.context
         },
         tool_limits: ToolLimits {
-            default_timeout: settings.tool_timeout,
-            max_timeout: settings.tool_timeout_max,
+            default_timeout: settings.tool_timeout.0,
+            max_timeout: settings.tool_timeout_max.0,
             kept_output_bytes: settings.tool_output,
             ..defaults.tool_limits
         },

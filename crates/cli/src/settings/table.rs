@@ -134,9 +134,9 @@ settings! {
     /// A file as `docker login` writes it with the credentials for registries. Whoever may make environments may then use them.
     registry_credentials: Option<String> = "", All "registry-credentials", ["TENURE_REGISTRY_CREDENTIALS"], "sandbox.registry_credentials";
     /// How long a tool call may take if it doesn't say.
-    tool_timeout: Duration = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
+    tool_timeout: Lasting = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.
-    tool_timeout_max: Duration = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
+    tool_timeout_max: Lasting = "1h", All "tool-timeout-max", ["TENURE_TOOL_TIMEOUT_MAX"], "tools.timeout_max";
     /// How many bytes of what a command prints are kept, in a file of the sandbox if they are too many for a model; of more, the beginning and a little of the end.
     tool_output: usize = "10485760", All "tool-output", ["TENURE_TOOL_OUTPUT"], "tools.output";
     /// Whether agents may have web_fetch, by which this server reads pages of the public web for them.

@@ -15,6 +15,12 @@ fn help_is_no_error_and_goes_to_standard_output() {
     }
     assert!(!help.contains("settings"), "{help}");
     assert!(home.ok(&["up", "--help"]).contains("--sandbox-idle <TIME>"));
+    for command in [&["run", "--help"][..], &["sessions", "limits", "--help"]] {
+        let help = home.ok(command);
+        for option in ["--memory <SIZE>", "--cpus <NUMBER>", "--disk <SIZE>", "--tool-timeout-max <TIME>"] {
+            assert!(help.contains(option), "{option} isn't in {help}");
+        }
+    }
 }
 
 #[test]

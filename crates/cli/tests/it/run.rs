@@ -163,3 +163,66 @@ fn a_server_killed_in_the_middle_of_a_call_loses_and_doubles_nothing() {
     let results = events.iter().filter(|event| event["type"] == "agent.tool_result").count();
     assert_eq!(results, 1, "{said}");
 }
+
+#[test]
+fn limits_are_given_when_a_session_begins() {
+    let home = Home::new();
+    let given = ["--memory", "512MiB", "--cpus", "0.5", "--pids", "200", "--disk", "2GiB", "--inodes", "20000"];
+    let more = ["--open-files", "512", "--tool-timeout-max", "10m", "--tool-output", "1MiB"];
+    home.ok(&[&["run", "assistant", "hello", "--single"], &given[..], &more].concat());
+    let session = &home.json(&["sessions", "list"])["sessions"][0];
+    let id = session["id"].as_str().expect("an id");
+    let limits = &session["tenure"]["limits"];
+    assert_eq!(
+        *limits,
+        serde_json::json!({"memory_bytes": 512 << 20, "cpu_millis": 500, "pids": 200, "disk_bytes": 2_u64 << 30,
+                           "inodes": 20_000, "open_files": 512, "call_ms": 600_000, "output_bytes": 1 << 20})
+    );
+    let shown = home.ok(&["sessions", "get", id]);
+    let line = "memory 512 MiB, processors 0.5, processes 200, disk 2 GiB, files 20000, open files 512, call 10m, output 1 MiB";
+    assert!(shown.lines().any(|shown| shown.starts_with("Limits:") && shown.ends_with(line)), "{shown}");
+    home.ok(&["sessions", "limits", id, "--cpus", "default", "--tool-timeout-max", "90s"]);
+    let table = home.ok(&["sessions", "limits", id]);
+    for (title, limit) in
+        [("Memory", "512 MiB"), ("Processors", "unlimited (default)"), ("Call", "1m 30s"), ("Output", "1 MiB")]
+    {
+        let is_there = |line: &str| line.starts_with(title) && line.trim_end().ends_with(limit);
+        assert!(table.lines().any(is_there), "no {title} of {limit}: {table}");
+    }
+}
+
+#[test]
+fn limits_that_cannot_be_begin_no_session() {
+    let home = Home::new();
+    home.ok(&["sessions", "list"]);
+    for (option, wrong) in [
+        ("--memory", "0"),
+        ("--memory", "-1"),
+        ("--memory", "1.5GiB"),
+        ("--memory", "99999999999999TiB"),
+        ("--cpus", "0"),
+        ("--cpus", "-2"),
+        ("--pids", "many"),
+        ("--disk", "0GiB"),
+        ("--inodes", "1.5"),
+        ("--open-files", "-5"),
+        ("--tool-timeout-max", "0s"),
+        ("--tool-output", "none"),
+    ] {
+        let ran = home.run(&["run", "assistant", "hello", "--single", option, wrong]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{option} {wrong}: {ran:#?}");
+        let said = |part: &str| ran.stderr.contains(part);
+        assert!(said(option) && said("expected") && said(wrong), "{option} {wrong}: {ran:#?}");
+    }
+    for (option, much, field) in [
+        ("--memory", "900TiB", "limits.memory_bytes"),
+        ("--cpus", "1000", "limits.cpu_millis"),
+        ("--disk", "900TiB", "limits.disk_bytes"),
+        ("--memory", "1KiB", "limits.memory_bytes"),
+    ] {
+        let ran = home.run(&["run", "assistant", "hello", "--single", option, much]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{option} {much}: {ran:#?}");
+        assert!(ran.stderr.contains(&format!("{field}: expected ")), "{option} {much}: {ran:#?}");
+    }
+    assert_eq!(home.json(&["sessions", "list"])["sessions"].as_array().map(Vec::len), Some(0));
+}

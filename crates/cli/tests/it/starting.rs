@@ -122,3 +122,25 @@ fn one_that_fills_up_is_told_of_and_gets_over_it() {
     signal(server.id(), Signal::TERM);
     assert_eq!(finish(server).code, 0);
 }
+
+#[test]
+fn settings_beyond_the_machine_are_named() {
+    let home = Home::new();
+    for (name, much) in [
+        ("max-sandboxes", "4096"),
+        ("sandbox-pool", "100000"),
+        ("sandbox-disk-floor", "18446744073709551615"),
+        ("tool-output", "999999999999999999"),
+    ] {
+        let ran = home.run(&["up", &format!("--{name}"), much]);
+        let expected = format!("{name}: expected at most ");
+        assert_refused(&ran, &expected, "set a smaller one");
+        assert!(ran.stderr.contains(&format!("got {much}")), "{ran:#?}");
+    }
+    for (name, wrong) in
+        [("max-sandboxes", "0"), ("tool-timeout-max", "0s"), ("tool-timeout", "-1s"), ("tool-output", "-1")]
+    {
+        let ran = home.run(&["up", &format!("--{name}={wrong}")]);
+        assert_refused(&ran, &format!("--{name}: expected "), name);
+    }
+}

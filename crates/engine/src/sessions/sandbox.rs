@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Sessions;
 use crate::error::Error;
+use crate::limits;
 use crate::sandboxes::{Job, VisitError};
 use crate::view::{Keyed, SessionView};
 use crate::visits::Visit;
@@ -35,6 +36,7 @@ impl Sessions {
         keyed: Option<Keyed>,
     ) -> Result<SessionView, Error> {
         let limits = change.apply(self.get(tenant, session).await?.definition.environment.limits);
+        limits::check(&self.shared.sandboxes, change, "").await?;
         // What the sandbox can't have isn't recorded either.
         self.apply_limits(session, limits).await?;
         let update = Update { limits: change, ..Update::default() };
@@ -47,7 +49,7 @@ impl Sessions {
     async fn apply_limits(&self, session: SessionId, limits: Limits) -> Result<(), Error> {
         let (reply, applied) = oneshot::channel();
         self.shared.sandboxes.order(&self.shared.directory, session, Job::Limit { limits, reply });
-        applied.await.map_err(|_| Error::busy())?.map_err(limit_error)
+        applied.await.map_err(|_| Error::busy())?.map_err(limits::refused)
     }
 
     /// What its sandbox uses now, and what it has on the disk, which is counted for it.
@@ -96,27 +98,5 @@ impl Sessions {
     /// Notes that somebody other than a call is about to write to the files, so that the next turn's end keeps them anew.
     async fn note_files(&self, tenant: TenantId, session: SessionId) -> Result<(), Error> {
         self.execute(tenant, session, NoteFiles {}, None).await.map(drop)
-    }
-}
-
-/// Why a sandbox can't have other limits, for who asked for them.
-fn limit_error(error: tenure_sandbox::Error) -> Error {
-    use tenure_sandbox::Error as E;
-    match error {
-        E::Invalid(message) => match message.split_once(": ") {
-            Some((field, message)) => Error::invalid(field, message),
-            None => Error::invalid("limits", message),
-        },
-        E::Unenforceable { what, cause } => {
-            let field = match what {
-                "memory" => "memory_bytes",
-                "cpu" => "cpu_millis",
-                other => other,
-            };
-            Error::invalid(field, format!("this host can't enforce it: {cause}"))
-        }
-        E::Refused { .. } | E::Lost | E::Superseded { .. } | E::Incompatible { .. } | E::Failed { .. } => {
-            Error::Internal(Box::new(error))
-        }
     }
 }

@@ -349,6 +349,10 @@ impl Backend for Native {
         Box::pin(self.change_limits(session, limits))
     }
 
+    fn most(&self) -> BoxFuture<'_, Limits> {
+        Box::pin(async { crate::machine::most(&self.dir) })
+    }
+
     fn usage(&self, session: SessionId) -> BoxFuture<'_, Result<Usage, Error>> {
         Box::pin(self.usage(session))
     }

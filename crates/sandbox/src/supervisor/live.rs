@@ -100,6 +100,14 @@ impl Sandboxes {
         if let Some(live) = self.live.get(&spec.session) {
             return Ok((false, live.group.applied.clone()));
         }
+        // What was made for another machine may be too much for this one.
+        if spec.limits != Limits::default()
+            && let Some((field, why)) = spec.limits.beyond(crate::machine::most(self.files.dir()))
+        {
+            return Err(Failure::Invalid {
+                why: format!("limits.{field}: {why}; `tenure sessions limits` can change it"),
+            });
+        }
         let session_dir = self.files.session_dir(spec.session);
         if start.is_none()
             && !session_dir.exists()

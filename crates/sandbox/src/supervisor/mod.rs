@@ -33,7 +33,7 @@ mod upkeep;
 mod usage;
 
 pub(crate) use board::{Board, ProcessLimits, Stillness};
-pub(crate) use cgroup::{Cgroups, Group, subdirectories};
+pub(crate) use cgroup::{Cgroups, Group, Home, subdirectories};
 pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use head::{Head, LayerId, Root};
@@ -54,4 +54,4 @@ pub(crate) const RANGE: u32 = 65_536;
 /// The first uid of the first sandbox's own range. systemd keeps 0x7000_0000 to 0x7fff_fffe free of its own containers.
 pub(crate) const SANDBOX_BASE: u32 = 0x7000_0000;
 /// How many sandboxes a supervisor can keep, each with its own range.
-pub(crate) const SLOTS: u32 = 4_095;
+pub(crate) const SLOTS: u32 = crate::MOST_SANDBOXES as u32;

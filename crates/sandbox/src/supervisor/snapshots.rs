@@ -41,6 +41,10 @@ impl Files {
         Ok(files)
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn session_dir(&self, session: SessionId) -> PathBuf {
         self.sessions_dir().join(session.to_string())
     }

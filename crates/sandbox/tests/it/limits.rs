@@ -240,3 +240,31 @@ async fn what_a_session_uses_is_told() {
     assert_eq!(of_the_disk(&stopped), (true, true), "{stopped:?}");
     host.finish().await;
 }
+
+#[tokio::test]
+async fn a_sandbox_for_a_larger_machine_is_refused_and_leaves_nothing() {
+    let host = Host::new();
+    let most = host.backend.most().await;
+    let more = |number: Option<u64>| number.map(|number| number + 1);
+    let small = |number: Option<u32>| number.map(|number| number + 1);
+    for (field, limits) in [
+        ("memory_bytes", Limits { memory_bytes: more(most.memory_bytes), ..Limits::default() }),
+        ("cpu_millis", Limits { cpu_millis: small(most.cpu_millis), ..Limits::default() }),
+        ("pids", Limits { pids: small(most.pids), ..Limits::default() }),
+        ("disk_bytes", Limits { disk_bytes: more(most.disk_bytes), ..Limits::default() }),
+        ("open_files", Limits { open_files: small(most.open_files), ..Limits::default() }),
+    ] {
+        match host.backend.open(spec(limits)).await {
+            Err(Error::Invalid(why)) => {
+                assert!(why.starts_with(&format!("limits.{field}: expected at most ")), "{why}");
+                assert!(why.contains("tenure sessions limits"), "{why}");
+            }
+            other => panic!("{field}: {other:?}"),
+        }
+    }
+    assert_eq!(host.backend.sessions().await.expect("a list"), []);
+    // What a machine of that size could have limited is no hindrance to one with none.
+    let sandbox = host.open(session(1)).await;
+    assert_eq!(text(&run(&sandbox, 1, exec(&["echo", "fine"])).await), "fine\n");
+    host.finish().await;
+}

@@ -38,27 +38,118 @@ async fn limits_of_a_session_are_changed_and_cleared() {
     assert_eq!(of_the_environment["config"]["limits"]["pids"], 100, "which stays as it is");
 }
 
+/// Every limit: its name, the least it may be, the most that can be written, and what the machine of the tests has, if it is
+/// compared with that.
+const RANGES: [(&str, u64, u64, Option<u64>); 8] = [
+    ("memory_bytes", 16 * MIB, 1 << 50, Some(64 << 30)),
+    ("cpu_millis", 10, 1_024_000, Some(8_000)),
+    ("pids", 8, 4_194_304, Some(32_768)),
+    ("disk_bytes", MIB, 1 << 50, Some(1 << 40)),
+    ("inodes", 100, 1 << 32, Some(10_000_000)),
+    ("open_files", 256, 1_048_576, Some(100_000)),
+    ("call_ms", 1_000, 86_400_000, None),
+    ("output_bytes", 1_024, 1 << 30, None),
+];
+
+/// What no limit can be, and what the complaint says after the limit's path.
+fn impossible() -> Vec<(&'static str, Value, String)> {
+    let mut cases = Vec::new();
+    for (name, least, most, machine) in RANGES {
+        let expected = format!("expected a whole number from {least} to {most}, got ");
+        let never = [
+            json!(0),
+            json!(-1),
+            json!(i64::MIN),
+            json!(least - 1),
+            json!(most + 1),
+            json!(u64::MAX),
+            json!(1e300),
+            json!(least as f64 + 0.5),
+            json!("1GiB"),
+            json!(true),
+            json!([]),
+            json!({}),
+        ];
+        cases.extend(never.map(|never| (name, never, expected.clone())));
+        if let Some(machine) = machine {
+            cases.push((name, json!(machine + 1), format!("expected at most {machine}, the ")));
+            cases.push((name, json!(most), format!("expected at most {machine}, the ")));
+        }
+    }
+    cases
+}
+
 #[tokio::test]
-async fn limits_that_cannot_be_are_refused_with_their_range() {
+async fn limits_that_cannot_be_are_refused_wherever_they_are_set_and_nothing_is_done() {
     let server = TestServer::start().await;
     let agent = server.agent("greeter", &["text: hello"]).await;
     let session = server.session(&agent).await;
-    let path = format!("/v1/sessions/{session}/limits");
-    for (limits, expected) in [
-        (json!({"memory_bytes": 0}), "memory_bytes: expected a whole number from 16777216 to"),
-        (json!({"memory_bytes": -1}), "memory_bytes: expected a whole number"),
-        (json!({"pids": 7}), "pids: expected a whole number from 8 to 4194304"),
-        (json!({"disk_bytes": 1}), "disk_bytes: expected a whole number from 1048576 to"),
-        (json!({"inodes": "many"}), "inodes: expected a whole number"),
-        (json!({"open_files": 255}), "open_files: expected a whole number from 256 to"),
-        (json!({"call_ms": 999}), "call_ms: expected a whole number from 1000 to"),
-        (json!({"output_bytes": 1.5}), "output_bytes: expected a whole number"),
-    ] {
-        let message = server.post(&path, limits.clone()).await.problem(400);
-        assert!(message.starts_with(expected), "{limits}: {message}");
+    let small = json!({"name": "small", "config": {"type": "cloud", "limits": {"pids": 100}}});
+    let environment = id(&server.post("/v1/environments", small).await.ok());
+    let (live, changed) = (format!("/v1/sessions/{session}/limits"), format!("/v1/environments/{environment}"));
+    let before =
+        (server.get(&changed).await.ok(), server.get(&format!("/v1/sessions/{session}")).await.ok()["tenure"].clone());
+    for (name, value, expected) in impossible() {
+        let limits = json!({name: value});
+        let said = format!("{limits}");
+        let config = json!({"type": "cloud", "limits": limits});
+        let places = [
+            (live.as_str(), limits.clone(), name.to_owned()),
+            ("/v1/environments", json!({"name": "huge", "config": config}), format!("config.limits.{name}")),
+            (&changed, json!({"name": "other", "config": {"limits": limits}}), format!("config.limits.{name}")),
+            (
+                "/v1/sessions",
+                json!({"agent": agent, "environment_id": "default", "limits": limits}),
+                format!("limits.{name}"),
+            ),
+        ];
+        for (path, body, at) in places {
+            let message = server.post(path, body).await.problem(400);
+            assert!(message.starts_with(&format!("{at}: {expected}")), "{path} {said}: {message}");
+        }
     }
+    assert_eq!(server.get("/v1/environments").await.ok()["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(server.get("/v1/sessions").await.ok()["data"].as_array().map(Vec::len), Some(1));
+    let after =
+        (server.get(&changed).await.ok(), server.get(&format!("/v1/sessions/{session}")).await.ok()["tenure"].clone());
+    assert_eq!(before, after);
     server.post("/v1/sessions/sesn_1111111111111111111111/limits", json!({})).await.problem(404);
     server.get("/v1/sessions/sesn_1111111111111111111111/stats").await.problem(404);
+}
+
+#[tokio::test]
+async fn all_that_a_machine_has_may_be_a_limit() {
+    let server = TestServer::start().await;
+    let agent = server.agent("greeter", &["text: hello"]).await;
+    for whole in [false, true] {
+        let limits: Value = RANGES
+            .into_iter()
+            .map(|(name, least, most, machine)| {
+                (name.to_owned(), json!(if whole { machine.unwrap_or(most) } else { least }))
+            })
+            .collect();
+        let body = json!({"agent": agent, "environment_id": "default", "limits": limits});
+        assert_eq!(server.post("/v1/sessions", body).await.ok()["tenure"]["limits"], limits);
+    }
+}
+
+#[tokio::test]
+async fn a_session_has_limits_of_its_own_over_those_of_its_environment() {
+    let server = TestServer::start().await;
+    let agent = server.agent("greeter", &["text: hello"]).await;
+    let config = json!({"type": "cloud", "limits": {"memory_bytes": 512 * MIB, "pids": 100}});
+    let environment = id(&server.post("/v1/environments", json!({"name": "small", "config": config})).await.ok());
+    let body = |limits: Value| json!({"agent": agent, "environment_id": environment, "limits": limits});
+    let limits = async |given: Value| {
+        let made = server.post("/v1/sessions", body(given)).await.ok()["tenure"]["limits"].clone();
+        ["memory_bytes", "pids", "call_ms"].map(|name| made[name].as_u64())
+    };
+    assert_eq!(limits(json!(null)).await, [Some(512 * MIB), Some(100), None]);
+    assert_eq!(limits(json!({})).await, [Some(512 * MIB), Some(100), None]);
+    let own = json!({"memory_bytes": 256 * MIB, "pids": null, "call_ms": 5_000});
+    assert_eq!(limits(own).await, [Some(256 * MIB), None, Some(5_000)]);
+    let message = server.post("/v1/sessions", body(json!([]))).await.problem(400);
+    assert_eq!(message, "limits: expected an object, got a list");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 
 use crate::client::{Client, Session, session_id};
 use crate::failure::Exit;
+use crate::limits::in_a_line;
 use crate::terminal::{ago, out, plain, stamp};
 
 /// Show a session
@@ -36,6 +37,7 @@ impl Get {
             ("Doing", ours.phase.replace('_', " ")),
             ("Model", agent.model.id.clone()),
             ("Sandbox", ours.sandbox.replace('_', " ")),
+            ("Limits", in_a_line(&ours.limits)),
             ("List Cost", cost),
             ("Messages", ours.messages.to_string()),
             ("Created", stamp(session.created_at)),

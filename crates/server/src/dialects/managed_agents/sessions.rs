@@ -15,7 +15,7 @@ use crate::problem::Problem;
 use crate::request::{Asked, Cursor as _, ListCursor, answer, idempotency};
 
 pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<Response, Problem> {
-    let SessionGiven { agent, environment, title, metadata, labels, lifetimes, budget, said } =
+    let SessionGiven { agent, environment, title, metadata, labels, lifetimes, budget, limits, said } =
         ingest::new_session(asked.object()?)?;
     let tenant = asked.tenant;
     let environment = environments::find(&app, tenant, &environment).await?;
@@ -23,7 +23,8 @@ pub(crate) async fn create(State(app): State<App>, mut asked: Asked) -> Result<R
     ingest::store(&app.engine, &said.attached).await?;
     let sessions = app.engine.sessions().clone();
     let lifetimes = Some(lifetimes.over(sessions.default_lifetimes()));
-    let new = NewSession { agent, environment, title, metadata, labels, lifetimes, budget, inputs: said.inputs };
+    let inputs = said.inputs;
+    let new = NewSession { agent, environment, title, metadata, labels, lifetimes, budget, limits, inputs };
     idempotency::once(&app.engine, asked, project::render_alone(), async move |keyed| {
         sessions.create(tenant, new, keyed).await.map(Done::Session)
     })

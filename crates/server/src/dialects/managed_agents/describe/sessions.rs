@@ -9,7 +9,7 @@ use super::super::ingest::event::MOST_INITIAL;
 use super::super::ingest::session::{FIXED, TITLE};
 use super::super::status::Status;
 use super::super::wire::{BiPage, Session, printed_id};
-use super::{events, labels, lifetimes, metadata, model, tools};
+use super::{environments, events, labels, lifetimes, metadata, model, tools};
 use crate::openapi::{Operation, Parameter, Schemas, schema};
 
 /// A session as it is answered.
@@ -32,6 +32,13 @@ pub(crate) fn create(schemas: &mut Schemas) -> Operation {
         ("resources", schema::not_yet("Resources are")),
         ("vault_ids", schema::not_yet("Vaults are")),
         ("budget", budget(schemas)),
+        (
+            "limits",
+            schema::ours(
+                schema::nullable(environments::limits()),
+                "What its sandbox may use, where that differs from its environment; a limit of null is the operator's default.",
+            ),
+        ),
     ];
     let body = schemas.named("SessionCreate", schema::object(required, optional));
     let example = json!({

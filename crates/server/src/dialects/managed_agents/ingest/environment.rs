@@ -1,6 +1,6 @@
 //! Environments that are made or changed.
 
-use tenure_core::agent::{Limits, LimitsChange};
+use tenure_core::agent::LimitsChange;
 use tenure_core::root::{ImageReference, Root};
 use tenure_engine::{EnvironmentChange, NewEnvironment};
 
@@ -41,7 +41,6 @@ pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnv
             cloud(config)?
         }
     };
-    let limits = limits.apply(Limits::default());
     let root = root.unwrap_or_default();
     let metadata = metadata::whole(&mut fields)?;
     scope(&mut fields)?;
@@ -102,10 +101,7 @@ fn cloud(mut config: Fields<'_>) -> Result<Cloud, Problem> {
             packages.unsupported(manager, "packages are")?;
         }
     }
-    let limits = match config.object("limits")? {
-        Given::Absent | Given::Null => LimitsChange::default(),
-        Given::Value(mut limits) => read_limits(&mut limits)?,
-    };
+    let limits = limits(&mut config)?;
     let root = match config.object("root")? {
         Given::Absent | Given::Null => None,
         Given::Value(mut root) => Some(read_root(&mut root)?),
@@ -132,6 +128,14 @@ fn root_path(root: &mut Fields<'_>) -> Result<String, Problem> {
     match path.starts_with('/') && !path.contains('\0') {
         true => Ok(path),
         false => Err(root.wrong("path", "expected an absolute path of the server's host")),
+    }
+}
+
+/// Ours: the field `limits`.
+pub(super) fn limits(fields: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
+    match fields.object("limits")? {
+        Given::Absent | Given::Null => Ok(LimitsChange::default()),
+        Given::Value(mut limits) => read_limits(&mut limits),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sessions that are made or changed.
 
 use serde_json::Value;
+use tenure_core::agent::LimitsChange;
 use tenure_core::command::Update;
 use tenure_core::price::Budget;
 use tenure_core::session::{Labels, Metadata};
@@ -10,7 +11,7 @@ use super::event::{Said, initial};
 use super::labels::labels;
 use super::lifetimes::{LifetimesGiven, lifetimes};
 use super::model::model;
-use super::{metadata, tools};
+use super::{environment, metadata, tools};
 use crate::problem::Problem;
 use crate::request::{Fields, Given, describe};
 
@@ -24,6 +25,7 @@ pub(in super::super) struct SessionGiven {
     pub(in super::super) labels: Labels,
     pub(in super::super) lifetimes: LifetimesGiven,
     pub(in super::super) budget: Option<Budget>,
+    pub(in super::super) limits: LimitsChange,
     pub(in super::super) said: Said,
 }
 
@@ -53,7 +55,8 @@ pub(in super::super) fn new_session(mut fields: Fields<'_>) -> Result<SessionGiv
     fields.unsupported("vault_ids", "vaults are")?;
     let budget = budget(&mut fields)?.value();
     let lifetimes = lifetimes(&mut fields)?;
-    Ok(SessionGiven { agent, environment, title, metadata, labels, lifetimes, budget, said })
+    let limits = environment::limits(&mut fields)?;
+    Ok(SessionGiven { agent, environment, title, metadata, labels, lifetimes, budget, limits, said })
 }
 
 /// What is to change of a session.
