@@ -43,6 +43,8 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
         true => None,
         false => Some(clone_mount("/proc").doing(|| "opening the host's /proc".to_owned())?),
     };
+    // Under the new root for now: it goes with the old one, and its parts stay.
+    let ours = Ours::make()?;
     for layer in layers.iter().filter(|layer| layer.target.is_empty()) {
         attach(&layer.mount, STAGE).doing(|| "mounting the root".to_owned())?;
     }
@@ -53,8 +55,8 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
         place(&layer.mount, &root, &layer.target)?;
     }
     drop(layers);
-    let dev = memory_file_systems(&root, limits)?;
-    fill_dev(&dev, &devices)?;
+    memory_file_systems(&root, &ours, limits)?;
+    fill_dev(&ours.dev, &devices)?;
     let proc = match hosts_proc {
         None => proc::make()?,
         Some(hosts) => hosts,
@@ -64,7 +66,7 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
         let sys = file_system("sysfs", &[], plain()).doing(|| "making /sys".to_owned())?;
         place(&sys, &root, "sys")?;
     }
-    proc::fence(&proc, &dev)?;
+    proc::fence(&proc, &ours.dev, ours.nothing)?;
     rustix::process::pivot_root(".", ".").doing(|| "changing the root".to_owned())?;
     if Fence::OldRoot.is_up() {
         unmount(".", UnmountFlags::DETACH).doing(|| "letting go of the host's root".to_owned())?;
@@ -76,23 +78,58 @@ pub(super) fn plain() -> MountAttrFlags {
     MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
 }
 
-/// What doesn't outlive the sandbox; gives `/dev`. It counts against the memory limit. All of it together leaves a quarter of
+/// What is in memory and tools can't write to, in one file system. The kernel notes, for each group of processes whose memory it
+/// counts, something about each file system: a thousand sandboxes pay a thousand times for each that one has.
+struct Ours {
+    dev: OwnedFd,
+    run: OwnedFd,
+    /// A directory that has nothing in it.
+    nothing: OwnedFd,
+}
+
+impl Ours {
+    /// Makes it and mounts it, since only of what is mounted can parts be; they are nowhere yet.
+    fn make() -> Result<Self, Failure> {
+        let whole = in_memory("0755", 192 << 10, FEW)?;
+        attach(&whole, STAGE).doing(|| "mounting a file system in memory".to_owned())?;
+        let part = |name: &str, mode: u32, attributes: u64| {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            mkdirat(&whole, name, Mode::from_raw_mode(mode))
+                .and_then(|()| open_tree(&whole, name, flags))
+                .map_err(io::Error::from)
+                .and_then(|part| set_attributes(&part, attributes, 0).map(|()| part))
+                .doing(|| format!("making the {name} part of a file system in memory"))
+        };
+        Ok(Self {
+            dev: part("dev", 0o755, libc::MOUNT_ATTR_NOEXEC)?,
+            run: part("run", 0o755, 0)?,
+            nothing: part("nothing", 0o555, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC)?,
+        })
+    }
+}
+
+/// How many files there may be where only we make any.
+const FEW: u64 = 64;
+
+fn in_memory(mode: &str, bytes: u64, inodes: u64) -> Result<OwnedFd, Failure> {
+    let options = [("mode", mode), ("size", &bytes.to_string()), ("nr_inodes", &inodes.to_string())];
+    file_system("tmpfs", &options, plain()).doing(|| "making a file system in memory".to_owned())
+}
+
+/// What doesn't outlive the sandbox. It counts against the memory limit. All of it together leaves a quarter of
 /// that to programs: where files took all, not even the one that would remove them could be started. An empty file takes
 /// memory as well, so there may be one for every 4 KiB.
-fn memory_file_systems(root: &OwnedFd, limits: &Applied) -> Result<OwnedFd, Failure> {
+fn memory_file_systems(root: &OwnedFd, ours: &Ours, limits: &Applied) -> Result<(), Failure> {
     let limit = limits.memory_bytes.unwrap_or(crate::Limits::DEFAULT_MEMORY_BYTES);
-    let memory = |mode: &str, bytes: u64, attributes| {
-        let inodes = (bytes / 4096).clamp(64, limits.inodes.unwrap_or(crate::Limits::DEFAULT_INODES).max(64));
-        let options = [("mode", mode), ("size", &bytes.to_string()), ("nr_inodes", &inodes.to_string())];
-        file_system("tmpfs", &options, attributes).doing(|| "making a file system in memory".to_owned())
+    let memory = |bytes: u64| {
+        let inodes = (bytes / 4096).clamp(FEW, limits.inodes.unwrap_or(crate::Limits::DEFAULT_INODES).max(FEW));
+        in_memory("1777", bytes, inodes)
     };
-    let dev = memory("0755", 64 << 10, plain() | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-    place(&dev, root, "dev")?;
-    place(&memory("1777", limit / 2, plain())?, root, "tmp")?;
-    place(&memory("0755", 64 << 10, plain())?, root, "run")?;
-    mkdirat(&dev, "shm", Mode::from_raw_mode(0o1777)).doing(|| "making /dev/shm".to_owned())?;
-    place(&memory("1777", limit / 4, plain())?, &dev, "shm")?;
-    Ok(dev)
+    place(&ours.dev, root, "dev")?;
+    place(&ours.run, root, "run")?;
+    place(&memory(limit / 2)?, root, "tmp")?;
+    mkdirat(&ours.dev, "shm", Mode::from_raw_mode(0o1777)).doing(|| "making /dev/shm".to_owned())?;
+    place(&memory(limit / 4)?, &ours.dev, "shm")
 }
 
 fn fill_dev(dev: &OwnedFd, devices: &[(&str, OwnedFd)]) -> Result<(), Failure> {

@@ -67,10 +67,10 @@ pub(super) fn make() -> Result<OwnedFd, Failure> {
     })
 }
 
-/// Puts up its fences; the null device is taken from this `/dev`.
-pub(super) fn fence(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {
+/// Puts up its fences: files are hidden by the null device of this `/dev`, directories by this one that has nothing in it.
+pub(super) fn fence(proc: &OwnedFd, dev: &OwnedFd, nothing: OwnedFd) -> Result<(), Failure> {
     if Fence::Masks.is_up() {
-        hide(proc, dev)?;
+        hide(proc, dev, nothing)?;
     }
     let settings = find(proc, SETTINGS).doing(|| "opening /proc/sys".to_owned())?;
     if Fence::ProcSys.is_up()
@@ -111,7 +111,7 @@ fn limit(settings: &OwnedFd, name: &str, most: u32) -> Result<(), Failure> {
     }
 }
 
-fn hide(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {
+fn hide(proc: &OwnedFd, dev: &OwnedFd, nothing: OwnedFd) -> Result<(), Failure> {
     let null = find(dev, "null").doing(|| "opening /dev/null".to_owned())?;
     let null = null.ok_or_else(|| unsound("/dev/null", "it isn't there"))?;
     for name in FILES {
@@ -124,20 +124,16 @@ fn hide(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {
             return Err(unsound(name, "it is not hidden by the null device"));
         }
     }
-    let mut nothing: Option<OwnedFd> = None;
+    // Copies can be made only of what is somewhere.
+    let mut is_somewhere = false;
     for name in DIRECTORIES {
         let path = || format!("hiding /proc/{name}");
         let Some(dir) = find(proc, name).doing(path)? else { continue };
-        let empty = match &nothing {
-            Some(first) => clone(first),
-            None => {
-                let read_only = plain() | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
-                file_system("tmpfs", &[("size", "4k"), ("nr_inodes", "2"), ("mode", "0555")], read_only)
-            }
-        };
-        let empty = empty.doing(path)?;
-        cover(&dir, &empty).doing(path)?;
-        nothing.get_or_insert(empty);
+        match is_somewhere {
+            true => clone(&nothing).and_then(|copy| cover(&dir, &copy)).doing(path)?,
+            false => cover(&dir, &nothing).doing(path)?,
+        }
+        is_somewhere = true;
     }
     Ok(())
 }
