@@ -67,6 +67,8 @@ pub struct Config {
     pub tool_limits: ToolLimits,
     /// The most sandboxes alive at once; more wait for room. Default: 1,000.
     pub max_sandboxes: usize,
+    /// How long a sandbox that was opened for people, beside its session, is kept after the last use. Default: 30 s.
+    pub visit_linger: Duration,
     /// How many snapshots of turns' ends are kept for each session; older ones are removed. `None` keeps all. Default: 100.
     pub snapshots_kept: Option<usize>,
     /// The most requests to models at once; more wait for a place. Default: 256.
@@ -90,6 +92,7 @@ impl Default for Config {
             context: ContextPolicy::default(),
             tool_limits: ToolLimits::default(),
             max_sandboxes: 1_000,
+            visit_linger: Duration::from_secs(30),
             snapshots_kept: Some(100),
             max_model_requests: 256,
             awake_linger: Duration::from_secs(5),
@@ -192,7 +195,13 @@ impl Engine {
             hosted_tools,
             hosted_places: Arc::new(Semaphore::new(HOSTED_CALLS)),
             tool_specs,
-            sandboxes: Arc::new(Sandboxes::new(backend, config.max_sandboxes, clock.clone(), Handle::current())),
+            sandboxes: Arc::new(Sandboxes::new(
+                backend,
+                config.max_sandboxes,
+                config.visit_linger,
+                clock.clone(),
+                Handle::current(),
+            )),
             places: Arc::new(Places::new(config.max_model_requests)),
             clock,
             config,

@@ -65,6 +65,8 @@ const VISIT_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Sandboxes {
     backend: Arc<dyn Backend>,
     most: usize,
+    /// How long one that was opened for a visit is kept after the last one.
+    visit_linger: Duration,
     clock: Clock,
     runtime: Handle,
     inner: Mutex<Inner>,
@@ -99,8 +101,14 @@ struct Slot {
 
 impl Sandboxes {
     /// At most `most` sandboxes at once; those who look after them run on `runtime`.
-    pub(crate) fn new(backend: Arc<dyn Backend>, most: usize, clock: Clock, runtime: Handle) -> Self {
-        Self { backend, most, clock, runtime, inner: Mutex::default() }
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        most: usize,
+        visit_linger: Duration,
+        clock: Clock,
+        runtime: Handle,
+    ) -> Self {
+        Self { backend, most, visit_linger, clock, runtime, inner: Mutex::default() }
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -254,7 +262,7 @@ impl Keeper {
                 biased;
                 job = queue.recv() => job.map_or(Wake::Nothing, Wake::Job),
                 reason = handle.lost() => Wake::Gone(reason),
-                () = self.visitors.all_gone(), if sandbox.is_none() => Wake::Deserted,
+                () = self.visitors.all_gone(self.sandboxes.visit_linger), if sandbox.is_none() => Wake::Deserted,
             },
             None => match queue.try_recv() {
                 Ok(job) => Wake::Job(job),

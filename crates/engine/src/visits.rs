@@ -16,9 +16,6 @@ use tokio::sync::Notify;
 use crate::directory::Directory;
 use crate::error::Error;
 
-/// How long a sandbox that was opened for a visit is kept after the last one.
-const LINGER: Duration = Duration::from_secs(30);
-
 /// A visit to a session's sandbox; it lasts until it is dropped.
 #[derive(Debug)]
 pub struct Visit {
@@ -62,13 +59,13 @@ impl Visitors {
         self.here.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits until nobody has been here for a while.
-    pub(crate) async fn all_gone(&self) {
+    /// Waits until nobody has been here for so long.
+    pub(crate) async fn all_gone(&self, linger: Duration) {
         loop {
             let left = self.left.notified();
             if self.any() {
                 left.await;
-            } else if tokio::time::timeout(LINGER, left).await.is_err() && !self.any() {
+            } else if tokio::time::timeout(linger, left).await.is_err() && !self.any() {
                 return;
             }
         }

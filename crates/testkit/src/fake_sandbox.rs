@@ -107,6 +107,11 @@ impl FakeBackend {
         }
     }
 
+    /// Waits until a session's sandbox isn't alive.
+    pub async fn wait_ended(&self, session: SessionId) {
+        self.until(|inner| (!inner.alive.contains_key(&session)).then_some(())).await;
+    }
+
     /// How many sandboxes are alive.
     pub fn alive_count(&self) -> usize {
         self.lock().alive.len()

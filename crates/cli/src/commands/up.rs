@@ -200,6 +200,7 @@ fn config(settings: &Settings, root_keys: Vec<String>) -> Config {
             ..defaults.tool_limits
         },
         max_sandboxes: settings.max_sandboxes,
+        visit_linger: settings.sandbox_visit_linger,
         snapshots_kept: usize::try_from(settings.snapshots_kept).ok().filter(|kept| *kept > 0),
         max_model_requests: settings.max_model_requests,
         root_keys,

@@ -117,6 +117,8 @@ settings! {
     sandbox_idle: Never = "1h", All "sandbox-idle", ["TENURE_SANDBOX_IDLE"], "sandbox.idle";
     /// How long sandboxes outlive the server while nothing runs in them.
     sandbox_linger: Duration = "5m", All "sandbox-linger", ["TENURE_SANDBOX_LINGER"], "sandbox.linger";
+    /// How long a sandbox that was opened for people, whose session doesn't run, is kept after the last use.
+    sandbox_visit_linger: Duration = "30s", All "sandbox-visit-linger", ["TENURE_SANDBOX_VISIT_LINGER"], "sandbox.visit_linger";
     /// How many sandboxes are made ahead in idle moments, so that the next are there sooner; 0: none.
     sandbox_pool: u64 = "2", All "sandbox-pool", ["TENURE_SANDBOX_POOL"], "sandbox.pool";
     /// The most sandboxes alive at once; sessions wait for room.

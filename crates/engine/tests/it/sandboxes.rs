@@ -1,12 +1,14 @@
 //! Sandboxes that can't be made, die, wait for room, and are stopped.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tenure_core::fact::{CallEnding, Fact};
 use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{Absent, StopReason};
-use tenure_engine::Config;
-use tenure_testkit::{Answer, FakeModel, TestEngine};
+use tenure_engine::{Config, Wanted};
+use tenure_testkit::{Answer, FakeModel, TestEngine, script};
 
 #[tokio::test]
 async fn without_isolation_nothing_runs_and_the_turn_ends() {
@@ -23,6 +25,32 @@ async fn without_isolation_nothing_runs_and_the_turn_ends() {
     engine.say(session, "again").await;
     engine.until_idle(session, last.seq).await;
     assert!(model.requests()[1].to_string().contains("user namespaces are disabled"));
+}
+
+#[tokio::test]
+async fn a_visit_that_a_dead_engine_left_is_closed_by_the_next() {
+    let linger = Duration::from_millis(10);
+    let mut engine = TestEngine::with_config(None, Config { visit_linger: linger, ..Config::default() }).await;
+    engine.script("idle", &script(&["text: yes"]));
+    let session = engine.session("script/idle").await;
+    let visit = engine.engine.sessions().visit(DEFAULT_TENANT, session, Wanted::Look).await.expect("it is opened");
+    engine.crash().await;
+    drop(visit);
+    assert_eq!(engine.backend.alive_count(), 1, "nobody was there to close it");
+    engine.restart().await;
+    engine.backend.wait_ended(session).await;
+    assert!(engine.backend.has_files(session));
+    // What somebody uses by then stays open until they leave.
+    let visit = engine.engine.sessions().visit(DEFAULT_TENANT, session, Wanted::Look).await.expect("it is opened");
+    engine.crash().await;
+    engine.restart().await;
+    let again = engine.engine.sessions().visit(DEFAULT_TENANT, session, Wanted::Look).await.expect("it is opened");
+    drop(visit);
+    assert_eq!(engine.backend.alive_count(), 1);
+    drop(again);
+    engine.backend.wait_ended(session).await;
+    let log = engine.store.read_facts(session, 0, usize::MAX).await.expect("the store works");
+    assert!(log.iter().all(|stored| !stored.fact.kind().starts_with("sandbox")), "{log:?}");
 }
 
 #[tokio::test]
