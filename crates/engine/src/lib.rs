@@ -51,8 +51,8 @@ pub use live::{Live, Preview, PreviewPart};
 pub use metadata::merged;
 pub use providers::{Provider, Providers};
 pub use sessions::{
-    AgentChoice, EventPage, EventPosition, EventQuery, NewClone, NewFork, NewSession, Overrides, Point, SessionFilter,
-    Sessions, StreamFrom, Wanted,
+    AgentChoice, Comparison, EventPage, EventPosition, EventQuery, NewClone, NewFork, NewSession, Overrides, Point,
+    SessionFilter, Sessions, Stage, StreamFrom, Wanted,
 };
 pub use tenure_models::{ListPrice, ModelEntry, ModelInfo, ModelTable, Models};
 pub use tenure_sandbox::Error as SandboxError;

@@ -22,6 +22,8 @@ use crate::limits::for_sandbox;
 use crate::line::Line;
 use crate::visits::{Visit, Visitors};
 
+mod view;
+
 /// How many times it is tried to put files back.
 const REWIND_TRIES: u32 = 5;
 
@@ -36,6 +38,14 @@ pub(crate) enum Job {
     Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
     /// Let somebody use it who isn't the session; if it isn't alive, it is opened without the session knowing.
     Visit { limits: Limits, root: Root, reply: oneshot::Sender<Result<Visit, VisitError>> },
+    /// Let somebody look at these files, of a snapshot of another session or of none, in a sandbox of their own: nobody else is this
+    /// session, and it goes with its visitor.
+    View {
+        files: Option<(SessionId, SnapshotId)>,
+        limits: Limits,
+        root: Root,
+        reply: oneshot::Sender<Result<Visit, VisitError>>,
+    },
     /// End its processes; if only because it was idle, then when those who visit it have left.
     Stop { sandbox: SandboxId, grace: Duration, idle: bool },
     /// Take a snapshot of its files. Of those without a name, so many are kept.
@@ -220,6 +230,8 @@ struct Keeper {
     session: SessionId,
     current: Option<Current>,
     visitors: Arc<Visitors>,
+    /// Whether it is there to be looked at alone.
+    is_view: bool,
 }
 
 /// The sandbox that a keeper has.
@@ -242,14 +254,16 @@ enum Wake {
 
 impl Keeper {
     fn new(sandboxes: Arc<Sandboxes>, directory: Directory, session: SessionId) -> Self {
-        Self { sandboxes, directory, session, current: None, visitors: Arc::default() }
+        Self { sandboxes, directory, session, current: None, visitors: Arc::default(), is_view: false }
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
         loop {
             match self.wake(&mut queue).await {
                 Wake::Job(job) => self.perform(job).await,
+                Wake::Gone(_) if self.is_view => self.end_view().await,
                 Wake::Gone(reason) => self.gone(reason),
+                Wake::Deserted if self.is_view => self.end_view().await,
                 Wake::Deserted => self.stop(VISIT_GRACE).await,
                 Wake::Nothing => return,
             }
@@ -262,7 +276,7 @@ impl Keeper {
                 biased;
                 job = queue.recv() => job.map_or(Wake::Nothing, Wake::Job),
                 reason = handle.lost() => Wake::Gone(reason),
-                () = self.visitors.all_gone(self.sandboxes.visit_linger), if sandbox.is_none() => Wake::Deserted,
+                () = self.visitors.all_gone(self.linger()), if sandbox.is_none() => Wake::Deserted,
             },
             None => match queue.try_recv() {
                 Ok(job) => Wake::Job(job),
@@ -285,6 +299,10 @@ impl Keeper {
             }
             Job::Visit { limits, root, reply } => {
                 let visit = self.visit(limits, root).await;
+                let _ = reply.send(visit);
+            }
+            Job::View { files, limits, root, reply } => {
+                let visit = self.view(files, limits, root).await;
                 let _ = reply.send(visit);
             }
             Job::Stop { sandbox, grace, idle } => {
@@ -337,21 +355,6 @@ impl Keeper {
                 self.sandboxes.offer_room(&self.directory);
             }
         }
-    }
-
-    async fn visit(&mut self, limits: Limits, root: Root) -> Result<Visit, VisitError> {
-        if let Some(current) = &self.current {
-            return Ok(self.visitors.welcome(current.handle.clone()));
-        }
-        if !self.sandboxes.claim_room(self.session) {
-            return Err(VisitError::NoRoom);
-        }
-        let opened = self.open(None, limits, root).await;
-        self.sandboxes.settle_claim();
-        if opened.is_err() {
-            self.sandboxes.offer_room(&self.directory);
-        }
-        Ok(self.visitors.welcome(opened.map_err(VisitError::Failed)?))
     }
 
     /// Attaches to the sandbox, or makes it; without a name of the session's it is for visits.

@@ -30,11 +30,13 @@ use crate::owner::Executed;
 use crate::sandboxes::Job;
 use crate::view::{Done, Keyed, SessionView};
 
+mod compare;
 mod copies;
 mod events;
 mod points;
 mod sandbox;
 
+pub use compare::{Comparison, Stage};
 pub use copies::{NewClone, NewFork};
 pub use events::{EventPage, EventPosition, EventQuery};
 pub use points::Point;

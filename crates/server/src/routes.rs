@@ -114,6 +114,7 @@ fn table() -> Vec<Route> {
         ours("POST", "/v1/sessions/{session}/exec", post(exec::run), exec::describe_run, "Runs a command in a session's sandbox, beside its conversation.").refuses_key("a command is run anew each time"),
         ours("GET", "/v1/sessions/{session}/exec", get(exec::connect), exec::describe_connect, "Runs a command and talks with it over a WebSocket, in a terminal if wanted."),
         ours("GET", "/v1/sessions/{session}/workspace", get(workspace::list), workspace::describe_list, "Lists a directory of a session's files."),
+        ours("GET", "/v1/sessions/{session}/workspace/diff", get(workspace::diff), workspace::describe_diff, "Says what differs between a session's files and what they were."),
         ours("GET", "/v1/sessions/{session}/workspace/file", get(workspace::read), workspace::describe_read, "Gives a file of a session, or a part of it."),
         ours("PUT", "/v1/sessions/{session}/workspace/file", put(workspace::write), workspace::describe_write, "Writes a file of a session, at once."),
         ours("DELETE", "/v1/sessions/{session}/workspace/file", delete(workspace::remove), workspace::describe_remove, "Removes a file or directory of a session."),

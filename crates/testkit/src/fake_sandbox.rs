@@ -11,7 +11,7 @@ use tenure_sandbox::{
 };
 use tokio::sync::{mpsc, watch};
 
-use process::{play, work_on_files};
+use process::{copied, play, work_on_files};
 
 mod process;
 
@@ -37,6 +37,8 @@ struct Inner {
     opened: usize,
     workspaces: HashMap<SessionId, Arc<tempfile::TempDir>>,
     snapshots: HashMap<SessionId, Vec<SnapshotId>>,
+    /// What workspaces were when a snapshot was taken.
+    kept: HashMap<SnapshotId, Arc<tempfile::TempDir>>,
     /// From which snapshot a session's files came last.
     origins: HashMap<SessionId, SnapshotId>,
     /// Whether what is done to files waits.
@@ -157,6 +159,11 @@ impl FakeBackend {
         self.until(|inner| (!inner.files.contains(&session)).then_some(())).await;
     }
 
+    /// Waits until no other session has files.
+    pub async fn wait_only(&self, session: SessionId) {
+        self.until(|inner| inner.files.iter().all(|other| *other == session).then_some(())).await;
+    }
+
     async fn until_let_go(&self) {
         self.change(|inner| inner.asked += 1);
         self.until(|inner| (!inner.held).then_some(())).await;
@@ -263,6 +270,10 @@ impl Backend for FakeBackend {
                 let kept = inner.snapshots.entry(session).or_default();
                 if !kept.contains(&snapshot) && !matches!(taken, Taken::Skipped { .. }) {
                     kept.push(snapshot);
+                    inner.files.insert(session);
+                    if let Some(workspace) = inner.workspaces.get(&session) {
+                        inner.kept.insert(snapshot, copied(workspace));
+                    }
                 }
                 taken
             }))
@@ -286,6 +297,9 @@ impl Backend for FakeBackend {
                 inner.files.insert(to);
                 inner.origins.insert(to, snapshot);
                 inner.snapshots.insert(to, shared);
+                if let Some(kept) = inner.kept.get(&snapshot) {
+                    inner.workspaces.insert(to, copied(kept));
+                }
             });
             Ok(())
         })

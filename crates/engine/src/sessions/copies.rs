@@ -307,7 +307,7 @@ impl Sessions {
     }
 
     /// The session now, and what it was at a point. Waits for the snapshot that the point needs.
-    async fn point(
+    pub(super) async fn point(
         &self,
         tenant: TenantId,
         session: SessionId,
@@ -347,7 +347,7 @@ fn unavailable(reason: String) -> Error {
     Error::Unavailable { reason, retry_after: Duration::from_secs(1) }
 }
 
-fn of_sandbox(error: SandboxError, doing: &str) -> Error {
+pub(super) fn of_sandbox(error: SandboxError, doing: &str) -> Error {
     match error {
         // It was removed since it was looked up.
         SandboxError::Invalid(message) => {

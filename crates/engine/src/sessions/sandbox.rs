@@ -70,11 +70,7 @@ impl Sessions {
                     message: "the session has ended; its files can only be read".to_owned(),
                 });
             }
-            (Lifecycle::Ended { .. }, Wanted::Look) => {
-                if !self.shared.sandboxes.backend().sessions().await?.contains(&session) {
-                    return Err(Error::Gone { message: "the session has ended, and its files are removed" });
-                }
-            }
+            (Lifecycle::Ended { .. }, Wanted::Look) => self.still_has_files(session).await?,
         }
         let (reply, answer) = oneshot::channel();
         let environment = &view.definition.environment;
@@ -92,6 +88,13 @@ impl Sessions {
                 self.note_files(tenant, session).await?;
                 Ok(visit.noted(self.shared.directory.clone(), session))
             }
+        }
+    }
+
+    pub(super) async fn still_has_files(&self, session: SessionId) -> Result<(), Error> {
+        match self.shared.sandboxes.backend().sessions().await?.contains(&session) {
+            true => Ok(()),
+            false => Err(Error::Gone { message: "the session has ended, and its files are removed" }),
         }
     }
 

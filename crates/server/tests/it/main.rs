@@ -7,6 +7,7 @@ mod agents;
 mod budgets;
 mod connections;
 mod copies;
+mod diff;
 mod environments;
 mod errors;
 mod events;

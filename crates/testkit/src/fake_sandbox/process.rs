@@ -74,3 +74,11 @@ pub(super) async fn play(argv: Vec<String>, mut side: ProcessSide, mut gone: wat
     };
     let _ = side.end.send(end);
 }
+
+/// A directory with the same files.
+pub(super) fn copied(of: &tempfile::TempDir) -> std::sync::Arc<tempfile::TempDir> {
+    let copy = tempfile::tempdir().expect("a directory can be made");
+    let copying = std::process::Command::new("cp").arg("-a").arg(of.path().join(".")).arg(copy.path()).status();
+    assert!(copying.expect("cp runs").success(), "files are copied");
+    std::sync::Arc::new(copy)
+}

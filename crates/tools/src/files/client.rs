@@ -109,7 +109,7 @@ impl FilesClient {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Talk, Error> {
+    pub(super) async fn ask(&self, request: &Request) -> Result<Talk, Error> {
         let input = serde_json::to_vec(request).map_err(|error| Error::Broken(error.to_string()))?;
         let work = Work::Op { name: OP.to_owned(), input };
         let process = self.sandbox.launch(Launch { timeout: Some(LONGEST), ..Launch::new(work) }).await?;
@@ -164,9 +164,9 @@ impl Drop for Upload {
 
 /// A conversation with the op.
 #[derive(Debug)]
-struct Talk {
-    process: Process,
-    heard: Vec<u8>,
+pub(super) struct Talk {
+    pub(super) process: Process,
+    pub(super) heard: Vec<u8>,
 }
 
 impl Talk {
@@ -209,7 +209,7 @@ impl Talk {
     }
 
     /// Why it ended without a word.
-    async fn why(&mut self) -> Error {
+    pub(super) async fn why(&mut self) -> Error {
         match (&mut self.process.end).await {
             Ok(Ok(Exit { timed_out: true, .. })) => Error::Broken("it took too long".to_owned()),
             Ok(Ok(Exit { out_of_memory: true, .. })) => {
@@ -223,12 +223,12 @@ impl Talk {
     }
 }
 
-fn odd() -> Error {
+pub(super) fn odd() -> Error {
     Error::Broken("it said what makes no sense".to_owned())
 }
 
 /// What the sandbox says of a file is bounded like a file's own names.
-fn check(entry: &Entry) -> Result<(), Error> {
+pub(super) fn check(entry: &Entry) -> Result<(), Error> {
     let fits = |name: &Name| name.bytes().is_some_and(|bytes| bytes.len() <= MOST_PATH_BYTES && !bytes.contains(&0));
     match fits(&entry.name) && entry.target.as_ref().is_none_or(fits) && entry.mode <= 0o7777 {
         true => Ok(()),

@@ -5,12 +5,15 @@
 
 mod body;
 mod client;
+mod compare;
 mod name;
 mod request;
 
 pub use body::Body;
 pub(crate) use body::{BodyReader, END, frame};
 pub use client::{Error, FilesClient, Listing, Upload};
+pub(crate) use compare::{ASKS, Ask, Found, MOST_DIFFERENCE_BYTES, OfferEnd, Offered, Part};
+pub use compare::{Change, Comparing, Content, Detail, Difference, Differences, MOST_PATCH_BYTES, MOST_TEXT_BYTES};
 pub use name::Name;
 pub use request::{Entry, Format, Kind, Refused, Slice, Span, Why};
 pub(crate) use request::{Outcome, Request, Told};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Name;
+use super::{Detail, Name};
 
 /// One thing to do. A body, where there is one, comes in pieces ([`super::frame`]) on standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub(crate) enum Request {
     Pack { at: Name, format: Format },
     /// Unpacks the archive that comes as the body into a directory.
     Unpack { at: Name, parents: bool },
+    /// Answers what another op asks about a tree, line by line on standard input, to compare it with its own.
+    Offer { at: Name },
+    /// What differs from what another op offers; the differences follow, a line each, among questions to that one.
+    Compare { at: Name, after: Option<Name>, limit: usize, detail: Detail },
     /// Gives a file or directory another name.
     Move { from: Name, to: Name, replace: bool, parents: bool },
 }

@@ -7,6 +7,7 @@ mod conformance;
 mod registry;
 
 mod bash;
+mod diff;
 mod edit;
 mod files;
 mod glob;

@@ -20,15 +20,20 @@ pub(crate) struct Real {
     _directory: TempDir,
 }
 
-const SESSION: SessionId = SessionId::from_bits(1);
+pub(crate) const SESSION: SessionId = SessionId::from_bits(1);
 
 impl Real {
     pub(crate) async fn open() -> Option<Self> {
+        Self::open_with(|_| {}).await
+    }
+
+    pub(crate) async fn open_with(change: impl FnOnce(&mut NativeConfig)) -> Option<Self> {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let mut config = NativeConfig::new(directory.path());
         config.executable = Some(env!("CARGO_BIN_EXE_tools-test-helper").into());
         // Should the test die, its sandbox follows soon.
         config.linger = Duration::from_secs(1);
+        change(&mut config);
         let backend = Native::new(config);
         match backend.open(Spec::new(SESSION)).await {
             Ok(opened) => Some(Self { backend, sandbox: opened.sandbox, calls: 0, _directory: directory }),
@@ -38,6 +43,15 @@ impl Real {
             }
             Err(error) => panic!("{error}: {error:?}"),
         }
+    }
+
+    pub(crate) fn backend(&self) -> &Native {
+        &self.backend
+    }
+
+    /// Attaches to the session's sandbox again, or makes it anew.
+    pub(crate) async fn reopen(&mut self) {
+        self.sandbox = self.backend.open(Spec::new(SESSION)).await.expect("opened").sandbox;
     }
 
     pub(crate) fn sandbox(&self) -> &Arc<dyn Sandbox> {

@@ -4,6 +4,7 @@
 
 mod archive;
 mod change;
+mod diff;
 mod list;
 mod page;
 mod read;
@@ -11,6 +12,7 @@ mod wire;
 
 pub(crate) use archive::{describe_download, describe_upload, download, upload};
 pub(crate) use change::{describe_move, describe_remove, describe_write, remove, rename, write};
+pub(crate) use diff::{describe_diff, diff};
 pub(crate) use list::{describe_list, list};
 pub(crate) use read::{describe_read, read};
 

@@ -107,7 +107,7 @@ impl Page<'_> {
     }
 }
 
-fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+pub(super) fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         names.push(entry?.file_name());

@@ -4,10 +4,14 @@
 //! whoever swaps files and links under it only misleads it to another place of the same sandbox.
 
 mod change;
+mod compare;
 mod list;
+mod offer;
 mod pack;
+mod patch;
 mod place;
 mod read;
+mod tree;
 mod unpack;
 mod write;
 
@@ -24,15 +28,20 @@ use crate::files::{BodyReader, Outcome, Refused, Request, Why};
 /// `body` is what comes while it runs.
 pub fn perform_files(workspace: &Path, input: &[u8], body: &mut dyn Read, out: &mut dyn Write) -> i32 {
     let Ok(request) = serde_json::from_slice::<Request>(input) else { return 70 };
-    let body = BodyReader::new(body);
     let done = match request {
+        Request::Offer { at } => offer::offer(workspace, &at, body, out),
+        Request::Compare { at, after, limit, detail } => {
+            compare::compare(workspace, &at, after.as_ref(), limit, detail, body, out)
+        }
         Request::List { at, recursive, after, limit } => {
             list::list(workspace, &at, recursive, after.as_ref(), limit, out)
         }
         Request::Read { at, span } => read::read(workspace, &at, span, out),
-        Request::Write { at, parents, mode } => say(out, write::write(workspace, &at, parents, mode, body)),
+        Request::Write { at, parents, mode } => {
+            say(out, write::write(workspace, &at, parents, mode, BodyReader::new(body)))
+        }
         Request::Pack { at, format } => pack::pack(workspace, &at, format, out),
-        Request::Unpack { at, parents } => say(out, unpack::unpack(workspace, &at, parents, body)),
+        Request::Unpack { at, parents } => say(out, unpack::unpack(workspace, &at, parents, BodyReader::new(body))),
         Request::Remove { at, recursive } => say(out, change::remove(workspace, &at, recursive)),
         Request::Move { from, to, replace, parents } => {
             say(out, change::rename(workspace, &from, &to, replace, parents))

@@ -22,6 +22,11 @@ pub(super) fn resolve(workspace: &Path, name: &Name) -> Result<PathBuf, Refused>
     Ok(workspace.join(OsStr::from_bytes(&bytes)))
 }
 
+/// The path that a name from the other side of a comparison stands for.
+pub(super) fn path_of(name: &Name) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(&name.bytes().unwrap_or_default()))
+}
+
 /// What there is to say of a file.
 pub(super) fn entry(path: &Path, metadata: &Metadata) -> Entry {
     let kind = metadata.file_type();
