@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use tenure_sandbox::native::as_owner_of_files;
 
 use super::block_on;
 use crate::backup::{Manifest, Plan, stoppable, take};
@@ -31,6 +32,7 @@ pub(crate) struct Backup {
 impl Backup {
     pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
         let from = DataDir::at(shared.data_dir.as_deref())?;
+        as_owner_of_files(&from.sandbox())?;
         let to = std::path::absolute(&self.to).with_context(|| format!("can't tell where {} is", self.to.display()))?;
         let master_key = Settings::load(&Flags::default(), from.path())?.master_key()?;
         let plan = Plan { from, to: to.clone(), master_key, despite_damage: self.despite_damage };

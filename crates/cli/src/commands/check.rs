@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use tenure_core::id::SessionId;
 use tenure_engine::Replayer;
-use tenure_sandbox::native::{Damage, check_files, check_layers, strays};
+use tenure_sandbox::native::{Damage, as_owner_of_files, check_files, check_layers, strays};
 use tenure_store::sqlite::{CheckOptions, SessionIds, check, repair};
 use tenure_store::{Checked, Finding, MasterKey, Part};
 
@@ -31,6 +31,7 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
         let dir = DataDir::at(shared.data_dir.as_deref())?;
+        as_owner_of_files(&dir.sandbox())?;
         if !dir.path().join("tenure.db").exists() {
             bail!("nothing to check: {} has no tenure.db", dir.path().display());
         }

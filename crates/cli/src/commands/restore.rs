@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use tenure_sandbox::native::as_owner_of_files;
 
 use super::block_on;
 use crate::backup::{Restored, put_back, stoppable};
@@ -26,6 +27,7 @@ pub(crate) struct Restore {
 impl Restore {
     pub(crate) fn run(self, shared: &Shared) -> Result<Exit> {
         let dir = DataDir::at(shared.data_dir.as_deref())?;
+        as_owner_of_files(&dir.sandbox())?;
         let backup = self.backup;
         let backup =
             std::path::absolute(&backup).with_context(|| format!("can't tell where {} is", backup.display()))?;

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use tenure_sandbox::native::{as_owner_of_files, check_files, load_files, mark_restored, save_files};
 use tenure_sandbox::{Backend, Native, NativeConfig, Op, dispatch};
 
 const OPS: &[Op] = &[
@@ -23,6 +24,23 @@ fn main() {
         // For the control of the escape suite: the same attempts, made outside of any sandbox.
         ["probe-here"] => tenure_sandbox::native::probe_here(&mut std::io::stdout()),
         ["report", dir] => report(Path::new(dir)),
+        // As a backup, a restore and `tenure check` do it.
+        ["save-files", dir, session] => {
+            as_owner_of_files(Path::new(dir)).expect("its owner");
+            let session = session.parse().expect("a session");
+            save_files(Path::new(dir), session, &mut std::io::stdout()).expect("saved").expect("it has files");
+        }
+        ["load-files", dir, session] => {
+            as_owner_of_files(Path::new(dir)).expect("its owner");
+            let session = session.parse().expect("a session");
+            load_files(Path::new(dir), session, &mut std::io::stdin()).expect("loaded");
+            mark_restored(Path::new(dir), std::time::SystemTime::now()).expect("marked");
+        }
+        ["check-files", dir, session] => {
+            as_owner_of_files(Path::new(dir)).expect("its owner");
+            let found = check_files(Path::new(dir), session.parse().expect("a session")).expect("checked");
+            found.iter().for_each(|damage| drop(writeln!(std::io::stdout(), "{damage:?}")));
+        }
         ["drive", dir, most_layers] => drive::drive(Path::new(dir), most_layers.parse().expect("a number")),
         ["report-without-user-namespaces", dir] => {
             leave_user_namespaces();

@@ -92,11 +92,17 @@ impl Finding {
     }
 }
 
+/// What is weaker for an ordinary user.
+pub(crate) const STRANGERS: &str = "to the host, tools are users that own nothing else";
+
 /// Whether there is more than the other fences between tools and the files of who runs them.
 fn strangers_to_the_host() -> Finding {
-    let name = "to the host, tools are users that own nothing else";
+    let name = STRANGERS;
     match Standing::ours() {
         Standing::Root => Finding::new(name, Ok("each sandbox has a range of its own".to_owned())),
+        Standing::Given => {
+            Finding::new(name, Ok("they are ids that were given to this user, the same in all sandboxes".to_owned()))
+        }
         Standing::One => Finding {
             stronger_by: "run Tenure as root, where that is an option".to_owned(),
             ..Finding::new(
@@ -178,7 +184,8 @@ fn users_are_own(_: &Input) -> Seen {
     match (Standing::ours(), numbers.as_slice()) {
         (Standing::Root, [0, base, RANGE]) if *base >= SANDBOX_BASE => Ok(format!("inner 0 is {base} on the host")),
         (Standing::One, [AGENT, AGENT, 1]) => Ok(format!("there is no user but {AGENT}")),
-        (Standing::Root | Standing::One, _) => Err(format!("uid map is {}", map.trim())),
+        (Standing::Given, [0, 0, RANGE]) => Ok("none of them is who runs Tenure".to_owned()),
+        (Standing::Root | Standing::One | Standing::Given, _) => Err(format!("uid map is {}", map.trim())),
     }
 }
 

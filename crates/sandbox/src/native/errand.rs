@@ -8,26 +8,32 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
+use super::as_owner::Again;
 use super::trash;
 use crate::dispatch::ERRAND;
 use crate::supervisor::enter_own_namespace;
+use crate::supervisor::subordinate::Users;
 
 /// The variable that says what to do.
 const VARIABLE: &str = "TENURE_SANDBOX_ERRAND";
 
 /// What is to be done with the files of sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Errand {
+pub(super) enum Errand {
     /// Delete all that is in a directory.
     Empty(PathBuf),
+    /// Go on with a command.
+    Again(Again),
 }
 
 /// What the process that does it is told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    errand: Errand,
+pub(super) struct Told {
+    pub(super) errand: Errand,
+    /// Whose the files are, beside the user's own.
+    pub(super) users: Option<Users>,
     /// Whether it is in its own namespace already.
-    entered: bool,
+    pub(super) entered: bool,
 }
 
 impl Errand {
@@ -36,24 +42,38 @@ impl Errand {
         if rustix::process::geteuid().is_root() {
             return self.run_here();
         }
-        let output = Told { errand: self, entered: false }.command(executable)?.stdin(Stdio::null()).output()?;
+        let users = self.dir().map(Users::read).transpose()?.flatten();
+        let output =
+            Told { errand: self, users, entered: false }.command(executable, true)?.stdin(Stdio::null()).output()?;
         match output.status.success() {
             true => Ok(()),
             false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
         }
     }
 
+    /// The sandbox directory that it is about.
+    fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Empty(dir) => dir.parent(),
+            Self::Again(_) => None,
+        }
+    }
+
     fn run_here(&self) -> io::Result<()> {
         match self {
             Self::Empty(dir) => trash::empty(dir),
+            Self::Again(again) => match again.clone().run()? {},
         }
     }
 }
 
 impl Told {
-    fn command(&self, executable: &Path) -> io::Result<Command> {
+    pub(super) fn command(&self, executable: &Path, fresh: bool) -> io::Result<Command> {
         let mut command = Command::new(executable);
-        command.arg0(ERRAND).env_clear().env(VARIABLE, serde_json::to_string(self)?);
+        if fresh {
+            command.env_clear();
+        }
+        command.arg0(ERRAND).env(VARIABLE, serde_json::to_string(self)?);
         Ok(command)
     }
 }
@@ -72,10 +92,11 @@ pub(crate) fn run() -> ! {
 
 fn try_run() -> io::Result<()> {
     let told = std::env::var(VARIABLE).map_err(io::Error::other)?;
-    let Told { errand, entered } = serde_json::from_str(&told)?;
-    if entered {
+    let Told { errand, users, entered } = serde_json::from_str(&told)?;
+    // Going on with a command makes its own namespace, once it is known with which users.
+    if entered || matches!(errand, Errand::Again(_)) {
         return errand.run_here();
     }
-    let again = Told { errand, entered: true }.command(Path::new("/proc/self/exe"))?;
-    match enter_own_namespace(again).map_err(|failure| io::Error::other(crate::Error::from(failure)))? {}
+    let again = Told { errand, users, entered: true }.command(Path::new("/proc/self/exe"), true)?;
+    match enter_own_namespace(again, users).map_err(|failure| io::Error::other(crate::Error::from(failure)))? {}
 }

@@ -1,5 +1,6 @@
 //! The backend that needs nothing but this binary and the kernel: the server's side of it.
 
+mod as_owner;
 mod backend;
 mod channel;
 mod epoch;
@@ -14,6 +15,7 @@ mod sandbox;
 mod supervisor_link;
 mod trash;
 
+pub use as_owner::as_owner_of_files;
 pub use backend::{Native, NativeConfig, cgroup_name};
 pub(crate) use files::archive;
 pub use files::{

@@ -4,7 +4,8 @@ use std::time::Duration;
 use tenure_core::id::{ItemId, SessionId};
 
 use super::Native;
-use crate::guest::probe::{Finding, Input, NAME};
+use crate::guest::probe::{Finding, Input, NAME, STRANGERS};
+use crate::supervisor::subordinate;
 use crate::{Applied, Backend, CallEnd, Check, Error, Opened, Order, Outcome, Report, Spec, Work};
 
 /// Makes a sandbox, has it try to get out, and removes it.
@@ -17,7 +18,7 @@ pub(crate) async fn run(native: &Native, dir: &Path) -> Report {
             report.add_limits(&opened.limits);
             let host_file = dir.join(format!("probe-{session}"));
             match std::fs::write(&host_file, b"of the host") {
-                Ok(()) => report.add_findings(attempt(&opened, &host_file).await),
+                Ok(()) => report.add_findings(attempt(&opened, &host_file).await.map(|found| advised(dir, found))),
                 Err(error) => {
                     report.add("attempts to get out fail", Outcome::Fail, &format!("can't prepare them: {error}"), "")
                 }
@@ -49,6 +50,16 @@ async fn attempt(opened: &Opened, host_file: &Path) -> Result<Vec<Finding>, Stri
         Ok(CallEnd::Interrupted { reason }) => Err(reason),
         Err(error) => Err(explain(&error).0),
     }
+}
+
+/// What can be seen outside alone: why tools of an ordinary user aren't users of their own.
+fn advised(dir: &Path, mut findings: Vec<Finding>) -> Vec<Finding> {
+    let weaker = findings.iter_mut().find(|finding| finding.name == STRANGERS && !finding.stronger_by.is_empty());
+    if let (Some(finding), Some(lack)) = (weaker, subordinate::advice(dir)) {
+        finding.seen = format!("{}; {}", finding.seen, lack.cause);
+        finding.stronger_by = format!("{}; or run Tenure as root", lack.fix);
+    }
+    findings
 }
 
 impl Report {

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::backend::refusal;
 use super::supervisor_link::SupervisorLink;
 use super::trash::Trash;
-use crate::supervisor::{self, Head, LayerId};
+use crate::supervisor::{self, Head, LayerId, subordinate};
 use crate::wire::{Build, BuildTask, Start, SupervisorAsk, SupervisorTell};
 use crate::{Error, Image, Images, Spec};
 
@@ -47,8 +47,15 @@ impl Roots {
 
     /// Whether a root may be had, as far as can be told without fetching anything.
     pub(super) fn check(&self, root: &Root) -> Result<(), Error> {
-        if !root.is_host() && !rustix::process::geteuid().is_root() {
-            return Err(Error::Invalid(supervisor::NEEDS_ROOT.to_owned()));
+        if !rustix::process::geteuid().is_root() {
+            match root {
+                Root::Host => {}
+                Root::Directory { .. } => return Err(Error::Invalid(supervisor::NEEDS_ROOT.to_owned())),
+                Root::Image { .. } | Root::Archive { .. } if subordinate::has_users(&self.dir) => {}
+                Root::Image { .. } | Root::Archive { .. } => {
+                    return Err(Error::Invalid(supervisor::NEEDS_USERS.to_owned()));
+                }
+            }
         }
         match root {
             Root::Host => Ok(()),

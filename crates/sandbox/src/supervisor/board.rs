@@ -160,8 +160,7 @@ impl Board {
     pub(crate) fn process_limits(&self) -> ProcessLimits {
         let set = |value: &AtomicU64| Some(value.load(Ordering::Relaxed)).filter(|value| *value > 0);
         let fenced = self.fence().is_some();
-        // The keeper is one of them.
-        let of_the_user = |most: u64| (!Standing::ours().has_own_users()).then_some(most + 1);
+        let of_the_user = |most: u64| Standing::ours().counted_beside_tools().map(|beside| most + beside);
         let processes = set(&self.pids).and_then(of_the_user);
         ProcessLimits { open_files: set(&self.open_files), file_bytes: set(&self.disk_bytes), processes, fenced }
     }

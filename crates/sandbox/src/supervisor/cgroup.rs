@@ -116,7 +116,7 @@ impl Cgroups {
                     Ok(())
                 }
                 // What a user namespace counts by itself needs no group.
-                Err(_) if control == Control::Pids && !Standing::ours().has_own_users() => {
+                Err(_) if control == Control::Pids && Standing::ours().counted_beside_tools().is_some() => {
                     group.note(control, value);
                     Ok(())
                 }

@@ -149,13 +149,14 @@ impl Slot {
 
     /// Mounts what a builder makes a layer over: the writable one is in the builder's directory.
     pub(crate) fn mount_build(&self, dir: &Path, root: &Root, layers: &[LayerId]) -> Result<OwnedFd, Failure> {
-        let Some(shifts) = &self.shifts else {
-            return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
-        };
+        if !Standing::ours().has_own_users() {
+            return Err(Failure::Invalid { why: NEEDS_USERS.to_owned() });
+        }
+        let layer_owners = self.shifts.as_ref().map(|shifts| &shifts.layer_owners);
         for name in ["empty", "layer", "work", "layer/root", "work/root"] {
             make_owned(&dir.join(name)).doing(|| format!("making {}", dir.display()))?;
         }
-        let build = shifted(dir, Some(&shifts.layer_owners))?;
+        let build = shifted(dir, layer_owners)?;
         let names: Vec<String> = layers.iter().rev().map(ToString::to_string).collect();
         let host;
         let lowest = match root {
@@ -166,7 +167,8 @@ impl Slot {
             Root::Host => below(&self.skeleton, ""),
             Root::Image { .. } | Root::Unmade => below(&build, "empty"),
         };
-        let acting = ActingAs::user(self.base()).doing(|| "taking on the builder's user".to_owned())?;
+        let acting = layer_owners.map(|_| ActingAs::user(self.base())).transpose();
+        let acting = acting.doing(|| "taking on the builder's user".to_owned())?;
         let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &below(&build, ""));
         drop(acting);
         mounted.map_err(|error| no_overlay(dir, &error))
@@ -196,9 +198,12 @@ impl Slot {
     }
 }
 
-/// Why an ordinary user's sandboxes have the host's root.
+/// Why sandboxes of an ordinary user with one id have the host's root.
+pub(crate) const NEEDS_USERS: &str = "roots other than the host's take a Tenure that runs as root, or as a user with subordinate ids \
+                                      (see `tenure doctor`): their files belong to many users";
+/// Why an ordinary user's sandboxes have no directory of the host as their root.
 pub(crate) const NEEDS_ROOT: &str =
-    "roots other than the host's take a Tenure that runs as root: their files belong to many users";
+    "directories of the host as roots take a Tenure that runs as root: their files belong to users of the host";
 
 /// Mounts the writable layer that a directory has under this name over these, highest first.
 fn stack(lowers: impl Iterator<Item = String>, name: &str, writable: &str) -> io::Result<OwnedFd> {

@@ -9,21 +9,26 @@ use std::process::Command;
 use rustix::mount::{MountPropagationFlags, mount_change};
 
 use super::requirements::refuse_user_namespace;
+use super::subordinate::Users;
 use super::{AGENT, Doing, Failure};
 use crate::guest::privileges;
 
-/// Moves this process into namespaces of its own and starts this command in its place, which is this program again; returns
+/// Moves this process into namespaces of its own, with these users besides its own if there are any, and starts this command in its place, which is this program again; returns
 /// only if that fails.
 ///
 /// Only a program that was started inside belongs to that namespace in the kernel's eyes, so that it may open what its
 /// keepers hide from others.
-pub(crate) fn enter(mut again: Command) -> Result<Infallible, Failure> {
+pub(crate) fn enter(mut again: Command, users: Option<Users>) -> Result<Infallible, Failure> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mapper = users.map(Users::prepare).transpose().doing(|| "preparing to map users".to_owned())?;
     // SAFETY: this process has one thread, and nothing in it knows of namespaces.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } != 0 {
         return Err(refuse_user_namespace(io::Error::last_os_error()));
     }
-    map_one(uid, gid).map_err(refuse_user_namespace)?;
+    match mapper {
+        Some(mapper) => mapper.map().doing(|| "mapping the users that this user was given".to_owned())?,
+        None => map_one(uid, gid).map_err(refuse_user_namespace)?,
+    }
     // What the host mounts from here on still appears, and what it lets go of goes. Where AppArmor lets a namespace be
     // made and takes all rights in it, this fails.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)

@@ -32,9 +32,9 @@ impl Files {
         // Of workers that died with the last supervisor.
         files.throw_away(&dir.join(COPIES))?;
         files.throw_away(&dir.join(POOL))?;
-        let root = Standing::ours().on_disk(0);
+        let mounts_as = Standing::ours().mounts_as();
         make_directory(&files.layers_dir())?;
-        chown(files.layers_dir(), Some(root), Some(root))?;
+        chown(files.layers_dir(), Some(mounts_as), Some(mounts_as))?;
         // The directory that both are in is ours alone.
         make_directory(&files.sessions_dir())?;
         std::fs::set_permissions(files.sessions_dir(), Permissions::from_mode(0o711))?;

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::skeleton::AGENT;
+use super::subordinate::ITSELF;
 use super::{CANONICAL_BASE, Failure, RANGE};
 
 /// As whom a supervisor works. It decides whom the files of sandboxes belong to on disk, and how they can be mounted.
@@ -14,6 +15,9 @@ pub(crate) enum Standing {
     /// An ordinary user, in a user namespace of its own in which it is called what tools are, and nobody else is there.
     /// Everything is that user's: keepers, tools and files.
     One,
+    /// An ordinary user, in a user namespace of its own that has the ids it was given besides its own. They are the users of
+    /// all its sandboxes, and files belong to them on disk as they do inside.
+    Given,
 }
 
 impl Standing {
@@ -23,11 +27,21 @@ impl Standing {
         *OURS.get_or_init(|| Self::of(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default()))
     }
 
+    /// That of a process that only looks at files of sandboxes, and may be outside of any namespace.
+    pub(crate) fn towards_files() -> Self {
+        match Self::ours() {
+            Self::Given => Self::Given,
+            Self::Root if rustix::process::geteuid().is_root() => Self::Root,
+            Self::Root | Self::One => Self::One,
+        }
+    }
+
     /// From the text of `/proc/self/uid_map`: see [`own_namespace`](super::own_namespace), which makes the others.
     fn of(uid_map: &str) -> Self {
         let numbers: Vec<u32> = uid_map.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers.as_slice() {
             [AGENT, _, 1] => Self::One,
+            [0, _, RANGE, ITSELF, _, 1] => Self::Given,
             _ => Self::Root,
         }
     }
@@ -37,6 +51,16 @@ impl Standing {
         match self {
             Self::Root => CANONICAL_BASE + inner,
             Self::One => AGENT,
+            Self::Given => inner,
+        }
+    }
+
+    /// As whom overlays are mounted, who has to reach the layers.
+    pub(crate) fn mounts_as(self) -> u32 {
+        match self {
+            Self::Root => CANONICAL_BASE,
+            Self::One => AGENT,
+            Self::Given => ITSELF,
         }
     }
 
@@ -45,13 +69,14 @@ impl Standing {
         match self {
             Self::Root => format!("0 {first_uid} {RANGE}"),
             Self::One => format!("{AGENT} {AGENT} 1"),
+            Self::Given => format!("0 0 {RANGE}"),
         }
     }
 
     /// Who a keeper is inside. With one id there is no other than the tools'.
     pub(crate) fn keeper(self) -> u32 {
         match self {
-            Self::Root => 0,
+            Self::Root | Self::Given => 0,
             Self::One => AGENT,
         }
     }
@@ -60,15 +85,25 @@ impl Standing {
     pub(crate) fn shifts_owners(self) -> bool {
         match self {
             Self::Root => true,
+            Self::One | Self::Given => false,
+        }
+    }
+
+    /// Whether sandboxes have several users, none of them their maker, and can let go of groups that it is in.
+    pub(crate) fn has_own_users(self) -> bool {
+        match self {
+            Self::Root | Self::Given => true,
             Self::One => false,
         }
     }
 
-    /// Whether sandboxes have users that nobody else has, and can let go of groups that their maker is in.
-    pub(crate) fn has_own_users(self) -> bool {
+    /// How many processes of the tools' user aren't tools, where the kernel counts those of each sandbox by itself.
+    pub(crate) fn counted_beside_tools(self) -> Option<u64> {
         match self {
-            Self::Root => true,
-            Self::One => false,
+            Self::Root => None,
+            // The keeper is one of them.
+            Self::One => Some(1),
+            Self::Given => Some(0),
         }
     }
 
@@ -77,7 +112,7 @@ impl Standing {
     pub(crate) fn overlay_option(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Root => ("redirect_dir", Some("on")),
-            Self::One => ("userxattr", None),
+            Self::One | Self::Given => ("userxattr", None),
         }
     }
 
@@ -89,13 +124,14 @@ impl Standing {
         let ours = match self {
             Self::Root => 0,
             Self::One => AGENT,
+            Self::Given => ITSELF,
         };
         if found.uid() == ours {
             return Ok(());
         }
         let owner = match self {
             Self::Root => format!("user {}", found.uid()),
-            Self::One => "another user".to_owned(),
+            Self::One | Self::Given => "another user".to_owned(),
         };
         Err(Failure::Refused {
             cause: format!("the sandboxes' files in {} belong to {owner}, and so do their layers", dir.display()),
@@ -112,6 +148,16 @@ mod tests {
     fn a_standing_shows_in_the_map_of_users() {
         assert_eq!(Standing::of("         0          0 4294967295\n"), Standing::Root);
         assert_eq!(Standing::of("      1000       1234          1\n"), Standing::One);
+    }
+
+    #[test]
+    fn ids_that_were_given_keep_their_numbers() {
+        let map = "         0     100000      65536\n     65536       1234          1\n";
+        assert_eq!(Standing::of(map), Standing::Given);
+        // As in containers that an ordinary user runs.
+        let container = "         0       1234          1\n         1     100000      65536\n";
+        assert_eq!(Standing::of(container), Standing::Root);
+        assert_eq!((Standing::Given.map(7), Standing::Given.on_disk(1000)), ("0 0 65536".to_owned(), 1000));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::requirements::Place;
 use super::serve::Supervisor;
-use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements};
+use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements, subordinate};
 use crate::dispatch::{Ops, SUPERVISOR};
 use crate::native::cgroup_name;
 
@@ -128,7 +128,7 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
         let inside = serde_json::to_string(&Config { entered: true, ..config.clone() }).unwrap_or_default();
         let mut again = Command::new("/proc/self/exe");
         again.arg0(SUPERVISOR).arg(cgroup_name(&config.dir)).env(CONFIG_VARIABLE, inside);
-        match own_namespace::enter(again)? {}
+        match own_namespace::enter(again, subordinate::settle(&config.dir)?)? {}
     }
     let dir = config.dir.clone();
     Standing::ours().check_owner(&dir)?;

@@ -154,6 +154,7 @@ async fn files_survive_a_stop_and_memory_does_not() {
 /// As a layer with packages will have it.
 #[tokio::test]
 async fn a_layer_can_change_what_the_host_has() {
+    crate::host::needs_own_files("it reaches into them");
     let host = Host::new();
     host.open(session(1)).await.stop(Duration::ZERO).await.expect("stopped");
     let upper = host.dir.path().join(format!("sessions/{}/layer/usr", session(1)));

@@ -159,6 +159,7 @@ async fn what_is_saved_comes_back_as_it_was() {
 /// So that another user, and root, can restore them.
 #[tokio::test]
 async fn an_ordinary_users_files_are_saved_as_roots_are() {
+    crate::host::needs_own_files("it reaches into them");
     if is_root() {
         return;
     }
@@ -245,6 +246,7 @@ async fn a_stream_that_is_cut_or_leads_elsewhere_restores_nothing() {
 
 #[tokio::test]
 async fn a_live_sandbox_can_be_saved_whatever_it_does_meanwhile() {
+    crate::host::needs_own_files("it reaches into them");
     let host = Host::new();
     let sandbox = host.open(session(1)).await;
     let churn = "mkdir keep; echo kept > keep/f; : > /tmp/ready; n=0; while [ ! -e /tmp/go ]; do n=$((n+1)); \
@@ -302,6 +304,7 @@ async fn a_call_from_before_a_restore_is_interrupted_unless_its_journal_shows_it
 
 #[tokio::test]
 async fn what_is_amiss_with_files_is_named() {
+    crate::host::needs_own_files("it reaches into them");
     let host = Host::new();
     let root = host.dir.path();
     for n in 1..3 {

@@ -169,6 +169,31 @@ pub(crate) fn needs_root(reason: &str) {
     std::process::exit(0);
 }
 
+/// As above, where an ordinary user that has ids besides its own can make it too.
+pub(crate) fn needs_users(reason: &str) {
+    if !has_given_ids() {
+        needs_root(reason);
+    }
+}
+
+/// Ends a test that reaches into files of sandboxes, where these are of ids that were given to this user besides its own; as
+/// above.
+pub(crate) fn needs_own_files(reason: &str) {
+    if !has_given_ids() {
+        return;
+    }
+    #[expect(clippy::print_stdout, reason = "says why the test did nothing")]
+    {
+        println!("skipped, needs files of its own: {reason}");
+    }
+    std::process::exit(0);
+}
+
+/// Whether `scripts/rootless-tests` has given this user ids besides its own.
+pub(crate) fn has_given_ids() -> bool {
+    std::env::var("TENURE_TEST_IDS").is_ok_and(|ids| ids == "subordinate")
+}
+
 /// Whether sandboxes are made by root, and not by an ordinary user in a namespace of its own.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -28,6 +28,7 @@ const SHOW: &str = "find . | sort; find . -type f -print0 | sort -z | xargs -0 -
 
 #[tokio::test]
 async fn whoever_is_killed_no_snapshot_loses_anything() {
+    crate::host::needs_own_files("it reaches into them");
     let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (kills, seed) = (number("TENURE_KILLS", KILLS as u64) as usize, number("TENURE_SEED", rand()));
     #[expect(clippy::print_stdout, reason = "so that it can be tried again")]

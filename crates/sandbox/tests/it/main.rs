@@ -7,6 +7,7 @@ mod disk;
 mod escape;
 mod fences;
 mod files;
+mod given;
 mod histories;
 mod host;
 mod kills;

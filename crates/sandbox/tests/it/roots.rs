@@ -8,14 +8,14 @@ use tenure_core::id::SessionId;
 use tenure_core::root::Root;
 use tenure_sandbox::{Error, Packing, Sandbox, Spec};
 
-use crate::host::{Host, exec, needs_root, run, session, shell, text};
+use crate::host::{Host, exec, needs_root, needs_users, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
 
 /// Files of images and of other systems belong to many users.
 const WHY: &str = "roots other than the host's";
 
 fn host(shelf: &Arc<Shelf>) -> Host {
-    needs_root(WHY);
+    needs_users(WHY);
     Host::with(|config| config.images = Some(shelf.clone()))
 }
 

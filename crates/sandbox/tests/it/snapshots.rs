@@ -150,6 +150,7 @@ async fn a_high_stack_of_layers_is_one_tree() {
 /// A layer may have something over the host's directories; sealed, it has still.
 #[tokio::test]
 async fn what_lies_over_a_directory_of_the_host_is_kept() {
+    crate::host::needs_own_files("it reaches into them");
     let host = Host::new();
     host.script(1, "true").await;
     let over = host.dir.path().join(format!("sessions/{}/layer/usr/share/tenure", session(1)));

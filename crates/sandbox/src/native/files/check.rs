@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, openat};
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 
+use super::owner;
 use super::save::{Found, MOST_LEVELS};
 use crate::Error;
 use crate::journal::{Flaw, Record};
 use crate::supervisor::head::{Head, LayerId, Noted};
 use crate::supervisor::snapshots::{HEAD, LAYERS, SNAPSHOTS, UNFINISHED};
-use crate::supervisor::{CANONICAL_BASE, KEEPER_SOCKET, RANGE, SHELL_MARK};
+use crate::supervisor::subordinate::USERS;
+use crate::supervisor::{KEEPER_SOCKET, SHELL_MARK};
 
 /// Something that isn't as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +93,7 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
     for (path, name) in entries(root).map_err(Error::failed(format!("reading {}", root.display())))? {
         match name.as_str() {
             "sessions" | "layers" | "copies" | "pool" | "roots" | "archives" | "skeleton" | "collect.lock"
-            | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" => {}
+            | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" | USERS => {}
             "restored-at" => {
                 if let Err(error) = super::restored_at(root) {
                     found.push(unreadable(path, &error));
@@ -135,15 +137,6 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
 
 const REMOVE: &str = "remove it, if nobody misses it";
 const RESTORE: &str = "restore a backup, if what it held is missed";
-
-/// Whose files layers may have, as this user sees them.
-fn owners() -> std::ops::Range<u32> {
-    let own = rustix::process::geteuid();
-    match own.is_root() {
-        true => CANONICAL_BASE..CANONICAL_BASE + RANGE,
-        false => own.as_raw()..own.as_raw() + 1,
-    }
-}
 
 struct Check {
     at: PathBuf,
@@ -193,7 +186,7 @@ impl Check {
         loop {
             match next.take() {
                 Some((found, path)) => {
-                    let owners = owners();
+                    let owners = owner::of_layers();
                     let is_ours = owners.contains(&found.stat.st_uid) && owners.contains(&found.stat.st_gid);
                     if !is_ours && strangers.insert(found.stat.st_ino) {
                         let owner = format!("{}:{}", found.stat.st_uid, found.stat.st_gid);

@@ -15,7 +15,7 @@ use super::stack::Stack;
 use crate::Error;
 use crate::supervisor::head::LayerId;
 use crate::supervisor::snapshots::{COLLECT_LOCK, LAYERS, MERGED};
-use crate::supervisor::{CANONICAL_BASE, allow_many_files};
+use crate::supervisor::{CANONICAL_BASE, Standing, allow_many_files};
 
 /// While it lives, no sealed layer is removed from a sandbox directory: what [`save_files`](super::save_files) names stays
 /// until it is saved too.
@@ -132,8 +132,8 @@ fn id(layer: &str) -> io::Result<LayerId> {
 /// What mounts layers does so as one of the sandboxes' users.
 fn make_canonical(dir: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(dir, PermissionsExt::from_mode(mode))?;
-    match rustix::process::geteuid().is_root() {
-        true => chown(dir, Some(CANONICAL_BASE), Some(CANONICAL_BASE)),
-        false => Ok(()),
+    match Standing::towards_files() {
+        Standing::Root => chown(dir, Some(CANONICAL_BASE), Some(CANONICAL_BASE)),
+        Standing::One | Standing::Given => Ok(()),
     }
 }

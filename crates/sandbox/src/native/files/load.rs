@@ -209,10 +209,10 @@ impl Looks {
     fn give(&self, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         let handle = openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let is_link = FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) == FileType::Symlink;
-        // What an ordinary user makes is its own, and so right.
-        if rustix::process::geteuid().is_root() {
-            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-            chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        let (uid, gid) = (owner::on_disk(self.uid), owner::on_disk(self.gid));
+        if uid.is_some() || gid.is_some() {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         let at = format!("/proc/self/fd/{}", handle.as_raw_fd());
         for (name, value) in &self.attributes {

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use crate::supervisor::snapshots::{HEAD, SNAPSHOTS};
-use crate::supervisor::{AGENT, CANONICAL_BASE, SHELL_MARK};
+use crate::supervisor::subordinate::ITSELF;
+use crate::supervisor::{AGENT, CANONICAL_BASE, RANGE, SHELL_MARK, Standing};
 
 /// Of overlays that root mounts.
 const OF_ROOT: &str = "trusted.overlay.";
@@ -14,17 +15,41 @@ const OF_ROOT: &str = "trusted.overlay.";
 const OF_USERS: &str = "user.overlay.";
 
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    Standing::towards_files() == Standing::Root
 }
 
-/// The owner of a file on disk as archives have it. An ordinary user's sandboxes know no other user than the tools'.
+/// The owner of a file on disk as archives have it. With one id, an ordinary user's sandboxes know no other user than the tools'.
 pub(super) fn in_archives(path: &Path, owner: u32) -> u32 {
     let is_of_the_session = || [HEAD, "calls", SHELL_MARK, SNAPSHOTS].iter().any(|part| path.starts_with(part));
-    match is_root() {
-        true => owner,
-        false if is_of_the_session() => 0,
+    match Standing::towards_files() {
+        Standing::Root => owner,
+        Standing::One | Standing::Given if is_of_the_session() => 0,
         // The rest is in layers.
-        false => CANONICAL_BASE + AGENT,
+        Standing::One => CANONICAL_BASE + AGENT,
+        Standing::Given if owner < RANGE => CANONICAL_BASE + owner,
+        // Who mounts layers marks in them what was removed.
+        Standing::Given => CANONICAL_BASE,
+    }
+}
+
+/// The owner on disk of a file that archives say is this one's; none if whoever makes it is right.
+pub(super) fn on_disk(owner: u32) -> Option<u32> {
+    match Standing::towards_files() {
+        Standing::Root => Some(owner),
+        Standing::One => None,
+        Standing::Given => owner.checked_sub(CANONICAL_BASE).filter(|inner| *inner < RANGE),
+    }
+}
+
+/// Whose files layers may have on disk, as this process sees them.
+pub(super) fn of_layers() -> std::ops::Range<u32> {
+    match Standing::towards_files() {
+        Standing::Root => CANONICAL_BASE..CANONICAL_BASE + RANGE,
+        Standing::One => {
+            let own = rustix::process::geteuid().as_raw();
+            own..own + 1
+        }
+        Standing::Given => 0..ITSELF + 1,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::syncfs;
 
 use crate::Error;
+use crate::native::as_owner::note_users;
 
 /// In a sandbox directory: until when calls belong to a life before a restore, in milliseconds since 1970, as text.
 const NAME: &str = "restored-at";
@@ -19,6 +20,7 @@ const NAME: &str = "restored-at";
 pub fn mark_restored(root: &Path, at: SystemTime) -> Result<(), Error> {
     let mark = || -> io::Result<()> {
         std::fs::create_dir_all(root)?;
+        note_users(root)?;
         // Rounded up, so that the moment itself is before it.
         let at = at + Duration::from_millis(1);
         let at = at.max(restored_at(root)?.unwrap_or(SystemTime::UNIX_EPOCH));

@@ -36,7 +36,7 @@ impl Marks {
     pub(crate) fn of_this_process() -> Self {
         match Standing::ours() {
             Standing::Root => Self::Trusted,
-            Standing::One => Self::User,
+            Standing::One | Standing::Given => Self::User,
         }
     }
 
