@@ -16,8 +16,6 @@ class Point:
         self.list, self.conversation = list(session.list), list(session.conversation)
         self.tree, self.live = session.tree.copy(), list(session.live)
         self.open_call = session.waiting
-        # What the writer had written, as far as it is known.
-        self.noise = dict(session.noise) if not session.writes else None
         # Whether it isn't sure that there is a snapshot.
         self.unsure = False
 
@@ -33,8 +31,9 @@ class Session:
         self.kept, self.current, self.changed = set(), None, False
         # The call that waits for the client, and the plans that wait behind it.
         self.waiting, self.queue = None, []
-        # Whether a process writes all the time, and what one has written as far as that is known; else it may be known of
-        # the point that it was forked at or rewound to.
+        # Whether a process writes all the time, and what one has written, as far as that is known. If it isn't, it may be of
+        # the snapshot that the session was forked from or rewound to. What is written between two turns without calls is in
+        # neither's files.
         self.writes, self.noise, self.noise_of = False, {}, None
 
     def usable(self, point, files=True):

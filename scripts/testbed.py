@@ -5,6 +5,7 @@ Needs nothing but Python's standard library.
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
@@ -240,6 +242,14 @@ class Server:
         path = f"/v1/sessions/{session}/events/stream?after={after}{query}"
         request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
         return frames(urllib.request.urlopen(request, timeout=timeout), timeout)
+
+    def archive(self, session):
+        """The files of a session's workspace, with what they hold, as they are downloaded."""
+        path = f"/v1/sessions/{session}/workspace/archive?format=tar"
+        request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
+        with urllib.request.urlopen(request, timeout=60) as answer, tarfile.open(fileobj=io.BytesIO(answer.read())) as packed:
+            files = [entry for entry in packed if entry.isfile() or entry.islnk()]
+            return {entry.name.removeprefix("./"): packed.extractfile(entry).read() for entry in files}
 
     def sandbox(self, session):
         """How a session's sandbox is."""

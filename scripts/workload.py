@@ -184,13 +184,14 @@ def check_cursors(seen, first):
 
 
 def check_list(server, session, query=""):
-    """That a stream from the beginning, deduplicated by id keeping the last, is the list. Gives the stream."""
+    """That a stream from the beginning, deduplicated by id keeping the last, is the list with what was gone back on. Gives the
+    stream."""
     newest = None
     while newest != server.cursor(session):
         # What still comes of a death, a sandbox that is gone say, may come while both are read.
         newest = server.cursor(session)
         seen = server.until_cursor(session, str(newest), query)
-        listed = server.events(session, query)
+        listed = server.events(session, query + "&include_rewound=1")
     compare(seen, listed)
     return seen
 
