@@ -12,6 +12,7 @@ mod error;
 mod image;
 mod machine;
 mod order;
+mod pipes;
 mod port;
 mod process;
 mod report;

@@ -9,6 +9,7 @@ use super::call::End;
 use super::executor::{Executor, Job};
 use super::shell_state::{self, Saving};
 use super::tool::{self, Notice};
+use crate::pipes::pipe_for_tools;
 
 const COMMANDS: i32 = 254;
 const STATUSES: i32 = 253;
@@ -68,7 +69,7 @@ impl Bash {
     pub(super) fn start(executor: &mut Executor) -> io::Result<Self> {
         let flags = PipeFlags::CLOEXEC;
         let (commands_in, commands) = pipe_with(flags)?;
-        let (out, out_in) = pipe_with(flags)?;
+        let (out, out_in) = pipe_for_tools()?;
         let (statuses, statuses_in) = pipe_with(flags)?;
         let (notices, notices_in) = pipe_with(flags)?;
         for ours in [&commands, &out, &statuses, &notices] {

@@ -10,6 +10,7 @@ use super::output::OUTPUT_CHUNK_BYTES;
 use super::process_tree::{kill, kill_below};
 use super::tool::Notice;
 use crate::journal::Stream;
+use crate::pipes::pipe_for_tools;
 
 /// A call that is a process of its own: a program or an op.
 #[derive(Debug)]
@@ -95,8 +96,8 @@ impl ToolProcess {
     }
 
     fn fork(job: Job, order: &OwnedFd, executor: &mut Executor) -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
-        let (out, out_in) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (err, err_in) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (out, out_in) = pipe_for_tools()?;
+        let (err, err_in) = pipe_for_tools()?;
         let (notices, notices_in) = pipe_with(PipeFlags::CLOEXEC)?;
         for ours in [&out, &err, &notices] {
             rustix::io::ioctl_fionbio(ours, true)?;

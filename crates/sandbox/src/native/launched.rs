@@ -16,6 +16,7 @@ use super::journal_file::{boot_id, read_locked, write_sheet};
 use super::sandbox::{Shared, millis};
 use crate::journal::{Entry, MAGIC};
 use crate::order::Sheet;
+use crate::pipes::pipe_for_tools;
 use crate::process::ProcessSide;
 use crate::wire::{KeeperAsk, encode};
 use crate::{Control, Error, Exit, Launch, Output, Process};
@@ -130,9 +131,8 @@ struct Passed {
 
 /// Makes all of them.
 fn make() -> io::Result<(Ends, Passed)> {
-    let pipe = || pipe_with(PipeFlags::CLOEXEC);
-    let ((input, input_ours), (out, out_theirs)) = (pipe()?, pipe()?);
-    let ((err, err_theirs), (control, control_ours)) = (pipe()?, pipe()?);
+    let ((input, input_ours), (out, out_theirs)) = (pipe_for_tools()?, pipe_for_tools()?);
+    let ((err, err_theirs), (control, control_ours)) = (pipe_for_tools()?, pipe_with(PipeFlags::CLOEXEC)?);
     for ours in [&input_ours, &out, &err, &control_ours] {
         rustix::io::ioctl_fionbio(ours, true)?;
     }

@@ -259,3 +259,17 @@ async fn time_outs_stops_and_wrong_orders_are_told() {
     assert!(matches!(sandbox.launch(Launch::new(exec(&["true"]))).await, Err(Error::Lost)));
     host.finish().await;
 }
+
+#[tokio::test]
+async fn its_streams_can_be_opened_by_their_names() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let script = "read word < /dev/stdin; echo out $word > /dev/stdout; echo err $word | tee /dev/stderr > /dev/null";
+    let talk = Talk::with(&sandbox, &["sh", "-c", script]).await;
+    talk.say("one\n").await;
+    let (out, err, exit) = talk.finish().await;
+    assert_eq!((out.as_str(), err.as_str(), exit.code), ("out one\n", "err one\n", Some(0)));
+    let (out, _, exit) = Talk::in_a_terminal(&sandbox, &["sh", "-c", "echo seen > /dev/stderr"]).await.finish().await;
+    assert_eq!((out.as_str(), exit.code), ("seen\r\n", Some(0)));
+    host.finish().await;
+}

@@ -138,3 +138,24 @@ async fn a_long_command_gets_through() {
     assert_eq!(text(&exit), "200000\n");
     host.finish().await;
 }
+
+#[tokio::test]
+async fn what_is_printed_can_be_opened_by_its_name() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let script = "echo one > /dev/stdout; echo two > /dev/stderr; echo three | tee /dev/stderr; echo four >> /proc/self/fd/1; \
+                  ln -sf /dev/stdout /tmp/log; echo five >> /tmp/log; perl -e 'open(my $f, \">>\", \"/dev/stderr\") or die $!; print $f \"six\\n\"'";
+    let all = ["one", "two", "three", "three", "four", "five", "six"];
+    for (n, work) in [shell(script), exec(&["sh", "-c", script])].into_iter().enumerate() {
+        let exit = run(&sandbox, 1 + n as u128, work).await;
+        let mut printed: Vec<String> = text(&exit).lines().map(str::to_owned).collect();
+        // What goes to which of two pipes is in order only there.
+        let mut expected = all.map(str::to_owned).to_vec();
+        expected.sort_unstable();
+        printed.sort_unstable();
+        assert_eq!(printed, expected, "{exit:?}");
+    }
+    let errors = run(&sandbox, 10, exec(&["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"])).await;
+    assert_eq!((errors.stdout.as_slice(), errors.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    host.finish().await;
+}
