@@ -28,6 +28,12 @@ impl Capabilities {
         self.effective & 1 << CAP_SYS_ADMIN != 0
     }
 
+    /// Whether whoever has these can look after processes of a user namespace that is another user's.
+    pub(crate) fn can_do_without_owning(self) -> bool {
+        let needed = [CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_ADMIN];
+        needed.into_iter().all(|capability| self.effective & 1 << capability != 0)
+    }
+
     /// Whether whoever has these can raise limits of processes.
     pub(crate) fn can_raise_limits(self) -> bool {
         self.effective & 1 << CAP_SYS_RESOURCE != 0
@@ -46,6 +52,7 @@ const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
+const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
 
@@ -128,6 +135,23 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
         check(libc::syscall(libc::SYS_setresgid, id, id, id))?;
         check(libc::syscall(libc::SYS_setresuid, id, id, id))
     }
+}
+
+/// Acts as this user until it acts as another: the one that this process was started by is kept.
+pub(crate) fn act_as(uid: u32) -> io::Result<()> {
+    Ok(rustix::thread::set_thread_res_uid(None, rustix::process::Uid::from_raw(uid), None)?)
+}
+
+/// Whether processes of the same user may look into this one.
+pub(crate) fn is_dumpable() -> bool {
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) == 1 }
+}
+
+/// Processes of the same user may look into this one.
+pub(crate) fn be_dumpable() {
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
 }
 
 /// Takes a session's keys of its own, without any: those of who started the supervisor came along.

@@ -12,7 +12,7 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, o
 
 use super::mounts::{NULL_DEVICE, file_system, is_device, plain};
 use crate::fences::Fence;
-use crate::supervisor::{Doing, Failure, set_attributes};
+use crate::supervisor::{Doing, Failure, has_own_maker, set_attributes};
 
 /// Files that tell of the host, or through which it is told something.
 const FILES: &[&str] = &[
@@ -84,7 +84,11 @@ pub(super) fn fence(proc: &OwnedFd, dev: &OwnedFd, nothing: OwnedFd) -> Result<(
             .doing(|| "making /proc/sys read-only".to_owned())?;
     }
     let Some(settings) = settings else { return Ok(()) };
-    limit(&settings, "max_inotify_instances", INOTIFY_INSTANCES)?;
+    limit(
+        &settings,
+        "max_inotify_instances",
+        if has_own_maker() { INOTIFY_INSTANCES } else { SHARED_INOTIFY_INSTANCES },
+    )?;
     // Last, since copies of mounts are kept in a namespace of the kernel's.
     if Fence::NamespaceLimits.is_up() {
         forbid_namespaces(&settings)?;
@@ -98,9 +102,11 @@ fn forbid_namespaces(settings: &OwnedFd) -> Result<(), Failure> {
     NAMESPACE_LIMITS.iter().try_for_each(|name| limit(settings, name, 0))
 }
 
-/// How many inotify instances a sandbox has. The kernel counts those of all sandboxes together as their maker's, who has 128
-/// where nothing else is set: one sandbox must not take them all.
-const INOTIFY_INSTANCES: u32 = 32;
+/// How many inotify instances a sandbox has, where it has a maker of its own: as many as a user of the host where nothing else is
+/// set. The kernel counts them as the maker's, too.
+const INOTIFY_INSTANCES: u32 = 128;
+/// As above, where all sandboxes have the same maker: one must not take all that this one has.
+const SHARED_INOTIFY_INSTANCES: u32 = 32;
 
 fn limit(settings: &OwnedFd, name: &str, most: u32) -> Result<(), Failure> {
     let opened = openat(settings, format!("user/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());

@@ -11,6 +11,7 @@ use tenure_core::id::SessionId;
 
 use super::create::namespaces;
 use super::layers::Slot;
+use super::ownership::Ownership;
 use super::requirements::refuse_user_namespace;
 use super::snapshots::{Files, make_directory, make_session_directory};
 use super::{Doing, Failure, Group, LayerId, Standing, idmap, subdirectories};
@@ -29,6 +30,8 @@ struct UnderWay {
     begun: Begun,
     group: Group,
     slot: Slot,
+    /// It was ended since the host's disk is low.
+    no_room: bool,
 }
 
 /// A builder that has been started.
@@ -78,14 +81,15 @@ impl Builds {
     /// Remembers a builder until it has ended.
     pub(crate) fn keep(&mut self, begun: Begun, group: Group, slot: Slot) {
         self.ended.remove(&begun.layer);
-        self.under_way.insert(begun.pid, UnderWay { begun, group, slot });
+        self.under_way.insert(begun.pid, UnderWay { begun, group, slot, no_room: false });
     }
 
     /// Takes over what a process has made that was waited for, if it was a builder; gives back what it had.
     pub(crate) fn ended(&mut self, pid: i32, files: &Files) -> Option<(Group, Slot)> {
-        let UnderWay { begun, group, slot } = self.under_way.remove(&pid)?;
+        let UnderWay { begun, group, slot, no_room: lacked_room } = self.under_way.remove(&pid)?;
         let Begun { layer, dir, outcome, .. } = begun;
-        let kept = judge(outcome).and_then(|()| {
+        let judged = if lacked_room { Err(no_room()) } else { judge(outcome) };
+        let kept = judged.and_then(|()| {
             let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
             sealed.doing(|| format!("sealing the {layer:?}"))
         });
@@ -110,6 +114,12 @@ impl Builds {
         self.ended.retain(|layer, _| asked.contains(layer));
     }
 
+    /// Ends those under way, as the host's disk has too little left for what they write.
+    pub(crate) fn end_for_room(&mut self) {
+        self.under_way.values_mut().for_each(|under_way| under_way.no_room = true);
+        self.kill();
+    }
+
     pub(crate) fn kill(&self) {
         for pid in self.under_way.keys() {
             // SAFETY: the builder is our child and not yet waited for, so the id is still its own.
@@ -131,17 +141,20 @@ fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group) -> Result<B
     };
     let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    let ownership = Ownership::of(slot.base()).doing(|| "acting as the builder's user".to_owned())?;
     // SAFETY: this process has one thread, so its copy finds every lock open; the child only goes on to `build::enter`, which
     // never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces() | libc::SIGCHLD, 0, 0, 0, 0) };
     if pid < 0 {
-        return Err(refuse_user_namespace(io::Error::last_os_error()));
+        let error = io::Error::last_os_error();
+        drop(ownership);
+        return Err(refuse_user_namespace(error));
     }
     if pid == 0 {
         let entrances = std::mem::take(&mut group.entrances);
         build::enter(Builder { root, task, disk: disk.into(), entrances, mapped, outcome: say_outcome });
     }
-    drop((mapped, say_outcome, root, task, disk));
+    drop((ownership, mapped, say_outcome, root, task, disk));
     group.entrances.clear();
     let mapped =
         idmap::write_map(pid, &Standing::ours().map(slot.base())).and_then(|()| File::from(say_mapped).write_all(b"1"));
@@ -166,6 +179,14 @@ fn judge(outcome: OwnedFd) -> Result<(), Failure> {
         Ok(Outcome::Failed(failure)) => Err(failure),
         Err(_) => Err(failed("making a layer", "it took too long, or needed too much memory, and was ended")),
     }
+}
+
+/// Why no layer is made while the host's disk is low.
+pub(super) fn no_room() -> Failure {
+    failed(
+        "making a layer",
+        "the disk of the host has less left than sandboxes leave it (--sandbox-disk-floor): make room, or lower that",
+    )
 }
 
 fn failed(doing: &str, cause: &str) -> Failure {

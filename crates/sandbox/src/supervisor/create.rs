@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::layers::Detached;
+use super::ownership::Ownership;
 use super::requirements::refuse_user_namespace;
 use super::start::listen_at;
 use super::{Doing, Failure, Group, Standing, idmap};
@@ -50,11 +51,15 @@ pub(crate) fn create(
     let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
 
+    let first_uid = if Fence::OwnUsers.is_up() { first_uid } else { 0 };
+    let ownership = Ownership::of(first_uid).doing(|| "acting as the sandbox's user".to_owned())?;
     // SAFETY: this process has one thread, so its copy finds every lock open; the child only goes on to `setup::enter`,
     // which never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces() | libc::SIGCHLD, 0, 0, 0, 0) };
     if pid < 0 {
-        return Err(refuse_user_namespace(io::Error::last_os_error()));
+        let error = io::Error::last_os_error();
+        drop(ownership);
+        return Err(refuse_user_namespace(error));
     }
     if pid == 0 {
         let entrances = std::mem::take(&mut group.entrances);
@@ -70,6 +75,7 @@ pub(crate) fn create(
             inherited,
         });
     }
+    drop(ownership);
     if is_known {
         crate::failpoint::pass("supervisor.forked");
     }
@@ -79,7 +85,6 @@ pub(crate) fn create(
     group.entrances.clear();
     group.cpu_entrance = None;
     group.events = EventFiles::default();
-    let first_uid = if Fence::OwnUsers.is_up() { first_uid } else { 0 };
     let ready = idmap::write_map(pid, &Standing::ours().map(first_uid))
         .and_then(|()| File::from(say_mapped).write_all(b"1"))
         .doing(|| "mapping the sandbox's users".to_owned())

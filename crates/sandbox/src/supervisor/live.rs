@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
-use super::builds::Builds;
+use super::builds::{Builds, no_room};
 use super::copying::Copying;
 use super::create::{create, tenant};
 use super::disk::{Count, Found, Heard, Subject, Watcher};
@@ -14,6 +14,7 @@ use super::head::LayerId;
 use super::layers::{Slot, Sources};
 use super::pool::Pool;
 use super::process_limits::limit_processes;
+use super::ranges::Ranges;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
@@ -41,6 +42,7 @@ pub(crate) struct Sandboxes {
     pub(super) lingering: Vec<PathBuf>,
     pub(super) free: Vec<Slot>,
     next_slot: u32,
+    ranges: Ranges,
     pub(super) boards: &'static [Board],
     /// A keeper rings it when a call begins, so that the disk is looked at often from then on.
     pub(super) bell: &'static OwnedFd,
@@ -76,6 +78,7 @@ impl Sandboxes {
         let bell =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(|| "making an eventfd".to_owned())?;
         let bell = Box::leak(Box::new(bell));
+        let ranges = Ranges::open().doing(|| "opening the list of users that other supervisors have".to_owned())?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
@@ -89,6 +92,7 @@ impl Sandboxes {
             lingering,
             free: Vec::new(),
             next_slot: 0,
+            ranges,
             boards,
             bell,
             watcher: Watcher::new(dir, disk_floor_bytes),
@@ -179,15 +183,18 @@ impl Sandboxes {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
         }
-        if self.next_slot == SLOTS {
-            return Err(Failure::Failed {
-                doing: "making a sandbox".to_owned(),
-                cause: format!("{SLOTS} are alive, the most there can be"),
-            });
+        while self.next_slot < SLOTS {
+            let index = self.next_slot;
+            self.next_slot += 1;
+            if self.ranges.claim(index).doing(|| "claiming users for a sandbox".to_owned())? {
+                // One that can't be made now may be later.
+                return Slot::new(index, &self.sources).inspect_err(|_| self.next_slot = index);
+            }
         }
-        let slot = Slot::new(self.next_slot, &self.sources)?;
-        self.next_slot += 1;
-        Ok(slot)
+        Err(Failure::Failed {
+            doing: "making a sandbox".to_owned(),
+            cause: format!("{SLOTS} are alive on this host, the most there can be"),
+        })
     }
 
     pub(crate) fn fork(
@@ -229,6 +236,9 @@ impl Sandboxes {
     }
 
     fn begin_build(&mut self, build: Build) -> Result<(), Failure> {
+        if self.watcher.is_low() {
+            return Err(no_room());
+        }
         // Its group needs a name that no session has.
         let id = SessionId::from_bits(random_bits().doing(|| "naming a builder".to_owned())?);
         let mut group = self.cgroups.create(&id.to_string(), Limits::default())?;
@@ -322,7 +332,7 @@ impl Sandboxes {
 
     /// How long until the disk wants to be looked at.
     pub(crate) fn disk_timeout(&self) -> Option<Duration> {
-        (!self.live.is_empty()).then(|| self.watcher.timeout(self.any_busy()))
+        (!self.live.is_empty() || !self.builds.is_empty()).then(|| self.watcher.timeout(self.any_busy()))
     }
 
     /// What tells that the disk wants to be looked at: a call that begins, a count that is done.
@@ -345,7 +355,10 @@ impl Sandboxes {
             board: board(live),
         };
         let subjects: Vec<Subject> = self.live.iter().map(subject).collect();
-        if let Some(host) = self.watcher.look(&subjects) {
+        if let Some(host) = self.watcher.look(&subjects, !self.builds.is_empty()) {
+            if host.over.is_some() {
+                self.builds.end_for_room();
+            }
             for live in self.live.values() {
                 live.fence(board(live), host.over);
                 if let Some(limit) = host.over.filter(|_| host.ends && board(live).is_busy()) {
@@ -372,7 +385,7 @@ impl Sandboxes {
         live.group.applied.note_plain(limits);
         let (applied, board) = (live.group.applied.clone(), &self.boards[live.slot.index as usize]);
         board.set_limits(&applied);
-        limit_processes(live.keeper, board.process_limits());
+        limit_processes(live.keeper, live.slot.base(), board.process_limits());
         // Where that isn't allowed, a new executor has them.
         board.renew();
         live.tell();
@@ -436,7 +449,8 @@ impl Sandboxes {
     }
 
     /// Waits for the last of those that were forked for something, and removes the groups.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn leave(&mut self) {
+        self.watcher.end();
         // SAFETY: takes no pointer that matters.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
         self.cgroups.leave();
@@ -447,7 +461,7 @@ impl Live {
     /// Keeps files from growing, or lets them, as its own limits and what the host has left of its disk demand.
     fn fence(&self, board: &Board, host: Option<Limit>) {
         if board.set_fence(self.over.or(host)) {
-            limit_processes(self.keeper, board.process_limits());
+            limit_processes(self.keeper, self.slot.base(), board.process_limits());
         }
     }
 

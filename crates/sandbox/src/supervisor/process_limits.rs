@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use super::ownership::Ownership;
 use super::{ProcessLimits, Standing};
 use crate::guest::privileges;
 use crate::guest::process_tree::Snapshot;
@@ -8,14 +9,17 @@ use crate::guest::process_tree::Snapshot;
 /// been read before they were changed.
 const ROUNDS: usize = 64;
 
-/// Changes the limits of every process below this keeper, the executor among them, so that later ones have them too.
+/// Changes the limits of every process below this keeper, the executor among them, so that later ones have them too. `owner` is who
+/// made their user namespace.
 ///
 /// Where this process may not raise limits again, a program could lift its fence by itself; it is ended when it then grows.
 /// There, what runs keeps what it may have open and how long a file may be.
-pub(crate) fn limit_processes(keeper: i32, limits: ProcessLimits) {
+pub(super) fn limit_processes(keeper: i32, owner: u32, limits: ProcessLimits) {
     // Root of a namespace of its own has that capability, and nobody heeds it.
     let may_raise = Standing::ours() == Standing::Root
         && privileges::capabilities().is_ok_and(privileges::Capabilities::can_raise_limits);
+    // Where it has no such right on the host, it has it as who the sandbox's namespace belongs to.
+    let Ok(_ownership) = Ownership::of(owner) else { return };
     let mut limited = HashSet::new();
     for _ in 0..ROUNDS {
         let fresh: Vec<i32> =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure_sandbox::{CallEnd, Exit, Limit, Limits, Order, Reached, Sandbox, Spec, Work};
 
-use crate::host::{Host, call, exec, run, session, shell, text};
+use crate::host::{Host, call, exec, run, session, shell, text, wait_for_end};
 
 const MIB: u64 = 1 << 20;
 
@@ -111,5 +111,44 @@ async fn the_last_of_the_hosts_disk_is_left_to_it() {
     let lives = text(&refused);
     assert!(lives.ends_with("lives\n") && refused.code == Some(0), "what computes goes on: {refused:?}");
     assert_eq!(refused.reached, told(Limit::HostDisk, 0, false));
+    host.finish().await;
+}
+
+/// Whether a process is stopped.
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
+#[tokio::test]
+async fn a_supervisor_that_ends_waits_for_no_count() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("mkdir many; echo one > many/one")).await;
+    sandbox.stop(Duration::ZERO).await.expect("stopped");
+    let many = host.dir.path().join(format!("sessions/{}/layer/root/workspace/many", session(1)));
+    for n in 0..20_000 {
+        std::fs::hard_link(many.join("one"), many.join(n.to_string())).expect("linked");
+    }
+    let counting = tokio::spawn({
+        let backend = Arc::clone(&host.backend);
+        async move { while backend.usage(session(1)).await.is_ok_and(|usage| usage.inodes.is_some()) {} }
+    });
+    // A count that doesn't come to an end by itself.
+    let stopped = loop {
+        let helpers = host.helpers();
+        let stop = |pid: &i32| {
+            let pid = rustix::process::Pid::from_raw(*pid)?;
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).ok()
+        };
+        match helpers.first().filter(|pid| stop(pid).is_some() && is_stopped(**pid)) {
+            Some(pid) => break *pid,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let end = wait_for_end(stopped);
+    host.backend.shutdown().await.expect("shut down");
+    end.await.expect("it is no more");
+    counting.await.expect("no panic");
     host.finish().await;
 }

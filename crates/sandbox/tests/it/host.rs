@@ -111,6 +111,13 @@ impl Host {
         children.filter(|pid| is_keeper(*pid)).collect()
     }
 
+    /// Copies of this host's supervisor that do something for it and are no keepers.
+    pub(crate) fn helpers(&self) -> Vec<i32> {
+        let (supervisor, keepers) = (self.supervisor(), self.keepers());
+        let children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
+        children.filter(|pid| !keepers.contains(pid)).collect()
+    }
+
     /// How many lines a file of a session's workspace has; none if it isn't there.
     pub(crate) fn lines_of(&self, session: SessionId, name: &str) -> usize {
         let file = self.dir.path().join(format!("sessions/{session}/layer/root/workspace")).join(name);
@@ -197,6 +204,12 @@ pub(crate) fn has_given_ids() -> bool {
 /// Whether sandboxes are made by root, and not by an ordinary user in a namespace of its own.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// The first user of the host that a keeper's sandbox has.
+pub(crate) fn first_user(keeper: i32) -> u32 {
+    let map = std::fs::read_to_string(format!("/proc/{keeper}/uid_map")).expect("a map");
+    map.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
 /// Ends a process that this test started, at once.

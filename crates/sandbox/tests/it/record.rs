@@ -3,12 +3,20 @@
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tenure_sandbox::{CallEnd, Error, Order};
 
-use crate::host::{Host, call, exec, judge, kill, run, session, shell, text};
+use crate::host::{Host, call, exec, first_user, is_root, judge, kill, run, session, shell, text};
 
 /// What a keeper may write to a file: as if the disk were full beyond that.
 fn leave_room(keeper: i32, bytes: Option<u64>) {
     let pid = Pid::from_raw(keeper).expect("a process");
-    prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("limited");
+    // Where root lacks that right, who the keeper's namespace belongs to has it. A thread's user is its own.
+    let limited = std::thread::spawn(move || {
+        if is_root() {
+            let owner = rustix::process::Uid::from_raw(first_user(keeper));
+            rustix::thread::set_thread_res_uid(None, owner, None)?;
+        }
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None })
+    });
+    limited.join().expect("no panic").expect("limited");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tar::{EntryType, Header};
 use tenure_core::id::SessionId;
 use tenure_core::root::Root;
-use tenure_sandbox::{Error, Packing, Sandbox, Spec};
+use tenure_sandbox::{Error, NativeConfig, Packing, Sandbox, Spec};
 
 use crate::host::{Host, exec, needs_root, needs_users, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
@@ -424,5 +424,32 @@ async fn snapshots_forks_and_rewinding_keep_the_image() {
     host.backend.rewind(session(2), None).await.expect("rewound");
     let sandbox = open(&host, session(2), image("forked")).await;
     assert_eq!(text(&run(&sandbox, 2, shell("ls; cat /srv/name")).await), "image");
+    host.finish().await;
+}
+
+#[tokio::test]
+async fn no_layer_is_made_of_the_last_of_the_hosts_disk() {
+    let shelf = Shelf::new();
+    needs_root(WHY);
+    let low = |config: &mut NativeConfig| {
+        config.images = Some(shelf.clone());
+        config.disk_floor_bytes = Some(u64::MAX >> 8);
+    };
+    let mut host = Host::with(low);
+    shelf.put("one", vec![programs()]);
+    for n in 1..3 {
+        match host.backend.open(spec(session(n), image("one"))).await {
+            Err(error @ Error::Failed { .. }) => {
+                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                assert!(why.contains("--sandbox-disk-floor"), "{why}");
+            }
+            other => panic!("expected that it lacks room, got: {other:?}"),
+        }
+    }
+    assert_eq!((names(&host, "layers"), names(&host, "builds")), (Vec::new(), Vec::new()));
+    host.backend.shutdown().await.expect("shut down");
+    host.restarted_with(|config| config.images = Some(shelf.clone()));
+    let sandbox = open(&host, session(1), image("one")).await;
+    assert_eq!(text(&run(&sandbox, 1, exec(&["id", "-un"])).await), "agent\n");
     host.finish().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tenure_sandbox::{Backend, CallEnd, Error, LostReason, Native, Order, Sandbox, Spec};
 
-use crate::host::{Host, call, exec, guest, judge, kill, run, session, shell, signal, text};
+use crate::host::{Host, call, exec, first_user, guest, judge, kill, needs_root, run, session, shell, signal, text};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
 fn waiting(host: &Host) -> tenure_sandbox::Work {
@@ -258,5 +258,25 @@ async fn a_supervisor_too_old_to_be_drained_is_named() {
 impl Host {
     fn another(&self) -> Arc<dyn Backend> {
         Arc::new(Native::new(self.config()))
+    }
+}
+
+#[tokio::test]
+async fn sandboxes_of_two_supervisors_are_different_users() {
+    needs_root("an ordinary user's sandboxes have no users of their own");
+    let hosts = [Host::new(), Host::new()];
+    let mut users = Vec::new();
+    for host in &hosts {
+        for n in 1..3 {
+            host.open(session(n)).await;
+        }
+        users.extend(host.keepers().into_iter().map(first_user));
+    }
+    assert_eq!(users.len(), 4);
+    users.sort_unstable();
+    users.dedup();
+    assert_eq!(users.len(), 4, "{users:?}");
+    for host in hosts {
+        host.finish().await;
     }
 }

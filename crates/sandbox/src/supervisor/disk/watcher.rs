@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tenure_core::id::SessionId;
 
 use super::count::{Count, Room, count};
@@ -56,6 +57,7 @@ pub(crate) struct Heard {
 #[derive(Debug)]
 struct Counting {
     session: SessionId,
+    worker: OwnedFd,
     answer: OwnedFd,
     text: Vec<u8>,
     used: Count,
@@ -101,16 +103,24 @@ impl Watcher {
         }
     }
 
+    /// Counts nothing more: what is being counted may be large, and nobody wants to know any more.
+    pub(crate) fn end(&mut self) {
+        self.wanted.clear();
+        if let Some(counting) = self.counting.take() {
+            let _ = pidfd_send_signal(&counting.worker, Signal::KILL);
+        }
+    }
+
     /// A sandbox is no more.
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.watches.remove(&session);
     }
 
     /// Looks whether it is time to, and has what may have become too large counted; says what
-    /// the host's disk demands of all of them.
-    pub(crate) fn look(&mut self, subjects: &[Subject]) -> Option<Found> {
-        let busy = subjects.iter().any(|subject| subject.board.is_busy());
-        if subjects.is_empty() || self.timeout(busy) > Duration::ZERO {
+    /// the host's disk demands of all of them, and of layers that are being built.
+    pub(crate) fn look(&mut self, subjects: &[Subject], building: bool) -> Option<Found> {
+        let busy = building || subjects.iter().any(|subject| subject.board.is_busy());
+        if subjects.is_empty() && !building || self.timeout(busy) > Duration::ZERO {
             return None;
         }
         let now = Instant::now();
@@ -127,6 +137,12 @@ impl Watcher {
             self.counting = Counting::start(subject.session, Some(subject.keeper), &files, room.used);
         }
         Some(self.floor.judge(room, self.floor_bytes))
+    }
+
+    /// Whether so little is left of the host's disk that nothing more may be written to it.
+    pub(crate) fn is_low(&self) -> bool {
+        let mut floor = self.floor;
+        Room::of(&self.dir).is_ok_and(|room| floor.judge(room, self.floor_bytes).over.is_some())
     }
 
     /// Judges a sandbox again, whose limits are others now.
@@ -172,7 +188,7 @@ impl Counting {
         let (answer, say) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         rustix::io::ioctl_fionbio(&answer, true).ok()?;
         let began = Instant::now();
-        executor::fork_into(|| {
+        let worker = executor::fork_into(|| {
             // The supervisor's sockets came along: whoever waits for their end must not wait for this.
             signals::close_all_but(&[say.as_raw_fd()]);
             let _ = privileges::die_with_parent();
@@ -182,7 +198,9 @@ impl Counting {
             i32::from(rustix::io::write(&say, &found).is_err())
         })
         .ok()?;
-        Some(Self { session, answer, text: Vec::new(), used, began })
+        // It is our child and not yet waited for, so the number is its own.
+        let worker = pidfd_open(Pid::from_raw(worker)?, PidfdFlags::empty()).ok()?;
+        Some(Self { session, worker, answer, text: Vec::new(), used, began })
     }
 
     /// Reads what there is; says whether that is all.
