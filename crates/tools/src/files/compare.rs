@@ -118,7 +118,7 @@ pub(crate) enum Found {
     /// The page ends here; whether there is more to ask for.
     End { more: bool },
     /// One more.
-    Difference(Difference),
+    Difference(Box<Difference>),
 }
 
 /// What the comparing op asks the offering one.
@@ -174,7 +174,7 @@ impl FilesClient {
         let Comparing { at, after, limit, detail } = comparing;
         let offer = before.ask(&Request::Offer { at: at.clone() }).await?;
         let ours = self.ask(&Request::Compare { at, after, limit, detail }).await?;
-        let mut between = Between { ours, offer, is_over: false };
+        let mut between = Between { ours, offer };
         let mut found = Vec::new();
         let outcome = between.line().await?;
         match serde_json::from_slice(&outcome).map_err(|error| Error::Broken(error.to_string()))? {
@@ -187,7 +187,7 @@ impl FilesClient {
             match serde_json::from_slice(&line).map_err(|error| Error::Broken(error.to_string()))? {
                 Found::Difference(difference) if found.len() < limit => {
                     difference.before.iter().chain(&difference.after).try_for_each(check)?;
-                    found.push(difference);
+                    found.push(*difference);
                 }
                 Found::Difference(_) => return Err(odd()),
                 Found::End { more } => return Ok(Differences { found, more }),
@@ -200,8 +200,6 @@ impl FilesClient {
 struct Between {
     ours: Talk,
     offer: Talk,
-    /// Whether the offering one has ended.
-    is_over: bool,
 }
 
 impl Between {
@@ -237,7 +235,7 @@ impl Between {
                     Some(Output::Err(_)) => {}
                     None => return Err(self.ours.why().await),
                 },
-                offered = self.offer.process.output.recv(), if !self.is_over => match offered {
+                offered = self.offer.process.output.recv() => match offered {
                     Some(Output::Out(bytes)) => {
                         if self.ours.process.input.send(bytes).await.is_err() {
                             return Err(self.ours.why().await);
@@ -245,10 +243,7 @@ impl Between {
                     }
                     Some(Output::Err(_)) => {}
                     // Whoever still wants something of it doesn't get it.
-                    None => {
-                        self.is_over = true;
-                        return Err(self.offer.why().await);
-                    }
+                    None => return Err(self.offer.why().await),
                 },
             }
         }
