@@ -78,7 +78,7 @@ impl Sandboxes {
         let bell =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(|| "making an eventfd".to_owned())?;
         let bell = Box::leak(Box::new(bell));
-        let ranges = Ranges::open().doing(|| "opening the list of users that other supervisors have".to_owned())?;
+        let ranges = Ranges::open()?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {

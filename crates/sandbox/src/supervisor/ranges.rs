@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::Standing;
+use super::{Failure, Standing};
 
 /// Root's alone: who else could lock it could keep all ranges from everybody.
 const DIR: &str = "/run/tenure";
@@ -23,11 +23,17 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    pub(super) fn open() -> io::Result<Self> {
+    /// A refusal says what the operator can do.
+    pub(super) fn open() -> Result<Self, Failure> {
         if Standing::ours() != Standing::Root {
             return Ok(Self { claims: None });
         }
-        Self::open_in(Path::new(DIR)).map_err(|error| io::Error::new(error.kind(), format!("{DIR}: {error}")))
+        Self::open_in(Path::new(DIR)).map_err(|error| Failure::Refused {
+            cause: format!(
+                "sandboxes can't be kept from having the users of another Tenure's on this host: {DIR}: {error}"
+            ),
+            fix: format!("let root write to {DIR}, and nobody else; in a container, mount a tmpfs on /run"),
+        })
     }
 
     fn open_in(dir: &Path) -> io::Result<Self> {

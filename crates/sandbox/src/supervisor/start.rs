@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde::{Deserialize, Serialize};
 
+use super::ranges::Ranges;
 use super::requirements::Place;
 use super::serve::Supervisor;
 use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements, subordinate};
@@ -131,6 +132,8 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
         match own_namespace::enter(again, subordinate::settle(&config.dir)?)? {}
     }
     let dir = config.dir.clone();
+    // Only to see whether users can be claimed: where not, nothing is to be made either.
+    Ranges::open()?;
     Standing::ours().check_owner(&dir)?;
     requirements::check_directory(&dir)?;
     std::fs::DirBuilder::new()

@@ -73,6 +73,18 @@ async fn a_missing_capability_is_named() {
 }
 
 #[tokio::test]
+async fn a_host_on_which_ranges_of_users_cannot_be_claimed_is_refused() {
+    needs_root(NOWHERE);
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("sandbox");
+    let script = format!("mount -t tmpfs -o ro tmpfs /run && exec {} report {}", guest().display(), dir.display());
+    let report = report(Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &script]));
+    assert!(report.contains("/run/tenure: Read-only file system"), "{report}");
+    assert!(report.contains("mount a tmpfs on /run"), "{report}");
+    assert_nothing_is_left(&dir).await;
+}
+
+#[tokio::test]
 async fn a_data_directory_that_cannot_carry_layers_is_named() {
     needs_root(NOWHERE);
     let parent = tempfile::tempdir().expect("a directory");
