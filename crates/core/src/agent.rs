@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::id::{AgentId, EnvironmentId};
 use crate::model::ModelConfig;
-use crate::root::Root;
+use crate::packages::Packages;
+use crate::root::{Basis, Root};
 
 /// The tools of the built-in toolset that this build runs. `tools` has one implementation for each.
 pub const BUILTIN_TOOLS: &[&str] = &["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
@@ -252,6 +253,16 @@ pub struct Environment {
     /// What the root file system of its sandboxes is made from.
     #[serde(default, skip_serializing_if = "Root::is_host")]
     pub root: Root,
+    /// What is installed in it.
+    #[serde(default, skip_serializing_if = "Packages::is_empty")]
+    pub packages: Packages,
+}
+
+impl Environment {
+    /// What the files of its sandboxes begin with.
+    pub fn basis(&self) -> Basis {
+        Basis { root: self.root.clone(), packages: self.packages.clone() }
+    }
 }
 
 /// Limits of a sandbox. Absent ones are the operator's defaults.

@@ -15,6 +15,7 @@ pub mod fork;
 pub mod id;
 pub mod lifetime;
 pub mod model;
+pub mod packages;
 pub mod past;
 pub mod phase;
 pub mod price;

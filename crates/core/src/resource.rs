@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Limits};
 use crate::id::{EnvironmentId, KeyId, TenantId};
+use crate::packages::Packages;
 use crate::root::Root;
 use crate::session::Metadata;
 use crate::time::Timestamp;
@@ -50,6 +51,9 @@ pub struct EnvironmentRecord {
     /// What its creator had the root file systems made from.
     #[serde(default, skip_serializing_if = "Root::is_host")]
     pub root: Root,
+    /// What its creator had installed in them.
+    #[serde(default, skip_serializing_if = "Packages::is_empty")]
+    pub packages: Packages,
     /// Names and values of the client's.
     #[serde(default)]
     pub metadata: Metadata,

@@ -4,6 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packages::Packages;
+
+/// What the files of a sandbox begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Basis {
+    /// The root file system.
+    pub root: Root,
+    /// What is installed in it.
+    pub packages: Packages,
+}
+
 /// Where the root file system of an environment's sandboxes comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

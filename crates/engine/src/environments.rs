@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tenure_core::agent::{Limits, LimitsChange};
 use tenure_core::id::{EnvironmentId, TenantId};
+use tenure_core::packages::{Manager, Packages};
 use tenure_core::resource::{DEFAULT_TENANT, EnvironmentRecord};
 use tenure_core::root::Root;
 use tenure_core::session::Metadata;
@@ -39,6 +40,8 @@ pub struct NewEnvironment {
     pub limits: LimitsChange,
     /// What the root file systems are made from.
     pub root: Root,
+    /// What is installed in them.
+    pub packages: Packages,
     /// Names and values of the client's.
     pub metadata: Metadata,
 }
@@ -54,6 +57,8 @@ pub struct EnvironmentChange {
     pub limits: LimitsChange,
     /// What root file systems are made from, of sessions to come.
     pub root: Option<Root>,
+    /// What managers install from now on, in root file systems of sessions to come.
+    pub packages: Vec<(Manager, Vec<String>)>,
     /// Metadata by name; `None` removes it.
     pub metadata: Vec<(String, Option<String>)>,
 }
@@ -77,8 +82,9 @@ impl Environments {
         keyed: Option<Keyed>,
     ) -> Result<EnvironmentRecord, Error> {
         let now = self.shared.clock.now();
-        let NewEnvironment { name, description, limits, root, metadata } = new;
+        let NewEnvironment { name, description, limits, root, packages, metadata } = new;
         self.check_root(&root).await?;
+        self.check_packages(&packages).await?;
         limits::check(&self.shared.sandboxes, limits, AT).await?;
         let limits = limits.apply(Limits::default());
         let record = EnvironmentRecord {
@@ -88,6 +94,7 @@ impl Environments {
             description,
             limits,
             root,
+            packages,
             metadata,
             created_at: now,
             updated_at: now,
@@ -123,6 +130,9 @@ impl Environments {
             self.check_root(root).await?;
         }
         limits::check(&self.shared.sandboxes, change.limits, AT).await?;
+        let mut packages = Packages::default();
+        change.packages.iter().for_each(|(manager, names)| packages.set(*manager, names.clone()));
+        self.check_packages(&packages).await?;
         self.write(tenant, id, keyed, |current| {
             if current.archived_at.is_some() {
                 let message = "the environment is archived and can't be changed";
@@ -141,6 +151,15 @@ impl Environments {
     async fn check_root(&self, root: &Root) -> Result<(), Error> {
         let checked = self.shared.sandboxes.backend().check_root(root).await;
         checked.map_err(|error| Error::invalid("config.root", error.to_string()))
+    }
+
+    /// Whether the operator has what is to be installed.
+    async fn check_packages(&self, packages: &Packages) -> Result<(), Error> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let checked = self.shared.sandboxes.backend().check_packages(packages).await;
+        checked.map_err(|error| Error::invalid("config.packages", error.to_string()))
     }
 
     /// Archives an environment for good: its sessions go on, new ones can't have it. A second time changes nothing.
@@ -213,12 +232,15 @@ impl Environments {
 }
 
 fn changed(current: &EnvironmentRecord, change: EnvironmentChange) -> Result<EnvironmentRecord, Error> {
-    let EnvironmentChange { name, description, limits, root, metadata } = change;
+    let EnvironmentChange { name, description, limits, root, packages: changed, metadata } = change;
+    let mut packages = current.packages.clone();
+    changed.into_iter().for_each(|(manager, names)| packages.set(manager, names));
     Ok(EnvironmentRecord {
         name: name.unwrap_or_else(|| current.name.clone()),
         description: description.unwrap_or_else(|| current.description.clone()),
         limits: limits.apply(current.limits),
         root: root.unwrap_or_else(|| current.root.clone()),
+        packages,
         metadata: merged(&current.metadata, metadata)?,
         ..current.clone()
     })
@@ -234,6 +256,7 @@ pub(crate) async fn ensure_default(environments: &Environments) -> Result<(), Er
                 description: Some("The environment every tenant has.".to_owned()),
                 limits: LimitsChange::default(),
                 root: Root::Host,
+                packages: Packages::default(),
                 metadata: Metadata::new(),
             };
             environments.create(DEFAULT_TENANT, new, None).await.map(drop)

@@ -437,7 +437,7 @@ impl<'m> Owner<'m> {
 
     fn view_of(&self, state: &State, now: Timestamp) -> SessionView {
         let generation = self.shared.store.generation();
-        SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation }
+        SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation, preparing: None }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tenure_core::agent::Limits;
 use tenure_core::id::SessionId;
-use tenure_core::root::Root;
+use tenure_core::root::Basis;
 use tenure_core::session::Sandbox;
 use tenure_store::Store;
 use tokio::sync::{Semaphore, oneshot};
@@ -66,7 +66,7 @@ async fn close_visited(shared: &Arc<Shared>, alive: &HashSet<SessionId>) {
         let row = shared.store.session(None, *session).await.ok().flatten();
         if row.is_some_and(|row| matches!(row.summary.sandbox, Sandbox::Absent { .. })) {
             let (reply, _nobody) = oneshot::channel();
-            let job = Job::Visit { limits: Limits::default(), root: Root::Host, reply };
+            let job = Job::Visit { limits: Limits::default(), basis: Basis::default(), reply };
             shared.sandboxes.order(&shared.directory, *session, job);
         }
     }

@@ -8,9 +8,9 @@ use tenure_core::agent::Limits;
 use tenure_core::command::{FilesReport, ReportFiles, SandboxReport};
 use tenure_core::files::SnapshotEnding;
 use tenure_core::id::{SandboxId, SessionId, SnapshotId, TenantId};
-use tenure_core::root::Root;
+use tenure_core::root::Basis;
 use tenure_core::time::Timestamp;
-use tenure_sandbox::{Backend, Error, LostReason, Sandbox, Spec, Taken};
+use tenure_sandbox::{Backend, Error, LostReason, Progress, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,19 +31,19 @@ const REWIND_TRIES: u32 = 5;
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Make it, or attach to it.
-    Start { sandbox: SandboxId, limits: Limits, root: Root, tenant: TenantId },
+    Start { sandbox: SandboxId, limits: Limits, basis: Basis, tenant: TenantId },
     /// Attach to the one that is alive, or make it again after it died unnoticed.
-    Attach { sandbox: SandboxId, limits: Limits, root: Root, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
+    Attach { sandbox: SandboxId, limits: Limits, basis: Basis, reply: oneshot::Sender<Result<Arc<dyn Sandbox>, Error>> },
     /// Change the limits of the one that is alive, if one is.
     Limit { limits: Limits, reply: oneshot::Sender<Result<(), Error>> },
     /// Let somebody use it who isn't the session; if it isn't alive, it is opened without the session knowing.
-    Visit { limits: Limits, root: Root, reply: oneshot::Sender<Result<Visit, VisitError>> },
+    Visit { limits: Limits, basis: Basis, reply: oneshot::Sender<Result<Visit, VisitError>> },
     /// Let somebody look at these files, of a snapshot of another session or of none, in a sandbox of their own: nobody else is this
     /// session, and it goes with its visitor.
     View {
         files: Option<(SessionId, SnapshotId)>,
         limits: Limits,
-        root: Root,
+        basis: Basis,
         reply: oneshot::Sender<Result<Visit, VisitError>>,
     },
     /// End its processes; if only because it was idle, then when those who visit it have left.
@@ -107,6 +107,8 @@ impl Inner {
 struct Slot {
     jobs: mpsc::UnboundedSender<Job>,
     handle: Option<Arc<dyn Sandbox>>,
+    /// What is being done to get a sandbox ready.
+    preparing: Option<Arc<str>>,
 }
 
 impl Sandboxes {
@@ -135,13 +137,24 @@ impl Sandboxes {
         self.lock().slots.get(&session)?.handle.clone()
     }
 
+    /// What is being done to get the session's sandbox ready, if that takes its time.
+    pub(crate) fn preparing(&self, session: SessionId) -> Option<Arc<str>> {
+        self.lock().slots.get(&session)?.preparing.clone()
+    }
+
+    fn set_preparing(&self, session: SessionId, doing: Option<&str>) {
+        if let Some(slot) = self.lock().slots.get_mut(&session) {
+            slot.preparing = doing.map(Arc::from);
+        }
+    }
+
     /// Adds a job to the session's. Outcomes come back to the session as reports.
     pub(crate) fn order(self: &Arc<Self>, directory: &Directory, session: SessionId, job: Job) {
         let mut inner = self.lock();
         let slot = inner.slots.entry(session).or_insert_with(|| {
             let (jobs, queue) = mpsc::unbounded_channel();
             self.runtime.spawn(Keeper::new(self.clone(), directory.clone(), session).run(queue));
-            Slot { jobs, handle: None }
+            Slot { jobs, handle: None, preparing: None }
         });
         // The receiver is dropped only together with its slot, under the same lock.
         let _ = slot.jobs.send(job);
@@ -288,21 +301,21 @@ impl Keeper {
 
     async fn perform(&mut self, job: Job) {
         match job {
-            Job::Start { sandbox, limits, root, tenant } => self.start(sandbox, limits, root, tenant).await,
-            Job::Attach { sandbox, limits, root, reply } => {
-                let opened = self.open(Some(sandbox), limits, root).await;
+            Job::Start { sandbox, limits, basis, tenant } => self.start(sandbox, limits, basis, tenant).await,
+            Job::Attach { sandbox, limits, basis, reply } => {
+                let opened = self.open(Some(sandbox), limits, basis).await;
                 let _ = reply.send(opened);
             }
             Job::Limit { limits, reply } => {
                 let changed = self.sandboxes.backend.change_limits(self.session, for_sandbox(limits)).await;
                 let _ = reply.send(changed.map(drop));
             }
-            Job::Visit { limits, root, reply } => {
-                let visit = self.visit(limits, root).await;
+            Job::Visit { limits, basis, reply } => {
+                let visit = self.visit(limits, basis).await;
                 let _ = reply.send(visit);
             }
-            Job::View { files, limits, root, reply } => {
-                let visit = self.view(files, limits, root).await;
+            Job::View { files, limits, basis, reply } => {
+                let visit = self.view(files, limits, basis).await;
                 let _ = reply.send(visit);
             }
             Job::Stop { sandbox, grace, idle } => {
@@ -335,7 +348,7 @@ impl Keeper {
         }
     }
 
-    async fn start(&mut self, sandbox: SandboxId, limits: Limits, root: Root, tenant: TenantId) {
+    async fn start(&mut self, sandbox: SandboxId, limits: Limits, basis: Basis, tenant: TenantId) {
         if let Some(current) = &mut self.current {
             current.sandbox = Some(sandbox);
             self.sandboxes.give_up(&self.directory, self.session);
@@ -345,7 +358,7 @@ impl Keeper {
             self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
             return self.report(sandbox, SandboxReport::Queued);
         }
-        let opened = self.open(Some(sandbox), limits, root).await;
+        let opened = self.open(Some(sandbox), limits, basis).await;
         self.sandboxes.settle_claim();
         match opened {
             Ok(_) => self.report(sandbox, SandboxReport::Started),
@@ -362,7 +375,7 @@ impl Keeper {
         &mut self,
         sandbox: Option<SandboxId>,
         limits: Limits,
-        root: Root,
+        basis: Basis,
     ) -> Result<Arc<dyn Sandbox>, Error> {
         if let Some(current) = &mut self.current {
             current.sandbox = sandbox.or(current.sandbox);
@@ -370,8 +383,16 @@ impl Keeper {
         }
         let mut spec = Spec::new(self.session);
         spec.limits = for_sandbox(limits);
-        spec.root = root;
-        let opened = self.sandboxes.backend.open(spec).await?;
+        (spec.root, spec.packages) = (basis.root, basis.packages);
+        let (sandboxes, session) = (Arc::downgrade(&self.sandboxes), self.session);
+        spec.progress = Progress::to(move |doing| {
+            if let Some(sandboxes) = sandboxes.upgrade() {
+                sandboxes.set_preparing(session, Some(doing));
+            }
+        });
+        let opened = self.sandboxes.backend.open(spec).await;
+        self.sandboxes.set_preparing(session, None);
+        let opened = opened?;
         self.current = Some(Current { handle: opened.sandbox.clone(), sandbox });
         self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
         Ok(opened.sandbox)
@@ -379,7 +400,7 @@ impl Keeper {
 
     async fn stop(&mut self, grace: Duration) {
         if self.current.is_none() && self.is_alive().await {
-            let _ = self.open(None, Limits::default(), Root::Host).await;
+            let _ = self.open(None, Limits::default(), Basis::default()).await;
         }
         if let Some(Current { handle, .. }) = self.current.take() {
             self.sandboxes.set(self.session, None);

@@ -163,7 +163,13 @@ impl Sessions {
             facts.extend(more);
         }
         let generation = self.shared.store.generation();
-        let view = SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation };
+        let view = SessionView {
+            summary: state.summary(),
+            definition: state.definition.clone(),
+            now,
+            generation,
+            preparing: None,
+        };
         let answer = keyed.map(|keyed| keyed.record(tenant, &Done::Session(view.clone()), now));
         let append = Append {
             session,
@@ -191,7 +197,8 @@ impl Sessions {
     /// A session.
     pub async fn get(&self, tenant: TenantId, session: SessionId) -> Result<SessionView, Error> {
         let row = self.row(tenant, session).await?;
-        self.up_to_date(row).await
+        let view = self.up_to_date(row).await?;
+        Ok(SessionView { preparing: self.shared.sandboxes.preparing(session), ..view })
     }
 
     /// A page of sessions.
@@ -419,7 +426,12 @@ impl Sessions {
         Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,
             agent: Arc::new(agent),
-            environment: Environment { id: environment.id, limits, root: environment.root },
+            environment: Environment {
+                id: environment.id,
+                limits,
+                root: environment.root,
+                packages: environment.packages,
+            },
             lifetimes: lifetimes.unwrap_or(self.shared.config.lifetimes),
             retry: self.shared.config.retry,
             model_facts,

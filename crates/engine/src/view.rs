@@ -32,11 +32,13 @@ pub struct SessionView {
     pub now: Timestamp,
     /// The generation of the data.
     pub generation: u64,
+    /// What is being done to get its sandbox ready, if that takes its time and somebody asked.
+    pub preparing: Option<Arc<str>>,
 }
 
 impl SessionView {
     pub(crate) fn of(row: SessionRow, now: Timestamp, generation: u64) -> Self {
-        Self { summary: row.summary, definition: row.definition, now, generation }
+        Self { summary: row.summary, definition: row.definition, now, generation, preparing: None }
     }
 
     /// The place of its last fact.

@@ -81,11 +81,20 @@ impl Cache {
         holding
     }
 
+    /// How much there is of a file that isn't whole yet.
+    pub(crate) fn fetched(&self, digest: &str) -> u64 {
+        std::fs::metadata(self.part(digest)).map_or(0, |found| found.len())
+    }
+
+    fn part(&self, digest: &str) -> PathBuf {
+        self.dir.join(format!("{}.part", hex(digest)))
+    }
+
     /// Begins the file of a digest, or goes on with what there is of it. Blocks.
     pub(crate) fn begin(&self, digest: &str, bytes: u64) -> io::Result<Part> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         self.forget_what_was_left();
-        let part = self.dir.join(format!("{}.part", hex(digest)));
+        let part = self.part(digest);
         let file = File::options().read(true).append(true).create(true).open(&part)?;
         // Whoever unpacks it is another user.
         file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
@@ -233,7 +242,7 @@ mod tests {
         assert!(!holding.is_whole());
         // What there was is gone on with.
         let mut part = cache.begin(&digest, 5).expect("begun");
-        assert_eq!(part.length(), 3);
+        assert_eq!((part.length(), cache.fetched(&digest)), (3, 3));
         part.add(b"le").expect("added");
         part.finish().expect("whole");
         assert!(holding.is_whole() && cache.hold(&digest).is_whole());

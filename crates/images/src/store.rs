@@ -115,6 +115,10 @@ impl Images for Store {
     fn layer<'a>(&'a self, image: &'a Image, layer: &'a ImageLayer) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.layer(image, layer))
     }
+
+    fn fetched(&self, layer: &ImageLayer) -> u64 {
+        self.cache.fetched(&layer.digest)
+    }
 }
 
 fn find_packed(root: &Root, path: &Path) -> Result<Image, Error> {

@@ -18,6 +18,11 @@ pub trait Images: Send + Sync + fmt::Debug {
     /// Has a layer's file on disk, whole and with the digest it should have, readable by everybody. Asked for by several at
     /// once, it is fetched once.
     fn layer<'a>(&'a self, image: &'a Image, layer: &'a ImageLayer) -> BoxFuture<'a, Result<Fetched, Error>>;
+
+    /// How many bytes of a layer's file are there while it is being fetched, as far as that is known.
+    fn fetched(&self, _layer: &ImageLayer) -> u64 {
+        0
+    }
 }
 
 /// The file of a layer. It may go when nobody holds this any more.

@@ -15,6 +15,7 @@ mod order;
 mod pipes;
 mod port;
 mod process;
+mod progress;
 mod report;
 mod spec;
 
@@ -38,6 +39,7 @@ pub use native::{Native, NativeConfig};
 pub use order::{CallEnd, Exit, Limit, Order, Reached, Work};
 pub use port::{Backend, BoxFuture, LostReason, Opened, Sandbox, Taken};
 pub use process::{Control, Launch, Output, Process, ProcessSide, TerminalSize};
+pub use progress::Progress;
 pub use report::{Check, Leftover, Outcome, Report};
 pub use spec::{Applied, Limits, Network, Spec, Usage};
 

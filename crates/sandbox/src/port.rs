@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_core::packages::Packages;
 use tenure_core::root::Root;
 use tokio::sync::mpsc;
 
@@ -33,6 +34,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Whether sandboxes may have this root, as far as can be told before one is made. An error says why not, for whoever asked
     /// for it.
     fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Whether these packages can be installed, as far as can be told before it is done: whether there are archives of them.
+    fn check_packages<'a>(&'a self, packages: &'a Packages) -> BoxFuture<'a, Result<(), Error>>;
 
     /// The sessions whose sandbox is alive now. Starts nothing.
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>>;

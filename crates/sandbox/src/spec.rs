@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 use tenure_core::id::SessionId;
+use tenure_core::packages::Packages;
 use tenure_core::root::Root;
+
+use crate::Progress;
 
 /// What a sandbox is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,12 +19,26 @@ pub struct Spec {
     /// What its root file system is, if it is made for the first time; later it is what it was then.
     #[serde(skip)]
     pub root: Root,
+    /// What is installed in it then.
+    #[serde(skip)]
+    pub packages: Packages,
+    /// Who hears what is being done until it is open.
+    #[serde(skip)]
+    pub progress: Progress,
 }
 
 impl Spec {
     /// A sandbox with default limits, nothing added to its environment, and no network.
     pub fn new(session: SessionId) -> Self {
-        Self { session, limits: Limits::default(), env: Vec::new(), network: Network::Loopback, root: Root::Host }
+        Self {
+            session,
+            limits: Limits::default(),
+            env: Vec::new(),
+            network: Network::Loopback,
+            root: Root::Host,
+            packages: Packages::default(),
+            progress: Progress::default(),
+        }
     }
 }
 

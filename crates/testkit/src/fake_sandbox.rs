@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_core::packages::{Manager, Packages};
 use tenure_core::root::Root;
 use tenure_sandbox::{
     Applied, Backend, BoxFuture, CallEnd, Error, Exit, Launch, Leftover, Limits, LostReason, Opened, Order, Process,
@@ -43,6 +44,8 @@ struct Inner {
     origins: HashMap<SessionId, SnapshotId>,
     /// Whether what is done to files waits.
     held: bool,
+    /// Whether sandboxes are being made ready and not yet there.
+    held_opening: bool,
     /// How many times something was to be done to files.
     asked: usize,
     /// What the next snapshot comes to.
@@ -139,6 +142,11 @@ impl FakeBackend {
         self.change(|inner| inner.held = held);
     }
 
+    /// From now on sandboxes are being made ready, and say so, until this is taken back.
+    pub fn hold_opening(&self, held: bool) {
+        self.change(|inner| inner.held_opening = held);
+    }
+
     /// Waits until so many snapshots or rewinds were asked for.
     pub async fn wait_snapshot_asked(&self, count: usize) {
         self.until(|inner| (inner.asked >= count).then_some(())).await;
@@ -201,8 +209,20 @@ impl Backend for FakeBackend {
         Box::pin(async move { may.then_some(()).ok_or_else(refused) })
     }
 
+    /// All are there but `absent`.
+    fn check_packages<'a>(&'a self, packages: &'a Packages) -> BoxFuture<'a, Result<(), Error>> {
+        let is_absent = |manager| packages.of(manager).iter().any(|package| package == "absent");
+        let absent = Manager::ALL.into_iter().find(|manager| is_absent(*manager));
+        let checked = absent.map_or(Ok(()), |manager| Err(Error::Invalid(format!("{manager}: no archive of absent"))));
+        Box::pin(async move { checked })
+    }
+
     fn open(&self, spec: Spec) -> BoxFuture<'_, Result<Opened, Error>> {
         Box::pin(async move {
+            if self.lock().held_opening {
+                spec.progress.say("a test holds it up");
+                self.until(|inner| (!inner.held_opening).then_some(())).await;
+            }
             let (fresh, gone) = self.change(|inner| {
                 if let Some(reason) = &inner.refuse {
                     return Err(Error::Refused { cause: reason.clone(), fix: "let the test allow it".to_owned() });

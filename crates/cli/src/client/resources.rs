@@ -74,6 +74,9 @@ pub(crate) struct Ours {
     /// Null where none is set.
     #[serde(default)]
     pub(crate) limits: Value,
+    /// What is being done to get its sandbox ready.
+    #[serde(default)]
+    pub(crate) preparing: Option<String>,
     /// Servers before there were labels send none.
     #[serde(default)]
     pub(crate) labels: Vec<String>,

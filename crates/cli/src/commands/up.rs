@@ -107,6 +107,8 @@ async fn serve(
         root_dirs: settings.root_dirs.iter().map(PathBuf::from).collect(),
         ..NativeConfig::new(dir.sandbox())
     };
+    let packages_dir = settings.packages_dir.as_ref().map(PathBuf::from).unwrap_or(sandboxes.packages_dir);
+    let sandboxes = NativeConfig { packages_dir, ..sandboxes };
     let parts = Parts {
         store: Arc::new(store),
         backend: Arc::new(Native::new(sandboxes)),

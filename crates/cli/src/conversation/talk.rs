@@ -1,7 +1,7 @@
 //! A conversation: prompts in, turns out, until the person has had enough.
 
 use std::io::Read as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -69,6 +69,15 @@ fn piped_prompt() -> Result<String> {
         "" => Err(advised("there is no prompt", "give one as an argument or on standard input")),
         _ => Ok(prompt.trim_end().to_owned()),
     }
+}
+
+/// How long nothing has to have happened until it is asked what is being done.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What is being done to get the session's sandbox ready, if anything is.
+async fn what_is_prepared(client: &Client, session: &str) -> Option<String> {
+    let found = client.get(&format!("/v1/sessions/{session}"), &[]).await.ok()?;
+    Session::read(&found).ok()?.tenure.preparing
 }
 
 /// A conversation under way.
@@ -233,8 +242,9 @@ impl Conversation {
     async fn follow(&mut self, message: Option<&str>) -> Result<TurnEnd> {
         let mut taken_up = message.is_none();
         let mut cancelled = false;
+        let mut preparing = None;
         loop {
-            let Place::At(_, follower) = &mut self.place else { return Ok(TurnEnd::Done) };
+            let Place::At(session, follower) = &mut self.place else { return Ok(TurnEnd::Done) };
             let event = tokio::select! {
                 next = follower.next() => match next? {
                     Next::Event(event) => event,
@@ -244,6 +254,16 @@ impl Conversation {
                         continue;
                     }
                 },
+                // Nothing is told of what a sandbox waits for; whoever wonders has to ask.
+                () = tokio::time::sleep(SILENCE), if !self.manner.json => {
+                    let doing = what_is_prepared(follower.client(), &session.id).await;
+                    if doing.is_some() && doing != preparing {
+                        self.screen.end_line();
+                        say::line(&say::dim(&plain(doing.as_deref().unwrap_or_default())));
+                    }
+                    preparing = doing;
+                    continue;
+                }
                 _ = self.terminate.recv() => return Ok(TurnEnd::Terminated),
                 _ = self.interrupt.recv() => {
                     // A second time, the person doesn't want to wait either.

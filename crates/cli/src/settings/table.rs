@@ -135,6 +135,8 @@ settings! {
     registries: Vec<String> = "", All "registries", ["TENURE_REGISTRIES"], "sandbox.registries";
     /// A file as `docker login` writes it with the credentials for registries. Whoever may make environments may then use them.
     registry_credentials: Option<String> = "", All "registry-credentials", ["TENURE_REGISTRY_CREDENTIALS"], "sandbox.registry_credentials";
+    /// A directory of archives from which packages of environments are installed, in a directory for each manager: apt, gem, npm, pip. Default: `packages` in the data directory.
+    packages_dir: Option<String> = "", All "packages-dir", ["TENURE_PACKAGES_DIR"], "sandbox.packages_dir";
     /// How long a tool call may take if it doesn't say.
     tool_timeout: Lasting = "2m", All "tool-timeout", ["TENURE_TOOL_TIMEOUT"], "tools.timeout";
     /// The longest a tool call may ask for.

@@ -11,6 +11,7 @@ mod help;
 mod keys;
 mod lifecycle;
 mod models;
+mod roots;
 mod run;
 mod secrets;
 mod server;

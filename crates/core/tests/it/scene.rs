@@ -23,6 +23,7 @@ use tenure_core::files::{FilesWork, SnapshotEnding};
 use tenure_core::fork::{ForkKind, ForkedFrom};
 use tenure_core::id::{AgentId, AttemptId, EnvironmentId, Ids, ItemId, SandboxId, SessionId, SnapshotId, TenantId};
 use tenure_core::model::{Failure, FailureKind, ModelConfig, ModelStop, Reply, ReplyPart, TokenUsage};
+use tenure_core::packages::Packages;
 use tenure_core::past::Past;
 use tenure_core::phase::Fold;
 use tenure_core::price::{Budget, ModelFacts, Price, TokenPrices, Usd};
@@ -93,7 +94,12 @@ impl Scene {
         let definition = Definition {
             tenant: TenantId::from_bits(0x7),
             agent: Arc::new(agent),
-            environment: Environment { id: EnvironmentId::from_bits(0xe), limits: Limits::default(), root: Root::Host },
+            environment: Environment {
+                id: EnvironmentId::from_bits(0xe),
+                limits: Limits::default(),
+                root: Root::Host,
+                packages: Packages::default(),
+            },
             lifetimes,
             retry: RetryPolicy { retries: 2, base: Duration::from_secs(30), ..RetryPolicy::default() },
             model_facts: ModelFacts { context_window: None, price },

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use tenure_core::agent::{Environment, Limits};
+use tenure_core::agent::Limits;
 use tenure_core::command::{CallResult, FinishCall, SandboxReport};
 use tenure_core::id::{ItemId, SandboxId, SessionId};
-use tenure_core::root::Root;
+use tenure_core::root::Basis;
 use tenure_core::session::{OpenCall, Sandbox as SandboxState, StopCause};
 use tenure_sandbox::{Error as SandboxError, Order, Sandbox, Work};
 use tenure_tools::{ToolCtx, ToolError, ToolLimits, ToolResult};
@@ -107,8 +107,8 @@ impl Owner<'_> {
 
     pub(super) fn start_sandbox(&self, sandbox: SandboxId) {
         let definition = &self.state.definition;
-        let Environment { limits, root, .. } = definition.environment.clone();
-        self.order(Job::Start { sandbox, limits, root, tenant: definition.tenant });
+        let (limits, basis) = (definition.environment.limits, definition.environment.basis());
+        self.order(Job::Start { sandbox, limits, basis, tenant: definition.tenant });
     }
 
     pub(super) fn stop_sandbox(&self, sandbox: SandboxId, grace: Duration) {
@@ -136,8 +136,9 @@ impl Owner<'_> {
 
     /// Where calls in the present sandbox are run.
     fn at(&self, sandbox: SandboxId) -> Place {
-        let Environment { limits, root, .. } = self.state.definition.environment.clone();
-        Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits, root }
+        let environment = &self.state.definition.environment;
+        let (limits, basis) = (environment.limits, environment.basis());
+        Place { shared: self.shared.clone(), session: self.state.session, sandbox, limits, basis }
     }
 
     pub(super) fn order(&self, job: Job) {
@@ -254,7 +255,7 @@ struct Place {
     session: SessionId,
     sandbox: SandboxId,
     limits: Limits,
-    root: Root,
+    basis: Basis,
 }
 
 impl Place {
@@ -263,7 +264,7 @@ impl Place {
         let handle = self.shared.sandboxes.handle(self.session);
         let attached = handle.is_none().then(|| {
             let (reply, attached) = oneshot::channel();
-            let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, root: self.root.clone(), reply };
+            let job = Job::Attach { sandbox: self.sandbox, limits: self.limits, basis: self.basis.clone(), reply };
             self.shared.sandboxes.order(&self.shared.directory, self.session, job);
             attached
         });

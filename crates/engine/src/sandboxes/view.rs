@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use tenure_core::agent::Limits;
 use tenure_core::id::{SessionId, SnapshotId};
-use tenure_core::root::Root;
+use tenure_core::root::Basis;
 
 use super::{Keeper, VisitError};
 use crate::visits::Visit;
 
 impl Keeper {
     /// Lets somebody in who isn't the session.
-    pub(super) async fn visit(&mut self, limits: Limits, root: Root) -> Result<Visit, VisitError> {
+    pub(super) async fn visit(&mut self, limits: Limits, basis: Basis) -> Result<Visit, VisitError> {
         if let Some(current) = &self.current {
             return Ok(self.visitors.welcome(current.handle.clone()));
         }
         if !self.sandboxes.claim_room(self.session) {
             return Err(VisitError::NoRoom);
         }
-        let opened = self.open(None, limits, root).await;
+        let opened = self.open(None, limits, basis).await;
         self.sandboxes.settle_claim();
         if opened.is_err() {
             self.sandboxes.offer_room(&self.directory);
@@ -31,14 +31,14 @@ impl Keeper {
         &mut self,
         files: Option<(SessionId, SnapshotId)>,
         limits: Limits,
-        root: Root,
+        basis: Basis,
     ) -> Result<Visit, VisitError> {
         self.is_view = true;
         if let Some((from, snapshot)) = files {
             let forked = self.sandboxes.backend.fork(from, snapshot, &[], self.session).await;
             forked.map_err(VisitError::Failed)?;
         }
-        let visit = self.visit(limits, root).await;
+        let visit = self.visit(limits, basis).await;
         if visit.is_err() {
             self.end_view().await;
         }

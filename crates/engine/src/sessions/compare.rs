@@ -117,11 +117,11 @@ impl Sessions {
             Stage::Snapshot(snapshot) => Some((session, snapshot.id)),
         };
         let environment = &view.definition.environment;
-        let (limits, root) = (environment.limits, environment.root.clone());
+        let (limits, basis) = (environment.limits, environment.basis());
         let looker = SessionId::from_bits(self.shared.clock.ids().bits());
         let begun = Some(self.shared.forking.begin(looker));
         let (reply, answer) = oneshot::channel();
-        self.shared.sandboxes.order(&self.shared.directory, looker, Job::View { files, limits, root, reply });
+        self.shared.sandboxes.order(&self.shared.directory, looker, Job::View { files, limits, basis, reply });
         match answer.await.map_err(|_| Error::busy())? {
             Ok(visit) => Ok(View { visit, _begun: begun }),
             Err(VisitError::NoRoom) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),

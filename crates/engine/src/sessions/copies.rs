@@ -256,7 +256,13 @@ impl Sessions {
         decision.facts.iter().for_each(|stored| state.evolve(stored));
         facts.extend(decision.facts);
         let generation = self.shared.store.generation();
-        let view = SessionView { summary: state.summary(), definition: state.definition.clone(), now, generation };
+        let view = SessionView {
+            summary: state.summary(),
+            definition: state.definition.clone(),
+            now,
+            generation,
+            preparing: None,
+        };
         let answer = keyed.map(|keyed| keyed.record(tenant, &Done::Session(view.clone()), now));
         let append = Append {
             session: child,

@@ -74,8 +74,8 @@ impl Sessions {
         }
         let (reply, answer) = oneshot::channel();
         let environment = &view.definition.environment;
-        let (limits, root) = (environment.limits, environment.root.clone());
-        self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, root, reply });
+        let (limits, basis) = (environment.limits, environment.basis());
+        self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, basis, reply });
         let visit = match answer.await.map_err(|_| Error::busy())? {
             Ok(visit) => visit,
             Err(VisitError::NoRoom) => return Err(Error::Busy { retry_after: Duration::from_secs(5) }),

@@ -204,7 +204,7 @@ fn limit_processes(ProcessLimits { open_files, file_bytes, processes, fenced }: 
 /// Becomes the user that tools are, without any right over others.
 fn become_agent() -> io::Result<()> {
     if Fence::Capabilities.is_up() {
-        privileges::empty_bounding_set()?;
+        privileges::bound(Capabilities::NONE)?;
         privileges::become_user(AGENT)?;
         privileges::set_capabilities(Capabilities::NONE)?;
     }

@@ -33,6 +33,15 @@ pub(super) const NULL_DEVICE: (u32, u32) = (1, 3);
 /// What the root holds may be hostile: nothing in it is addressed by a path that follows a link, and what is mounted over it
 /// is filled through its own descriptor, not through the place where it is.
 pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failure> {
+    build_over(layers, limits, |_| Ok(())).map(drop)
+}
+
+/// As above; gives what is made of the root while it is all there is.
+pub(crate) fn build_over<T>(
+    layers: Vec<Detached>,
+    limits: &Applied,
+    look: impl FnOnce(&OwnedFd) -> io::Result<T>,
+) -> Result<T, Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "leaving the host's mounts".to_owned())?;
     let devices: Vec<(&str, OwnedFd)> = DEVICES
@@ -51,6 +60,7 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
     rustix::process::chdir(STAGE).doing(|| "entering the new root".to_owned())?;
     let root = open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .doing(|| "opening the new root".to_owned())?;
+    let seen = look(&root).doing(|| "looking at the new root".to_owned())?;
     for layer in layers.iter().filter(|layer| !layer.target.is_empty()) {
         place(&layer.mount, &root, &layer.target)?;
     }
@@ -71,7 +81,8 @@ pub(crate) fn build(layers: Vec<Detached>, limits: &Applied) -> Result<(), Failu
     if Fence::OldRoot.is_up() {
         unmount(".", UnmountFlags::DETACH).doing(|| "letting go of the host's root".to_owned())?;
     }
-    rustix::process::chdir("/").doing(|| "entering the new root".to_owned())
+    rustix::process::chdir("/").doing(|| "entering the new root".to_owned())?;
+    Ok(seen)
 }
 
 pub(super) fn plain() -> MountAttrFlags {

@@ -23,6 +23,10 @@ impl Capabilities {
     pub(crate) const BUILDER: Self =
         Self::of(1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_FOWNER | 1 << CAP_FSETID);
 
+    /// What a builder keeps that installs packages, likewise: their scripts become other users, and end what they started.
+    pub(crate) const INSTALLER: Self =
+        Self::of(Self::BUILDER.permitted | 1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID);
+
     /// Whether whoever has these can mount.
     pub(crate) fn can_administrate(self) -> bool {
         self.effective & 1 << CAP_SYS_ADMIN != 0
@@ -99,9 +103,9 @@ pub(crate) fn set_capabilities(wanted: Capabilities) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) })
 }
 
-/// Empties the bounding set, so that no program can gain what isn't there.
-pub(crate) fn empty_bounding_set() -> io::Result<()> {
-    for capability in 0..64 {
+/// Takes all but these from the bounding set, so that no program can gain what isn't there.
+pub(crate) fn bound(most: Capabilities) -> io::Result<()> {
+    for capability in (0..64).filter(|capability| most.permitted & 1 << capability == 0) {
         // SAFETY: takes numbers only.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }.into()) {
             Ok(()) => {}

@@ -178,7 +178,7 @@ fn bring_up_loopback() -> io::Result<()> {
 }
 
 /// The host's pattern for core files may be a program of the host.
-fn forbid_core_files() {
+pub(super) fn forbid_core_files() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

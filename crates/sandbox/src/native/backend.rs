@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tenure_core::id::{SessionId, SnapshotId};
+use tenure_core::packages::Packages;
 use tenure_core::root::Root;
 
 use super::channel::{Channel, nobody_listens};
@@ -44,6 +45,9 @@ pub struct NativeConfig {
     pub images: Option<Arc<dyn Images>>,
     /// The directories of the host below which roots may be. Default: none.
     pub root_dirs: Vec<PathBuf>,
+    /// Where archives of packages are, in a directory for each manager: `apt`, `gem`, `npm`, `pip`. Default: `packages` beside the
+    /// directory of the sandboxes.
+    pub packages_dir: PathBuf,
     /// For tests: where a supervisor (`supervisor.grouped`, `.forked`, `.made`) or a keeper (`guest.ordered`, `.started`,
     /// `.forked`, `.exited`, `.told`) dies, as `name:n`, or stands still, as `name:n:pause`. Has an effect only in a build
     /// with the feature `failpoints`. Default: what `TENURE_FAILPOINT` says; that a server itself also stops at
@@ -57,8 +61,10 @@ pub struct NativeConfig {
 impl NativeConfig {
     /// The defaults, for files in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
         Self {
-            dir: dir.into(),
+            packages_dir: dir.parent().unwrap_or(&dir).join("packages"),
+            dir,
             executable: None,
             linger: Duration::from_secs(300),
             cgroups: true,
@@ -101,10 +107,12 @@ impl Native {
             pool,
             images,
             root_dirs,
+            packages_dir,
             failpoint,
             versions,
         } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
+        let packages_dir = std::path::absolute(&packages_dir).unwrap_or(packages_dir);
         let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let config = Config {
             dir: dir.clone(),
@@ -118,7 +126,7 @@ impl Native {
         };
         let trash = Trash::new(&dir, &executable);
         let supervisor = Arc::new(SupervisorLink::new(config, executable, ForTests { failpoint, versions }));
-        let roots = Roots::new(&dir, images, root_dirs);
+        let roots = Roots::new(&dir, images, root_dirs, packages_dir);
         Self { dir, supervisor, roots, open: Mutex::default(), trash }
     }
 
@@ -304,6 +312,10 @@ impl Backend for Native {
 
     fn check_root<'a>(&'a self, root: &'a Root) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move { self.roots.check(root) })
+    }
+
+    fn check_packages<'a>(&'a self, packages: &'a Packages) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.roots.check_packages(packages) })
     }
 
     fn alive(&self) -> BoxFuture<'_, Result<Vec<SessionId>, Error>> {

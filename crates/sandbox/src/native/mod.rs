@@ -1,5 +1,6 @@
 //! The backend that needs nothing but this binary and the kernel: the server's side of it.
 
+mod archives;
 mod as_owner;
 mod backend;
 mod channel;

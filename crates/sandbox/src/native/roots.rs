@@ -8,22 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tenure_core::packages::{Manager, Packages};
 use tenure_core::root::Root;
 use tokio::sync::Semaphore;
 
+use super::archives::Archives;
 use super::backend::refusal;
 use super::supervisor_link::SupervisorLink;
 use super::trash::Trash;
 use crate::supervisor::{self, Head, LayerId, subordinate};
 use crate::wire::{Build, BuildTask, Start, SupervisorAsk, SupervisorTell};
-use crate::{Error, Image, Images, Spec};
+use crate::{Error, Fetched, Image, ImageLayer, Images, Progress, Spec};
 
 /// How many layers are made at once. Each may need as much memory as a sandbox.
 const MOST_BUILDS: usize = 2;
 /// How long the layers of a root stay that nobody begins with any more.
 const ROOTS_STAY: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How often it is looked at how much of a layer has been fetched.
+const LOOK: Duration = Duration::from_millis(500);
 /// Which kind of [`BuildTask::System`] layers this program makes: raised when they change.
 const SYSTEM_VERSION: u32 = 1;
+/// The same of [`BuildTask::Install`].
+const INSTALL_VERSION: u32 = 1;
 
 /// Where roots come from.
 #[derive(Debug)]
@@ -31,6 +37,7 @@ pub(super) struct Roots {
     dir: PathBuf,
     images: Option<Arc<dyn Images>>,
     root_dirs: Vec<PathBuf>,
+    archives: Arc<Archives>,
     building: Semaphore,
 }
 
@@ -38,11 +45,18 @@ pub(super) struct Roots {
 struct Builders<'b> {
     supervisor: &'b SupervisorLink,
     trash: &'b Trash,
+    progress: &'b Progress,
 }
 
 impl Roots {
-    pub(super) fn new(dir: &Path, images: Option<Arc<dyn Images>>, root_dirs: Vec<PathBuf>) -> Self {
-        Self { dir: dir.to_owned(), images, root_dirs, building: Semaphore::new(MOST_BUILDS) }
+    pub(super) fn new(
+        dir: &Path,
+        images: Option<Arc<dyn Images>>,
+        root_dirs: Vec<PathBuf>,
+        packages_dir: PathBuf,
+    ) -> Self {
+        let archives = Arc::new(Archives::new(packages_dir));
+        Self { dir: dir.to_owned(), images, root_dirs, archives, building: Semaphore::new(MOST_BUILDS) }
     }
 
     /// Whether a root may be had, as far as can be told without fetching anything.
@@ -68,6 +82,14 @@ impl Roots {
         }
     }
 
+    /// Whether packages may be had, as far as can be told without installing them.
+    pub(super) fn check_packages(&self, packages: &Packages) -> Result<(), Error> {
+        if !packages.is_empty() && !rustix::process::geteuid().is_root() {
+            return Err(Error::Invalid(PACKAGES_NEED_ROOT.to_owned()));
+        }
+        self.archives.check(packages)
+    }
+
     fn directory(&self, path: &str) -> Result<PathBuf, Error> {
         let found = allowed(path, &self.root_dirs)?;
         match found.is_dir() {
@@ -89,19 +111,49 @@ impl Roots {
         supervisor: &SupervisorLink,
         trash: &Trash,
     ) -> Result<Option<Start>, Error> {
-        if spec.root.is_host() || has_begun(session_dir)? {
+        if spec.root.is_host() && spec.packages.is_empty() || has_begun(session_dir)? {
             return Ok(None);
         }
-        let builders = Builders { supervisor, trash };
-        match &spec.root {
-            Root::Host => Ok(None),
-            Root::Directory { path } => self.of_directory(path, &builders).await.map(Some),
-            Root::Image { .. } => self.of_image(&spec.root, &builders).await.map(Some),
+        let builders = Builders { supervisor, trash, progress: &spec.progress };
+        let start = match &spec.root {
+            Root::Host => Start { root: supervisor::Root::Host, base: Vec::new() },
+            Root::Directory { path } => self.of_directory(path, &builders).await?,
+            Root::Image { .. } => self.of_image(&spec.root, &builders).await?,
             Root::Archive { path } => {
                 allowed(path, &self.root_dirs)?;
-                self.of_image(&spec.root, &builders).await.map(Some)
+                self.of_image(&spec.root, &builders).await?
             }
+        };
+        match spec.packages.is_empty() {
+            true => Ok(Some(start)),
+            false => self.with_packages(start, &spec.packages, &builders).await.map(Some),
         }
+    }
+
+    /// Has the packages installed over what there is.
+    async fn with_packages(&self, start: Start, packages: &Packages, builders: &Builders<'_>) -> Result<Start, Error> {
+        self.check_packages(packages)?;
+        let (archives, wanted) = (self.archives.clone(), packages.clone());
+        let chosen = tokio::task::spawn_blocking(move || archives.choose(&wanted)).await;
+        let chosen = chosen.map_err(|error| Error::failed("choosing archives")(io::Error::other(error)))??;
+        let below = match (&start.root, start.base.last()) {
+            (_, Some(top)) => top.to_string(),
+            (_, None) => hosts_key(packages),
+        };
+        let made = layer("packages", &format!("{INSTALL_VERSION} {below}{}", chosen.key));
+        let Start { root, mut base } = start;
+        let task = BuildTask::Install { archives: self.archives.dir().to_owned(), steps: chosen.steps };
+        let all: Vec<LayerId> = base.iter().chain([&made]).cloned().collect();
+        self.name_layers(&made, &all)?;
+        let named = packages.iter().map(|(manager, names)| format!("{manager}: {}", names.join(", ")));
+        builders.progress.say(&format!("packages: installing {}", named.collect::<Vec<_>>().join("; ")));
+        let built = self.build(&made, &root, &base, task, builders).await;
+        built.map_err(|error| match error {
+            Error::Invalid(why) => Error::Invalid(format!("packages: {why}")),
+            other => other,
+        })?;
+        base.push(made);
+        Ok(Start { root, base })
     }
 
     async fn of_directory(&self, path: &str, builders: &Builders<'_>) -> Result<Start, Error> {
@@ -115,6 +167,8 @@ impl Roots {
 
     async fn of_image(&self, root: &Root, builders: &Builders<'_>) -> Result<Start, Error> {
         let images = self.images()?;
+        let name = printed(root);
+        builders.progress.say(&format!("image {name}: looking it up"));
         let image = images.find(root).await?;
         let layers = layers_of(&image);
         if layers.is_empty() || layers.len() != image.layers.len() {
@@ -130,7 +184,9 @@ impl Roots {
             if self.is_there(made) {
                 continue;
             }
-            let fetched = images.layer(&image, packed).await?;
+            let doing = format!("image {name}: layer {} of {}", number + 1, layers.len());
+            let fetched = fetch(images.as_ref(), &image, packed, &doing, builders.progress).await?;
+            builders.progress.say(&format!("{doing}: unpacking"));
             let (packing, diff_id) = (packed.packing, packed.diff_id.clone());
             let task = BuildTask::Unpack { packed: fetched.path.clone(), packing, diff_id };
             let built = self.build(made, &below, &layers[..number], task, builders).await;
@@ -183,6 +239,26 @@ impl Roots {
     }
 }
 
+/// Has a layer's file fetched, and says how far it is.
+async fn fetch(
+    images: &dyn Images,
+    image: &Image,
+    layer: &ImageLayer,
+    doing: &str,
+    progress: &Progress,
+) -> Result<Fetched, Error> {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let mut fetching = images.layer(image, layer);
+    loop {
+        let (there, all) = (mib(images.fetched(layer)), mib(layer.bytes));
+        progress.say(&format!("{doing}: {there:.1} of {all:.1} MiB fetched"));
+        tokio::select! {
+            fetched = &mut fetching => return fetched,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
 /// Removes the notes of roots that no session has begun with for long: their layers go when no session has them any more.
 fn forget_unused(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -226,6 +302,31 @@ fn directory_key(path: &Path) -> String {
     }
     key
 }
+
+/// What makes packages that are installed over the host's root others: which system it is, and which managers it has.
+fn hosts_key(packages: &Packages) -> String {
+    let mut key = "host".to_owned();
+    let mut note = |path: PathBuf| {
+        let found = std::fs::canonicalize(&path).and_then(|at| std::fs::metadata(&at).map(|found| (at, found)));
+        if let Ok((at, found)) = found {
+            let _ = write!(key, " {}:{}:{}:{}", at.display(), found.len(), found.mtime(), found.mtime_nsec());
+        }
+    };
+    note(PathBuf::from("/etc/os-release"));
+    for (manager, _) in packages.iter() {
+        match manager {
+            // What is installed already needs nothing more.
+            Manager::Apt => note(PathBuf::from("/var/lib/dpkg/status")),
+            Manager::Gem => note(PathBuf::from("/usr/bin/gem")),
+            Manager::Npm => note(PathBuf::from("/usr/bin/npm")),
+            Manager::Pip => note(PathBuf::from("/usr/bin/python3")),
+        }
+    }
+    key
+}
+
+/// Why an ordinary user's sandboxes have no packages.
+const PACKAGES_NEED_ROOT: &str = "packages take a Tenure that runs as root: their files belong to the root of the sandbox, who is another user than its tools";
 
 /// The name of a layer that is what this text says.
 fn layer(kind: &str, key: &str) -> LayerId {

@@ -4,19 +4,24 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tenure_core::id::SessionId;
+use tenure_core::packages::Manager;
 
 use super::create::namespaces;
-use super::layers::Slot;
+use super::layers::{Detached, ROOT, Slot, Sources};
 use super::ownership::Ownership;
 use super::requirements::refuse_user_namespace;
 use super::snapshots::{Files, make_directory, make_session_directory};
-use super::{Doing, Failure, Group, LayerId, Standing, idmap, subdirectories};
+use super::{Doing, Failure, Group, LayerId, Root, Standing, idmap, subdirectories};
 use crate::guest::build::{self, Builder, Outcome, Task};
+use crate::spec::Limits;
 use crate::wire::{Build, BuildTask};
+
+/// Where hosts of Debian's kind note which packages they have.
+const HOSTS_DATABASE: &str = "/var/lib/dpkg";
 
 /// The layers that are being made, and what became of those that were.
 #[derive(Debug)]
@@ -66,11 +71,13 @@ impl Builds {
         slot: &Slot,
         group: &mut Group,
         files: &Files,
+        sources: &Sources,
     ) -> Result<Begun, Failure> {
         let dir = files.builds_dir().join(id.to_string());
         let made = make_directory(&files.builds_dir()).and_then(|()| make_session_directory(&dir).map(drop));
-        let begun =
-            made.doing(|| format!("making {}", dir.display())).and_then(|()| start(build, dir.clone(), slot, group));
+        let begun = made
+            .doing(|| format!("making {}", dir.display()))
+            .and_then(|()| start(build, dir.clone(), slot, group, sources));
         if begun.is_err() {
             // It has a few directories and nothing in them.
             let _ = std::fs::remove_dir_all(&dir);
@@ -90,6 +97,7 @@ impl Builds {
         let Begun { layer, dir, outcome, .. } = begun;
         let judged = if lacked_room { Err(no_room()) } else { judge(outcome) };
         let kept = judged.and_then(|()| {
+            forget_untouched(&dir.join("layer"));
             let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
             sealed.doing(|| format!("sealing the {layer:?}"))
         });
@@ -128,9 +136,23 @@ impl Builds {
     }
 }
 
-fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group) -> Result<Begun, Failure> {
-    let Build { layer, root, base, task } = build;
-    let root = slot.mount_build(&dir, &root, &base)?;
+/// File systems in which nothing was changed are the host's again, as they are.
+fn forget_untouched(layer: &Path) {
+    let parts = subdirectories(layer);
+    for part in parts.iter().filter(|part| !part.ends_with(ROOT)) {
+        // Only if there is nothing in it.
+        let _ = std::fs::remove_dir(part);
+    }
+}
+
+fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group, sources: &Sources) -> Result<Begun, Failure> {
+    let Build { layer, root: below, base, task } = build;
+    let root = match &task {
+        BuildTask::Unpack { .. } | BuildTask::System => {
+            vec![Detached { target: String::new(), mount: slot.mount_build(&dir, &below, &base)? }]
+        }
+        BuildTask::Install { .. } => slot.mount_install(&dir, &below, &base, sources)?,
+    };
     let disk = File::create(dir.join("disk")).doing(|| "making a file".to_owned())?;
     let task = match task {
         BuildTask::Unpack { packed, packing, diff_id } => {
@@ -138,7 +160,14 @@ fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group) -> Result<B
             Task::Unpack { packed: packed.into(), packing, diff_id }
         }
         BuildTask::System => Task::System,
+        BuildTask::Install { archives, steps } => {
+            let is_hosts = below == Root::Host && steps.iter().any(|step| step.manager == Manager::Apt);
+            let hosts_database = is_hosts.then(|| File::open(HOSTS_DATABASE).ok()).flatten().map(OwnedFd::from);
+            Task::Install { archives: slot.mount_archives(&archives)?, steps, hosts_database }
+        }
     };
+    let mut limits = group.applied.clone();
+    limits.note_plain(Limits::default());
     let (mapped, say_mapped) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let ownership = Ownership::of(slot.base()).doing(|| "acting as the builder's user".to_owned())?;
@@ -152,7 +181,7 @@ fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group) -> Result<B
     }
     if pid == 0 {
         let entrances = std::mem::take(&mut group.entrances);
-        build::enter(Builder { root, task, disk: disk.into(), entrances, mapped, outcome: say_outcome });
+        build::enter(Builder { root, task, disk: disk.into(), entrances, mapped, outcome: say_outcome, limits });
     }
     drop((ownership, mapped, say_outcome, root, task, disk));
     group.entrances.clear();

@@ -78,7 +78,7 @@ impl Part {
 }
 
 /// The name in layers of what belongs over the skeleton.
-const ROOT: &str = "root";
+pub(crate) const ROOT: &str = "root";
 
 impl Slot {
     /// The slot's first uid on the host.
@@ -172,6 +172,32 @@ impl Slot {
         let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &below(&build, ""));
         drop(acting);
         mounted.map_err(|error| no_overlay(dir, &error))
+    }
+
+    /// As above, for a builder in which programs run: all of the file systems that a sandbox has, each with a writable layer.
+    pub(crate) fn mount_install(
+        &self,
+        dir: &Path,
+        root: &Root,
+        layers: &[LayerId],
+        sources: &Sources,
+    ) -> Result<Vec<Detached>, Failure> {
+        if self.shifts.is_none() {
+            return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
+        }
+        let head = Head { root: root.clone(), layers: layers.to_vec(), ..Head::default() };
+        let layer = dir.join("layer");
+        let make = || -> io::Result<()> {
+            make_owned(&layer)?;
+            parts(dir, &head, sources).iter().try_for_each(|part| make_owned(&layer.join(part.name())))
+        };
+        make().doing(|| format!("making {}", layer.display()))?;
+        self.mount(dir, &head, sources)
+    }
+
+    /// A directory of archives as a builder sees it.
+    pub(crate) fn mount_archives(&self, at: &Path) -> Result<OwnedFd, Failure> {
+        self.host_mount(at)
     }
 
     /// Where sealed layers, highest first, have a part.

@@ -27,7 +27,6 @@ use crate::wire::{Build, Start};
 
 /// The directory of a session's journals, in its own.
 pub(super) const CALLS: &str = "calls";
-
 /// The sandboxes that are alive, and what is needed to make more.
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
@@ -249,7 +248,7 @@ impl Sandboxes {
                 return Err(failure);
             }
         };
-        match self.builds.begin(id, build, &slot, &mut group, &self.files) {
+        match self.builds.begin(id, build, &slot, &mut group, &self.files, &self.sources) {
             Ok(begun) => {
                 self.builds.keep(begun, group, slot);
                 Ok(())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
+use tenure_core::packages::Manager;
 
 use crate::spec::{Applied, Limits, Spec, Usage};
 use crate::supervisor::{LayerId, Root};
@@ -147,6 +148,16 @@ pub(crate) enum BuildTask {
     Unpack { packed: PathBuf, packing: Packing, diff_id: String },
     /// What the sandbox itself and its tools need.
     System,
+    /// What managers of packages make of archives below a directory of the host.
+    Install { archives: PathBuf, steps: Vec<Step> },
+}
+
+/// What one manager is to install.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) manager: Manager,
+    /// As it is told them: names, or archives in its directory.
+    pub(crate) packages: Vec<String>,
 }
 
 impl SupervisorAsk {

@@ -4,7 +4,7 @@ mod message;
 mod packet;
 
 pub(crate) use message::{
-    Build, BuildTask, Control, Greeting, KeeperAsk, KeeperTell, Start, SupervisorAsk, SupervisorTell, Versions, decode,
-    encode,
+    Build, BuildTask, Control, Greeting, KeeperAsk, KeeperTell, Start, Step, SupervisorAsk, SupervisorTell, Versions,
+    decode, encode,
 };
 pub(crate) use packet::{LONG, Packet, SHORT, receive, send};

@@ -13,6 +13,7 @@ mod host;
 mod kills;
 mod launch;
 mod limits;
+mod packages;
 mod pool;
 mod record;
 mod refusal;

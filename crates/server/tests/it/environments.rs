@@ -35,8 +35,22 @@ async fn what_cannot_be_enforced_is_refused() {
             "config.networking.type: ",
         ),
         (
-            json!({"type": "cloud", "packages": {"pip": ["numpy"]}}),
-            "config.packages.pip: packages are not supported yet",
+            json!({"type": "cloud", "packages": {"pip": ["numpy", "--index-url=http://x"]}}),
+            "config.packages.pip[1]: expected `name`, `name==version` or a range like `name>=1,<2`, got `--index-url",
+        ),
+        (json!({"type": "cloud", "packages": {"npm": [7]}}), "config.packages.npm[0]: expected a string, got 7"),
+        (json!({"type": "cloud", "packages": {"apt": "jq"}}), "config.packages.apt: expected a list, got `jq`"),
+        (
+            json!({"type": "cloud", "packages": {"gem": vec!["rake"; 257]}}),
+            "config.packages.gem: expected at most 256 packages, got 257",
+        ),
+        (
+            json!({"type": "cloud", "packages": {"cargo": ["ripgrep"]}}),
+            "config.packages.cargo: its packages are built from what a registry has",
+        ),
+        (
+            json!({"type": "cloud", "packages": {"pip": ["numpy", "absent"]}}),
+            "config.packages: pip: no archive of absent",
         ),
         (
             json!({"type": "cloud", "limits": {"memory_bytes": 1}}),
@@ -127,6 +141,15 @@ async fn an_update_merges() {
     ] {
         assert_eq!(server.post(&path, root(given)).await.ok()["config"]["root"], shown);
     }
+    for (given, apt, pip) in [
+        (json!({"pip": ["a==1", "b"], "apt": ["jq=1.6"]}), json!(["jq=1.6"]), json!(["a==1", "b"])),
+        (json!({"pip": null, "apt": ["jq"]}), json!(["jq"]), json!(["a==1", "b"])),
+        (json!({"pip": []}), json!(["jq"]), json!([])),
+    ] {
+        let shown = server.post(&path, json!({"config": {"packages": given}})).await.ok();
+        let packages = &shown["config"]["packages"];
+        assert_eq!((&packages["apt"], &packages["pip"], &packages["npm"]), (&apt, &pip, &json!([])));
+    }
     let refused = server.post(&path, root(json!({"type": "directory", "path": "/etc"}))).await.problem(400);
     assert!(refused.starts_with("config.root: "), "{refused}");
     let limits = json!({"config": {"limits": {"memory_bytes": null, "cpu_millis": null}}});
@@ -150,7 +173,9 @@ async fn wrong_updates_are_refused_with_their_codes() {
             "config.networking.type: ",
             json!(null),
         ),
-        (json!({"config": {"packages": {"apt": ["jq"]}}}), 400, "config.packages.apt: ", json!(null)),
+        (json!({"config": {"packages": {"go": ["x.y/z"]}}}), 400, "config.packages.go: ", json!(null)),
+        (json!({"config": {"packages": {"apt": ["-f"]}}}), 400, "config.packages.apt[0]: ", json!(null)),
+        (json!({"config": {"packages": {"apt": ["absent"]}}}), 400, "config.packages: apt: ", json!(null)),
         (json!({"config": {"limits": {"pids": 1}}}), 400, "config.limits.pids: ", json!(null)),
         (json!({"metadata": {"one more": "v"}}), 400, "metadata: expected at most 16 pairs", json!("invalid_metadata")),
         (json!({"metadata": {"k1": 7}}), 400, "metadata.k1: expected a string", json!("invalid_metadata")),
@@ -272,4 +297,19 @@ async fn a_key_makes_a_repeated_change_harmless() {
     assert_eq!(again.header("x-tenure-replayed"), Some("true"));
     assert_eq!(again.ok(), first);
     assert_eq!(server.get(&path).await.ok()["description"], "second");
+}
+
+#[tokio::test]
+async fn a_session_says_what_is_done_to_get_its_sandbox_ready() {
+    let server = TestServer::start().await;
+    let agent = server.agent("worker", &["{tools: [{name: bash, input: {command: echo one}}]}", "text: done"]).await;
+    let session = server.session(&agent).await;
+    let path = format!("/v1/sessions/{session}");
+    assert_eq!(server.get(&path).await.ok()["tenure"].get("preparing"), None);
+    server.engine.backend.hold_opening(true);
+    server.say(&session, "work").await;
+    while server.get(&path).await.ok()["tenure"]["preparing"] != "a test holds it up" {}
+    server.engine.backend.hold_opening(false);
+    server.until(&session, 0, "session.status_idle").await;
+    assert_eq!(server.get(&path).await.ok()["tenure"].get("preparing"), None);
 }

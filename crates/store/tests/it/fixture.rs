@@ -6,6 +6,7 @@ use tenure_core::agent::{Agent, Environment, Limits};
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AgentId, EnvironmentId, ItemId, KeyId, SessionId, TenantId, ThreadId};
 use tenure_core::model::{ModelConfig, TokenUsage};
+use tenure_core::packages::Packages;
 use tenure_core::phase::Fold;
 use tenure_core::price::{ModelFacts, Usd};
 use tenure_core::resource::{AgentRecord, EnvironmentRecord, KeyRecord};
@@ -140,7 +141,12 @@ pub(crate) fn definition() -> Arc<Definition> {
     Arc::new(Definition {
         tenant: TENANT,
         agent: Arc::new(agent()),
-        environment: Environment { id: EnvironmentId::from_bits(2), limits: Limits::default(), root: Root::Host },
+        environment: Environment {
+            id: EnvironmentId::from_bits(2),
+            limits: Limits::default(),
+            root: Root::Host,
+            packages: Packages::default(),
+        },
         lifetimes: Lifetimes::default(),
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),
@@ -168,6 +174,7 @@ pub(crate) fn environment_record(id: u128, name: &str, created_at: i64) -> Envir
         description: None,
         limits: Limits::default(),
         root: Root::Host,
+        packages: Packages::default(),
         metadata: Metadata::default(),
         created_at: Timestamp::from_micros(created_at),
         updated_at: Timestamp::from_micros(created_at),

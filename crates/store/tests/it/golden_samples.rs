@@ -8,6 +8,7 @@ use tenure_core::files::SnapshotEnding;
 use tenure_core::fork::{ForkKind, ForkedFrom};
 use tenure_core::id::{AttemptId, EnvironmentId, ItemId, SandboxId, SessionId, SnapshotId, ThreadId, TurnId};
 use tenure_core::model::{Effort, FailureKind, ModelConfig, Speed, TokenUsage};
+use tenure_core::packages::{Manager, Packages};
 use tenure_core::past::Rewind;
 use tenure_core::phase::{Fold, Phase};
 use tenure_core::price::{Budget, LongPrompt, ModelFacts, Price, TokenPrices, Usd};
@@ -444,7 +445,12 @@ pub(super) fn definitions() -> Vec<Definition> {
     let millis = std::time::Duration::from_millis;
     let full = Definition {
         agent: agent.into(),
-        environment: Environment { id: EnvironmentId::from_bits(2), limits, root: Root::Host },
+        environment: Environment {
+            id: EnvironmentId::from_bits(2),
+            limits,
+            root: Root::Host,
+            packages: Packages::default(),
+        },
         context: ContextPolicy { window: 200_000, reply: 1_000, share_percent: 70 },
         lifetimes: Lifetimes {
             idle: Some(IdleRule {
@@ -493,7 +499,11 @@ pub(super) fn environments() -> Vec<EnvironmentRecord> {
     };
     let reference = ImageReference::parse("debian:12").expect("a reference");
     let rooted = EnvironmentRecord { root: Root::Image { reference }, ..plain.clone() };
-    vec![plain, full, rooted]
+    let mut packages = Packages::default();
+    packages.set(Manager::Npm, vec!["left-pad@1.3.0".to_owned()]);
+    packages.set(Manager::Pip, vec!["requests==2.31.0".to_owned()]);
+    let furnished = EnvironmentRecord { packages, ..plain.clone() };
+    vec![plain, full, rooted, furnished]
 }
 
 pub(super) fn keys() -> Vec<KeyRecord> {

@@ -51,7 +51,12 @@ pub(crate) async fn fill(dir: &std::path::Path, sessions: usize) {
     let definition = Arc::new(Definition {
         tenant: DEFAULT_TENANT,
         agent: Arc::new(agent.agent),
-        environment: Environment { id: environment.id, limits: environment.limits, root: environment.root },
+        environment: Environment {
+            id: environment.id,
+            limits: environment.limits,
+            root: environment.root,
+            packages: environment.packages,
+        },
         lifetimes: Lifetimes { sandbox_idle: Some(Duration::from_secs(3600)), ..Lifetimes::default() },
         retry: RetryPolicy::default(),
         model_facts: ModelFacts::default(),

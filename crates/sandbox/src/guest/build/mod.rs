@@ -3,6 +3,7 @@
 
 mod builder;
 mod layer;
+mod packages;
 mod system;
 mod tree;
 

@@ -81,6 +81,12 @@ fn add_entry(tree: &Tree, path: &str, otherwise: &str, line: &dyn Fn(&str) -> St
     make_file(tree, path, &list)
 }
 
+/// What is as it should be stays where it is: in a layer below, or the host's own.
 fn make_file(tree: &Tree, path: &str, text: &[u8]) -> io::Result<()> {
-    tree.place(Path::new(path))?.make_file(&mut &*text, Looks::root(0o644))
+    let place = tree.place(Path::new(path))?;
+    let is_file = place.found()? == Some(FileType::RegularFile);
+    match is_file && tree.text(Path::new(path), LONGEST_LIST).is_some_and(|found| found == text) {
+        true => Ok(()),
+        false => place.make_file(&mut &*text, Looks::root(0o644)),
+    }
 }

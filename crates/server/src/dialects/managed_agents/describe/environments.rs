@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use tenure_core::id::EnvironmentId;
+use tenure_core::packages::{LONGEST_PACKAGE, MOST_PACKAGES, Manager};
 
 use super::super::ingest::environment::{
-    CALL_MS, CPU_MILLIS, DESCRIPTION, DISK_BYTES, INODES, MANAGERS, MEMORY_BYTES, NAME, OPEN_FILES, OUTPUT_BYTES, PIDS,
-    REFERENCE, ROOT_PATH,
+    CALL_MS, CPU_MILLIS, DESCRIPTION, DISK_BYTES, INODES, MEMORY_BYTES, NAME, OPEN_FILES, OTHER_MANAGERS, OUTPUT_BYTES,
+    PIDS, REFERENCE, ROOT_PATH,
 };
 use super::super::wire::{Environment, Page, printed_id};
 use super::agents::resource_query;
@@ -61,8 +62,12 @@ pub(crate) fn delete(schemas: &mut Schemas) -> Operation {
 fn config(new: bool) -> Value {
     let networking = schema::object([("type", json!({"const": "unrestricted"}))], []);
     let mut packages = schema::object([], [("type", json!({"enum": ["packages", null]}))]);
-    for manager in MANAGERS {
-        packages["properties"][manager] = schema::not_yet("Packages are");
+    for manager in Manager::ALL {
+        let names = schema::list(schema::text(1, LONGEST_PACKAGE), 0, MOST_PACKAGES);
+        packages["properties"][manager.name()] = schema::nullable(names);
+    }
+    for manager in OTHER_MANAGERS {
+        packages["properties"][manager] = schema::not_yet("Its packages are");
     }
     let limits = schema::nullable(limits());
     let optional = [

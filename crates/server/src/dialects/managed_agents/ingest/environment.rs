@@ -1,16 +1,19 @@
 //! Environments that are made or changed.
 
+use serde_json::Value;
 use tenure_core::agent::LimitsChange;
+use tenure_core::packages::{MOST_PACKAGES, Manager, Packages};
 use tenure_core::root::{ImageReference, Root};
 use tenure_engine::{EnvironmentChange, NewEnvironment};
 
 use super::metadata;
 use crate::problem::Problem;
-use crate::request::{Fields, Given};
+use crate::request::{Fields, Given, describe};
 
 pub(in super::super) const NAME: usize = 256;
 pub(in super::super) const DESCRIPTION: usize = 2_048;
-pub(in super::super) const MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
+/// Managers that the peer has and that can't install without a network.
+pub(in super::super) const OTHER_MANAGERS: [&str; 2] = ["cargo", "go"];
 
 /// The least and the most that a sandbox may be limited to.
 pub(in super::super) const MEMORY_BYTES: (u64, u64) = (16 << 20, 1 << 50);
@@ -32,7 +35,7 @@ pub(in super::super) const ROOT_PATH: usize = 4_095;
 pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnvironment, Problem> {
     let name = fields.required_text("name", 1, NAME)?;
     let description = fields.text("description", DESCRIPTION)?.value();
-    let Cloud { limits, root } = match fields.object("config")? {
+    let Cloud { limits, root, packages: given } = match fields.object("config")? {
         Given::Absent | Given::Null => Cloud::default(),
         Given::Value(mut config) => {
             if config.required_one_of("type", &["cloud", "self_hosted"])? == "self_hosted" {
@@ -42,9 +45,11 @@ pub(in super::super) fn new_environment(mut fields: Fields<'_>) -> Result<NewEnv
         }
     };
     let root = root.unwrap_or_default();
+    let mut packages = Packages::default();
+    given.into_iter().for_each(|(manager, names)| packages.set(manager, names));
     let metadata = metadata::whole(&mut fields)?;
     scope(&mut fields)?;
-    Ok(NewEnvironment { name, description, limits, root, metadata })
+    Ok(NewEnvironment { name, description, limits, root, packages, metadata })
 }
 
 /// What is to change of an environment. Fields of `config` that are absent or null stay as they are.
@@ -54,7 +59,7 @@ pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<Env
         return Err(fields.wrong("name", "expected 1 to 256 characters, got 0"));
     }
     let description = fields.text("description", DESCRIPTION)?.change();
-    let Cloud { limits, root } = match fields.object("config")? {
+    let Cloud { limits, root, packages } = match fields.object("config")? {
         Given::Absent | Given::Null => Cloud::default(),
         Given::Value(mut config) => {
             if config.one_of("type", &["cloud", "self_hosted"])?.value() == Some("self_hosted") {
@@ -68,7 +73,7 @@ pub(in super::super) fn environment_change(mut fields: Fields<'_>) -> Result<Env
     // Unlike elsewhere, here an empty value removes a name, too.
     let metadata = changes.map(|(name, value)| (name, value.filter(|value| !value.is_empty()))).collect();
     scope(&mut fields)?;
-    Ok(EnvironmentChange { name, description, limits, root, metadata })
+    Ok(EnvironmentChange { name, description, limits, root, packages, metadata })
 }
 
 const SELF_HOSTED: &str =
@@ -86,6 +91,8 @@ fn scope(fields: &mut Fields<'_>) -> Result<(), Problem> {
 struct Cloud {
     limits: LimitsChange,
     root: Option<Root>,
+    /// By manager; one that isn't named installs what it did.
+    packages: Vec<(Manager, Vec<String>)>,
 }
 
 fn cloud(mut config: Fields<'_>) -> Result<Cloud, Problem> {
@@ -95,19 +102,47 @@ fn cloud(mut config: Fields<'_>) -> Result<Cloud, Problem> {
         let message = "`limited` is not supported yet by this server; so far sandboxes have no network but loopback";
         return Err(networking.wrong("type", message));
     }
-    if let Given::Value(mut packages) = config.object("packages")? {
-        packages.one_of("type", &["packages"])?;
-        for manager in MANAGERS {
-            packages.unsupported(manager, "packages are")?;
-        }
-    }
+    let packages = match config.object("packages")? {
+        Given::Absent | Given::Null => Vec::new(),
+        Given::Value(mut packages) => read_packages(&mut packages)?,
+    };
     let limits = limits(&mut config)?;
     let root = match config.object("root")? {
         Given::Absent | Given::Null => None,
         Given::Value(mut root) => Some(read_root(&mut root)?),
     };
-    Ok(Cloud { limits, root })
+    Ok(Cloud { limits, root, packages })
 }
+
+fn read_packages(packages: &mut Fields<'_>) -> Result<Vec<(Manager, Vec<String>)>, Problem> {
+    packages.one_of("type", &["packages"])?;
+    for manager in OTHER_MANAGERS {
+        if packages.unsupported(manager, "").is_err() {
+            return Err(packages.wrong(manager, NEEDS_NETWORK));
+        }
+    }
+    let mut read = Vec::new();
+    for manager in Manager::ALL {
+        let Given::Value(names) = packages.list(manager.name())? else { continue };
+        if names.len() > MOST_PACKAGES {
+            let message = format!("expected at most {MOST_PACKAGES} packages, got {}", names.len());
+            return Err(packages.wrong(manager.name(), message));
+        }
+        let text = |(at, name): (usize, Value)| {
+            let field = format!("{}[{at}]", manager.name());
+            let Value::String(name) = name else {
+                return Err(packages.wrong(&field, format!("expected a string, got {}", describe(&name))));
+            };
+            manager.read(&name).map_err(|why| packages.wrong(&field, format!("{why}, got `{name}`")))?;
+            Ok(name)
+        };
+        read.push((manager, names.into_iter().enumerate().map(text).collect::<Result<_, _>>()?));
+    }
+    Ok(read)
+}
+
+const NEEDS_NETWORK: &str = "its packages are built from what a registry has, and nothing is installed over a network yet; \
+                             have the programs in an image (`config.root`), or in packages of another manager";
 
 /// Ours. What the operator allows is known further in.
 fn read_root(root: &mut Fields<'_>) -> Result<Root, Problem> {

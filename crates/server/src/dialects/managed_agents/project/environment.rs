@@ -1,6 +1,7 @@
 //! Environments.
 
 use tenure_core::agent::Limits;
+use tenure_core::packages::Manager;
 use tenure_core::resource::EnvironmentRecord;
 use tenure_core::root::Root;
 
@@ -18,12 +19,12 @@ pub(crate) fn environment(record: &EnvironmentRecord) -> wire::Environment<'_> {
             networking: Tagged { kind: "unrestricted" },
             packages: wire::Packages {
                 kind: "packages",
-                apt: EmptyList,
+                apt: record.packages.of(Manager::Apt),
                 cargo: EmptyList,
-                gem: EmptyList,
+                gem: record.packages.of(Manager::Gem),
                 go: EmptyList,
-                npm: EmptyList,
-                pip: EmptyList,
+                npm: record.packages.of(Manager::Npm),
+                pip: record.packages.of(Manager::Pip),
             },
             limits: limits(record.limits),
             root: root(&record.root),

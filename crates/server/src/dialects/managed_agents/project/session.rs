@@ -44,6 +44,7 @@ pub(crate) fn session(view: &SessionView) -> wire::Session<'_> {
             cli_status: fronts::cli::status(phase),
             console_status: fronts::console::status(phase),
             sandbox: sandbox(&summary.sandbox),
+            preparing: view.preparing.as_deref(),
             lifetimes: lifetimes(&view.definition.lifetimes),
             limits: super::environment::limits(view.definition.environment.limits),
             labels: &summary.labels,

@@ -39,7 +39,7 @@ pub(crate) struct Config<'a> {
     pub(crate) kind: &'static str,
     #[schemars(schema_with = "networking")]
     pub(crate) networking: Tagged,
-    pub(crate) packages: Packages,
+    pub(crate) packages: Packages<'a>,
     /// Ours: what its sandboxes may use, where that isn't the operator's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limits: Option<Limits>,
@@ -61,18 +61,18 @@ pub(crate) enum Root<'a> {
     Archive { path: &'a str },
 }
 
-/// Packages, none so far.
+/// What is installed, as it was given.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Packages {
+pub(crate) struct Packages<'a> {
     #[serde(rename = "type")]
     #[schemars(extend("const" = "packages"))]
     pub(crate) kind: &'static str,
-    pub(crate) apt: EmptyList,
+    pub(crate) apt: &'a [String],
     pub(crate) cargo: EmptyList,
-    pub(crate) gem: EmptyList,
+    pub(crate) gem: &'a [String],
     pub(crate) go: EmptyList,
-    pub(crate) npm: EmptyList,
-    pub(crate) pip: EmptyList,
+    pub(crate) npm: &'a [String],
+    pub(crate) pip: &'a [String],
 }
 
 /// Limits of a sandbox; those that are null are the operator's defaults.

@@ -69,6 +69,9 @@ pub(crate) struct TenureSession<'a> {
     /// The state of its sandbox.
     #[schemars(extend("enum" = SANDBOXES))]
     pub(crate) sandbox: &'static str,
+    /// What is being done to get its sandbox ready, in words, while an image is fetched or packages are installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) preparing: Option<&'a str>,
     /// When it stops or ends by itself.
     pub(crate) lifetimes: Lifetimes,
     /// The limits of its sandbox that are set; the operator's defaults hold for the rest.
