@@ -4,14 +4,18 @@ model's server was sent. The plans are carried out by a `ModelServer`.
 
 import json
 
-from session_model import Point, agrees, conversation_of, difference, ended
+from session_model import Point, agrees, as_sent, conversation_of, difference, ended
 from testbed import expect, text_of, wait_for
 
 # Two files, one written after the other: whenever both are looked at at once, they are as far, or one is one ahead.
 WRITER = (
-    "mkdir -p /workspace/n; setsid bash -c 'i=0; while :; do i=$((i+1)); for f in a b; do echo $i > /workspace/n/.$f; "
+    "rm -rf /workspace/n; mkdir /workspace/n; setsid bash -c 'i=0; while :; do i=$((i+1)); for f in a b; do echo $i > /workspace/n/.$f; "
     "mv /workspace/n/.$f /workspace/n/$f; done; sleep 0.003; done' > /dev/null 2>&1 &"
 )
+
+
+def said(kind, text):
+    return {"type": kind, "content": [{"type": "text", "text": text}]}
 
 
 class Talk:
@@ -42,12 +46,15 @@ class Talk:
         """Says a plan; gives its number."""
         number = next(self.numbers)
         text = f"plan {number}: {json.dumps([call for call, _ in calls])}"
-        expected = [("user", "text", text)]
+        expected, events = [("user", "text", text)], [said("user.message", text)]
+        if self.dice.random() < 0.2:
+            expected.append(("system", "text", f"rule {number}"))
+            events.append(said("system.message", f"rule {number}"))
         for call, result in calls:
             expected += self.called(call, result)
         expected.append(("assistant", "text", f"done {number}"))
-        self.tell(f"{session.id[-6:]} {text[:2000]}")
-        self.server.say(session.id, text)
+        self.tell(f"{session.id[-6:]} {text[:2000]}{' with a rule' if len(events) > 1 else ''}")
+        self.server.post(f"/v1/sessions/{session.id}/events", {"events": events})
         return number, expected
 
     def called(self, call, result):
@@ -83,11 +90,13 @@ class Talk:
         asked = self.models.asked.pop(number)
         lengths = [len(said) for said in asked]
         expect(sorted(set(lengths)) == lengths, f"the requests had {lengths} parts")
-        plan = next(at for at, part in enumerate(session.conversation) if part[1] == "text" and part[2].startswith(f"plan {number}:"))
-        expect(lengths[0] == plan + 1, f"the first request has {lengths[0]} parts, expected {plan + 1}")
-        for said in asked:
-            expected = session.conversation[: len(said)]
-            expect(said == expected, difference(f"{session.id}: the model was sent", expected, said))
+        conversation = session.conversation
+        plan = next(at for at, part in enumerate(conversation) if part[1] == "text" and part[2].startswith(f"plan {number}:"))
+        first = plan + 1 + (conversation[plan + 1 : plan + 2] == [("system", "text", f"rule {number}")])
+        expect(lengths[0] == first, f"the first request has {lengths[0]} parts, expected {first}")
+        for sent in asked:
+            expected = as_sent(conversation[: len(sent)])
+            expect(sent == expected, difference(f"{session.id}: the model was sent", expected, sent))
         self.tally["requests compared"] += len(asked)
 
     def end_turn(self, session, end):
@@ -155,6 +164,30 @@ class Talk:
         self.take_in(session, second_expected)
         self.requests(session, second)
         self.end_turn(session, seen[1])
+
+    def withdrawn(self, session):
+        """A message comes while a plan is carried out, perhaps with a rule, and is taken back."""
+        if session.waiting:
+            return
+        cursor = self.server.cursor(session.id)
+        number, expected = self.send(session, [self.edit(session, "sleep 0.5")])
+        self.server.until(session.id, lambda event: event["type"] == "agent.tool_use", after=cursor)
+        events = [said("user.message", "not meant"), said("system.message", "nor this")][: self.dice.choice((1, 2))]
+        first = self.server.post(f"/v1/sessions/{session.id}/events", {"events": events})["data"][0]
+        self.tell(f"{session.id[-6:]} {len(events)} inputs withdrawn")
+        self.server.ask("DELETE", f"/v1/sessions/{session.id}/queue/{first['id']}")
+        waits = self.server.get(f"/v1/sessions/{session.id}/queue")["data"]
+        expect(waits == [], f"after it was withdrawn there waits {waits}")
+        self.follow(session, cursor, number, expected)
+
+    def instructions(self, session):
+        """Who runs the agent says something by themselves."""
+        if session.waiting:
+            return
+        number = next(self.numbers)
+        self.tell(f"{session.id[-6:]} rule {number}")
+        self.server.post(f"/v1/sessions/{session.id}/events", {"events": [said("system.message", f"rule {number}")]})
+        self.take_in(session, [("system", "text", f"rule {number}")])
 
     def interrupted(self, session):
         """The call has had its effect, and is interrupted."""

@@ -58,8 +58,9 @@ def conversation_of(listed):
     said = []
     for event in listed:
         match event["type"]:
-            case "user.message":
-                said += [("user", "text", block["text"]) for block in event["content"]]
+            case "user.message" | "system.message" if not event.get("withdrawn"):
+                who = event["type"].partition(".")[0]
+                said += [(who, "text", block["text"]) for block in event["content"]]
             case "agent.message":
                 said.append(("assistant", "text", text_of(event)))
             case "agent.tool_use" | "agent.custom_tool_use":
@@ -69,6 +70,21 @@ def conversation_of(listed):
             case "user.custom_tool_result":
                 said.append(("user", "result", event["custom_tool_use_id"], text_of(event)))
     return said
+
+
+def as_sent(conversation):
+    """The same in the order in which the model's server is sent it: between two replies the results first, and then what the user
+    says, and then what whoever runs the agent says."""
+    sent, group = [], []
+    order = lambda part: 0 if part[1] == "result" else 1 if part[0] == "user" else 2
+    for part in [*conversation, None]:
+        if part and part[0] != "assistant":
+            group.append(part)
+            continue
+        sent += sorted(group, key=order)
+        group = []
+        sent += [part] if part else []
+    return sent
 
 
 def agrees(part, expected):

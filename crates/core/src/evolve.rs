@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::content::Block;
 use crate::fact::{AttemptEnding, CallEnding, Fact, Gate, StoredFact, Thinking};
 use crate::files::{Files, FilesWork, Snapshot, SnapshotEnding};
+use crate::fork::ForkKind;
 use crate::id::ItemId;
 use crate::model::{Part, Role, TokenUsage};
 use crate::past::Rewind;
@@ -236,10 +237,12 @@ impl State {
         if let Some(id) = from.snapshot
             && !snapshots.iter().any(|kept| kept.id == id)
         {
-            // The log parts before it says that the snapshot was taken. It may be that of a turn before.
-            let point = match &self.files.work {
-                Some(FilesWork::Snapshot { snapshot, point, .. }) if *snapshot == id => *point,
-                Some(FilesWork::Snapshot { .. } | FilesWork::Rewind { .. }) | None => from.at,
+            let point = match (from.what, &self.files.work) {
+                // Places of the other's log say nothing here: the files are there from the beginning.
+                (ForkKind::Clone, _) => stored.seq,
+                // The log parts before it says that the snapshot was taken. It may be that of a turn before.
+                (ForkKind::Fork, Some(FilesWork::Snapshot { snapshot, point, .. })) if *snapshot == id => *point,
+                (ForkKind::Fork, Some(FilesWork::Snapshot { .. } | FilesWork::Rewind { .. }) | None) => from.at,
             };
             let ending = SnapshotEnding::Reused;
             snapshots.push(Snapshot { id, point, name: name.clone(), at: stored.at, ending });

@@ -44,6 +44,9 @@ impl Spec {
 
 /// What a sandbox may use. A limit that is set is mandatory: if the host can't enforce it, opening fails. One that is
 /// not set gets its default where the host can enforce it, and [`Applied::missing`] says where not.
+///
+/// An environment's limits have more, those of calls, which come with each order. These are what goes to the supervisor, in a form that
+/// changes with the version of the protocol alone, so they are a type of their own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory of all its processes and of the files in `/tmp`, `/run` and `/dev/shm`. Default: 2 GiB.

@@ -457,6 +457,12 @@ async fn a_clone_is_set_up_the_same_and_nothing_was_said_in_it() {
             engine.until_idle(view.summary.session, after).await;
             let said = last_request(&model).to_string();
             assert!(said.contains("who is there") && !said.contains("a secret"), "{said}");
+            // It can be forked in its turn, where its own log says: at its beginning, and now.
+            let clone = view.summary.session;
+            for at in [Point::Place(after), Point::Last] {
+                let child = fork(&engine, clone, at, true).await.expect("a fork point of the clone's");
+                assert_eq!(engine.backend.origin(child), engine.backend.origin(clone));
+            }
         }
     }
 }
