@@ -54,6 +54,11 @@ pub(crate) fn on_a_stage_of_our_own(play: impl FnOnce() -> u8) -> io::Result<Exi
         let private = libc::MS_REC | libc::MS_PRIVATE;
         let null = std::ptr::null();
         check(libc::mount(null, c"/".as_ptr(), null, private, null.cast()))?;
+        // There supervisors claim users for their sandboxes. Whatever others have claimed, the first sandbox here has the first.
+        if is_root() {
+            let tmpfs = c"tmpfs".as_ptr();
+            check(libc::mount(tmpfs, c"/run".as_ptr(), tmpfs, 0, null.cast()))?;
+        }
     }
     let first = in_a_copy(|| {
         let proc = c"proc".as_ptr();
