@@ -2,6 +2,7 @@
 
 mod change;
 mod copies;
+mod diff;
 mod exec;
 mod files;
 mod get;
@@ -30,6 +31,7 @@ pub(crate) enum Sessions {
     Clone(copies::Clone),
     Rewind(copies::Rewind),
     Snapshots(copies::Snapshots),
+    Diff(diff::Diff),
     End(change::End),
     Delete(change::Delete),
     Exec(exec::Exec),
@@ -54,6 +56,7 @@ impl Sessions {
                 Self::Clone(command) => command.run(&client, shared.json).await,
                 Self::Rewind(command) => command.run(&client, shared.json).await,
                 Self::Snapshots(command) => command.run(&client, shared.json).await,
+                Self::Diff(command) => command.run(&client, shared.json).await,
                 Self::End(command) => command.run(&client, shared.json).await,
                 Self::Delete(command) => command.run(&client, shared.json).await,
                 Self::Exec(command) => command.run(&client, shared.json).await,

@@ -1,8 +1,12 @@
 //! Standard output: data.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use serde::Serialize;
+
+use super::plain::plain;
+use super::say::may_be_coloured;
 
 /// Writes text as it is.
 pub(crate) fn text(text: &str) {
@@ -23,9 +27,23 @@ pub(crate) fn line(line: &str) {
     text(&format!("{line}\n"));
 }
 
+/// Text that somebody else wrote: for a terminal without what could do anything to it, for a program as it is.
+pub(crate) fn harmless(text: &str) -> String {
+    if io::stdout().is_terminal() { plain(text) } else { text.to_owned() }
+}
+
+/// Text in a colour, its line end left out, if standard output shows colours.
+pub(crate) fn paint(code: &str, text: &str) -> String {
+    static COLOURED: OnceLock<bool> = OnceLock::new();
+    if code.is_empty() || text.is_empty() || !*COLOURED.get_or_init(|| may_be_coloured(&io::stdout())) {
+        return text.to_owned();
+    }
+    let line = text.strip_suffix('\n');
+    format!("\x1b[{code}m{}\x1b[0m{}", line.unwrap_or(text), if line.is_some() { "\n" } else { "" })
+}
+
 /// Writes a value as JSON: indented for a person at a terminal, on one line for a program.
 pub(crate) fn json(value: &impl Serialize) {
-    use std::io::IsTerminal as _;
     let printed = match io::stdout().is_terminal() {
         true => serde_json::to_string_pretty(value),
         false => serde_json::to_string(value),

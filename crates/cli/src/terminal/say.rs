@@ -1,6 +1,6 @@
 //! Standard error: talk. Nobody listening is no error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 /// Writes text as it is.
@@ -46,14 +46,17 @@ pub(crate) fn bold(words: &str) -> String {
     paint("1", words)
 }
 
-/// Whether standard error shows colours: a terminal, unless told otherwise (<https://no-color.org>).
+/// Whether standard error shows colours.
 fn is_coloured() -> bool {
     static COLOURED: OnceLock<bool> = OnceLock::new();
-    *COLOURED.get_or_init(|| {
-        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        io::stderr().is_terminal() && !forbidden && !dumb
-    })
+    *COLOURED.get_or_init(|| may_be_coloured(&io::stderr()))
+}
+
+/// Whether what is written there may have colours: to a terminal, unless told otherwise (<https://no-color.org>).
+pub(super) fn may_be_coloured(to: &impl io::IsTerminal) -> bool {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    to.is_terminal() && !forbidden && !dumb
 }
 
 fn paint(code: &str, words: &str) -> String {

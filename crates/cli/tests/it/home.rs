@@ -39,6 +39,23 @@ const GATE: &str = r#"
     - text: "{{last_tool_result}}"
 "#;
 
+/// One that writes files, and changes them when it is asked to.
+const FILES: &str = r#"
+- when: edit
+  steps:
+    - tools:
+        - name: bash
+          input:
+            command: sed -i s/two/2/ report.md; mkdir -p src; echo new > src/added
+    - text: Edited.
+- steps:
+    - tools:
+        - name: bash
+          input:
+            command: "printf 'one\ntwo\nthree\n' > report.md; printf 'a\\0b' > bytes"
+    - text: Written.
+"#;
+
 /// Scripts the tests talk to.
 const SCRIPTS: &[(&str, &str)] = &[
     (
@@ -47,6 +64,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ),
     ("slow", "- steps:\n    - text: Never said.\n      delay_ms: 600000\n"),
     ("gate", GATE),
+    ("files", FILES),
 ];
 
 impl Home {

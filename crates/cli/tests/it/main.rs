@@ -5,7 +5,9 @@ mod home;
 mod http;
 
 mod backup;
+mod copies;
 mod doctor;
+mod documented;
 mod exec;
 mod help;
 mod keys;

@@ -343,12 +343,19 @@ async fn archives_go_in_and_come_out() {
     place.unpack("path=d/e&parents=1", packed).await.ok();
     assert_eq!(place.get("path=d/e/b/c/deep", &[]).await.body, "deep");
 
-    for (format, kind) in [("tar", "application/x-tar"), ("tar.gz", "application/gzip")] {
+    let packed = zstd::encode_all(given.as_slice(), 0).unwrap();
+    place.unpack("path=z&parents=1", packed).await.ok();
+    assert_eq!(place.get("path=z/b/c/deep", &[]).await.body, "deep");
+
+    for (format, kind) in
+        [("tar", "application/x-tar"), ("tar.gz", "application/gzip"), ("tar.zst", "application/zstd")]
+    {
         let uri = format!("{}/archive?path=d&format={format}", place.path);
         let answer = place.server.get(&uri).await;
         assert_eq!(answer.header("content-type"), Some(kind));
         let body: Box<dyn std::io::Read> = match format {
             "tar" => Box::new(&answer.body[..]),
+            "tar.zst" => Box::new(zstd::Decoder::new(&answer.body[..]).unwrap()),
             _ => Box::new(flate2::read::GzDecoder::new(&answer.body[..])),
         };
         let mut read = tar::Archive::new(body);
@@ -408,15 +415,25 @@ async fn archives_that_play_tricks_are_refused_whole() {
     let whole = archive(&[good, (b"more", Regular, &"x".repeat(2_000))]);
     place.unpack("path=new&parents=1", whole[..1_600].to_vec()).await.problem(400);
     place.unpack("path=new", vec![b'x'; 4_096]).await.problem(400);
-    let mut swelling = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let mut header = tar::Header::new_gnu();
     header.set_path("zeros").unwrap();
     header.set_size(40 << 20);
     header.set_cksum();
-    std::io::Write::write_all(&mut swelling, header.as_bytes()).unwrap();
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 40 << 20), &mut swelling).unwrap();
-    let message = place.unpack("path=new", swelling.finish().unwrap()).await.problem(400);
-    assert!(message.contains("swells"), "{message}");
+    let zeros = std::io::Read::take(std::io::repeat(0), 40 << 20);
+    let mut swelling = std::io::Read::chain(&header.as_bytes()[..], zeros);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut swelling, &mut bytes).unwrap();
+    std::io::Write::write_all(&mut gzip, &bytes).unwrap();
+    for packed in [gzip.finish().unwrap(), zstd::encode_all(bytes.as_slice(), 9).unwrap()] {
+        let message = place.unpack("path=new", packed).await.problem(400);
+        assert!(message.contains("swells"), "{message}");
+    }
+    // A frame that is to be remembered for longer than there is memory for, and one that is cut short.
+    let far = [&[0x28, 0xb5, 0x2f, 0xfd][..], &[0, (30 - 10) << 3, 1, 0, 0]].concat();
+    place.unpack("path=new", far).await.problem(400);
+    let cut = zstd::encode_all(whole.as_slice(), 0).unwrap();
+    place.unpack("path=new", cut[..cut.len() / 2].to_vec()).await.problem(400);
     assert!(
         !std::fs::read_dir(&place.directory).unwrap().any(|entry| entry
             .unwrap()

@@ -36,6 +36,8 @@ pub enum Format {
     Tar,
     /// Packed with gzip.
     Gzip,
+    /// Packed with zstd.
+    Zstd,
 }
 
 /// A part of a file.

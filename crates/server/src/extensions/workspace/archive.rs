@@ -17,8 +17,11 @@ use crate::openapi::{Operation, Parameter, Schemas};
 use crate::problem::Problem;
 use crate::request::{Asked, Streamed, answer_to, name_ignored};
 
-const FORMATS: [(&str, Format, &str); 2] =
-    [("tar", Format::Tar, "application/x-tar"), ("tar.gz", Format::Gzip, "application/gzip")];
+const FORMATS: [(&str, Format, &str); 3] = [
+    ("tar", Format::Tar, "application/x-tar"),
+    ("tar.gz", Format::Gzip, "application/gzip"),
+    ("tar.zst", Format::Zstd, "application/zstd"),
+];
 
 /// `GET /v1/sessions/{id}/workspace/archive?path=&format=`.
 pub(crate) async fn download(
@@ -32,7 +35,7 @@ pub(crate) async fn download(
     let (_, format, media_type) = FORMATS
         .into_iter()
         .find(|(name, ..)| *name == format)
-        .ok_or_else(|| Problem::invalid("format", "expected `tar` or `tar.gz`, got another word"))?;
+        .ok_or_else(|| Problem::invalid("format", "expected `tar`, `tar.gz` or `tar.zst`, got another word"))?;
     let files = visit(&app, asked.tenant, session, Wanted::Look).await?;
     let body = files.client.pack(at, format).await?;
     let mut response = Response::new(pieces(body, files.visit));
@@ -66,10 +69,10 @@ pub(crate) async fn upload(
 }
 
 pub(crate) fn describe_download(_: &mut Schemas) -> Operation {
-    let format = json!({"enum": ["tar", "tar.gz"], "default": "tar"});
+    let format = json!({"enum": ["tar", "tar.gz", "tar.zst"], "default": "tar"});
     Operation::bytes("download_workspace_archive")
         .with(path_parameters("The directory; a relative path begins at `/workspace`, which it is by default."))
-        .with([Parameter::query("format", format, "As it is, or packed with gzip.")])
+        .with([Parameter::query("format", format, "As it is, or packed with gzip or zstd.")])
         .may_be_gone()
 }
 

@@ -133,6 +133,7 @@ fn media_type(path: &str) -> &'static str {
         ("yaml", "application/yaml"),
         ("yml", "application/yaml"),
         ("zip", "application/zip"),
+        ("zst", "application/zstd"),
     ];
     let extension =
         path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("", |(_, extension)| extension);

@@ -39,6 +39,10 @@ pub(super) fn pack(workspace: &Path, at: &Name, format: Format, out: &mut dyn Wr
             let encoder = GzEncoder::new(out, Compression::fast());
             write(&directory, encoder)?.finish()?.flush()
         }
+        Format::Zstd => {
+            let encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            write(&directory, encoder)?.finish()?.flush()
+        }
     }
 }
 

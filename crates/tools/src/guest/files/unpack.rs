@@ -3,12 +3,14 @@
 //! Everything is unpacked into a fresh directory beside where it is to be, through no symbolic link and within bounds; only if all
 //! of it is good is it moved to its place, entry by entry. So an archive that is refused leaves nothing.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{
@@ -32,6 +34,8 @@ const DEEPEST: usize = 128;
 /// hardly anything but zeros.
 const MOST_RATIO: u64 = 200;
 const FREE_BYTES: u64 = 32 << 20;
+/// The most bytes that zstd may refer back to, as a power of 2: what its own tool takes unless it is told otherwise.
+const MOST_WINDOW_LOG: u32 = 27;
 
 pub(super) fn unpack(workspace: &Path, at: &Name, parents: bool, mut body: impl Read) -> Outcome {
     let unpacked = begin(workspace, at, parents, &mut body);
@@ -101,20 +105,22 @@ struct Unpacking {
 /// Counts what has gone in.
 struct Counted<R> {
     source: R,
-    read: u64,
+    read: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let length = self.source.read(into)?;
-        self.read += length as u64;
+        self.read.set(self.read.get() + length as u64);
         Ok(length)
     }
 }
 
 /// Refuses what swells without measure.
 struct Measured<R> {
-    source: MultiGzDecoder<Counted<R>>,
+    source: R,
+    /// What has gone in.
+    read: Rc<Cell<u64>>,
     given: u64,
 }
 
@@ -122,7 +128,7 @@ impl<R: Read> Read for Measured<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let length = self.source.read(into)?;
         self.given += length as u64;
-        if self.given > FREE_BYTES && self.given / MOST_RATIO > self.source.get_ref().read {
+        if self.given > FREE_BYTES && self.given / MOST_RATIO > self.read.get() {
             return Err(io::Error::other(format!("it swells to more than {MOST_RATIO} times its size")));
         }
         Ok(length)
@@ -145,15 +151,17 @@ impl Unpacking {
             }
         }
         let whole = beginning[..known].chain(body);
+        let read = Rc::<Cell<u64>>::default();
+        let counted = Counted { source: whole, read: read.clone() };
         match beginning {
-            [0x1f, 0x8b, ..] => {
-                let source = MultiGzDecoder::new(Counted { source: whole, read: 0 });
-                self.entries(Measured { source, given: 0 })
-            }
+            [0x1f, 0x8b, ..] => self.entries(Measured { source: MultiGzDecoder::new(counted), read, given: 0 }),
             [0x28, 0xb5, 0x2f, 0xfd] => {
-                Err(wrong(Why::Invalid, "expected a tar archive, perhaps packed with gzip; got one packed with zstd"))
+                let mut source = zstd::Decoder::new(counted).map_err(|error| unreadable(&error))?;
+                // What needs more memory than this to be unpacked is refused.
+                source.window_log_max(MOST_WINDOW_LOG).map_err(|error| unreadable(&error))?;
+                self.entries(Measured { source, read, given: 0 })
             }
-            _ => self.entries(whole),
+            _ => self.entries(counted),
         }
     }
 
