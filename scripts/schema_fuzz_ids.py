@@ -86,6 +86,11 @@ def before_call(context, case, kwargs):
             session = case.path_parameters[name]
     for name, made_up in (case.query or {}).items():
         case.query[name] = known(name, made_up)
+    if case.path.endswith("/workspace/diff") and CHOICE.random() < 0.7:
+        # Made-up places are nowhere, and made-up paths name nothing.
+        case.path_parameters["session"] = CHOICE.choice(KEPT["session"])
+        for name in ("from", "to", "path", "page"):
+            (case.query or {}).pop(name, None)
     if isinstance(case.body, (dict, list)):
         replace(case.body, session)
 
