@@ -10,8 +10,7 @@ use crate::supervisor::{Cgroups, Home};
 /// The most that limits may be on this machine, for sandboxes of this directory; `None` where that can't be told. A control group
 /// around those of sandboxes counts as the machine.
 pub(crate) fn most(dir: &Path) -> Limits {
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let groups = above(&Cgroups::find(&mountinfo, &crate::native::cgroup_name(dir)));
+    let groups = above(&Cgroups::found(&crate::native::cgroup_name(dir)));
     let least = |own: Option<u64>, of: fn(&Path) -> Option<u64>| {
         own.into_iter().chain(groups.iter().filter_map(|group| of(group))).min()
     };

@@ -32,7 +32,7 @@ pub(crate) fn find(
 
     let mountinfo =
         std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
-    let homes = Cgroups::find(&mountinfo, &cgroup_name(dir));
+    let homes = Cgroups::found(&cgroup_name(dir));
     found.extend(abandoned::find(&homes).into_iter().map(Leftover::Cgroup));
     for home in homes {
         // Where no supervisor runs, no session has a sandbox, and so no group.

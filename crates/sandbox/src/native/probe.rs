@@ -80,7 +80,14 @@ impl Report {
             match (value, missing) {
                 (Some(value), _) => self.add(&check, Outcome::Pass, &value, ""),
                 (None, Some(cause)) => {
-                    self.add(&check, Outcome::Absent, cause, "mount this cgroup controller where Tenure may write")
+                    let fix = match rustix::process::geteuid().is_root() {
+                        true => "mount this cgroup controller where Tenure may write",
+                        false => {
+                            "start Tenure in a control group that is handed over to its user, as systemd does for units with \
+                             `Delegate=yes` and `DelegateSubgroup=`"
+                        }
+                    };
+                    self.add(&check, Outcome::Absent, cause, fix)
                 }
                 (None, None) => self.add(&check, Outcome::Absent, "not asked for", ""),
             }

@@ -1,7 +1,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::Standing;
+use super::{Group, Standing};
 use crate::order::Limit;
 use crate::spec::Applied;
 
@@ -14,6 +14,8 @@ pub(crate) struct Board {
     /// The limits in force; 0: there is none.
     memory_bytes: AtomicU64,
     pids: AtomicU64,
+    /// Whether the kernel counts processes by their user, since no group does.
+    counts_by_user: AtomicBool,
     disk_bytes: AtomicU64,
     inodes: AtomicU64,
     open_files: AtomicU64,
@@ -81,13 +83,14 @@ impl Board {
     }
 
     /// Makes it the board of a new sandbox.
-    pub(crate) fn wipe(&self, limits: &Applied) {
+    pub(crate) fn wipe(&self, group: &Group) {
         self.set_busy(false);
         self.want_stillness(false);
         self.renewed.store(false, Ordering::Relaxed);
         self.fence.store(number(None), Ordering::Relaxed);
         self.passed.store(number(None), Ordering::Relaxed);
-        self.set_limits(limits);
+        self.counts_by_user.store(group.counts_by_user, Ordering::Relaxed);
+        self.set_limits(&group.applied);
     }
 
     pub(crate) fn set_limits(&self, limits: &Applied) {
@@ -161,7 +164,7 @@ impl Board {
         let set = |value: &AtomicU64| Some(value.load(Ordering::Relaxed)).filter(|value| *value > 0);
         let fenced = self.fence().is_some();
         let of_the_user = |most: u64| Standing::ours().counted_beside_tools().map(|beside| most + beside);
-        let processes = set(&self.pids).and_then(of_the_user);
+        let processes = set(&self.pids).filter(|_| self.counts_by_user.load(Ordering::Relaxed)).and_then(of_the_user);
         ProcessLimits { open_files: set(&self.open_files), file_bytes: set(&self.disk_bytes), processes, fenced }
     }
 

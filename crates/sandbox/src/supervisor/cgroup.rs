@@ -1,13 +1,17 @@
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Standing};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+use super::{Failure, Standing, delegated};
 use crate::guest::events::EventFiles;
+use crate::guest::executor::fork_into;
+use crate::guest::privileges;
 use crate::spec::{Applied, Limits};
-use crate::wire::Control;
+use crate::wire::{Control, SHORT, receive, send};
 
 /// Where this host's limits are, and our place among them.
 #[derive(Debug)]
@@ -40,9 +44,26 @@ pub(crate) struct Group {
     pub(crate) cpu_entrance: Option<OwnedFd>,
     /// Where the kernel counts how often limits were reached.
     pub(crate) events: EventFiles,
+    /// Whether no group counts its processes, and the kernel does by their user.
+    pub(crate) counts_by_user: bool,
 }
 
 impl Cgroups {
+    /// Finds the hierarchies of this host, and where in them this process may make groups; `name` becomes the name of ours in each.
+    pub(crate) fn found(name: &str) -> Vec<Home> {
+        let text = |of: &str| std::fs::read_to_string(format!("/proc/self/{of}")).unwrap_or_default();
+        let mountinfo = text("mountinfo");
+        match Standing::towards_files() {
+            Standing::Root => Self::find(&mountinfo, name),
+            Standing::One | Standing::Given => {
+                let mut homes = Self::find(&mountinfo, name);
+                let of_processes = text("cgroup");
+                homes.iter_mut().for_each(|home| home.move_to_delegated(&mountinfo, &of_processes));
+                homes
+            }
+        }
+    }
+
     /// Finds the hierarchies from the text of `/proc/self/mountinfo`; `name` becomes the name of our group in each.
     pub(crate) fn find(mountinfo: &str, name: &str) -> Vec<Home> {
         let mut homes: Vec<Home> = Vec::new();
@@ -117,6 +138,7 @@ impl Cgroups {
                 }
                 // What a user namespace counts by itself needs no group.
                 Err(_) if control == Control::Pids && Standing::ours().counted_beside_tools().is_some() => {
+                    group.counts_by_user = true;
                     group.note(control, value);
                     Ok(())
                 }
@@ -194,6 +216,24 @@ impl Home {
         })
     }
 
+    /// Lies where an ordinary user may make groups: in the nearest one that was handed over to it and takes what is wanted. If there is
+    /// none it stays where it can't be made, which then says why.
+    fn move_to_delegated(&mut self, mountinfo: &str, of_processes: &str) {
+        let (Some(at), Some(name)) = (self.parent.parent(), self.parent.file_name()) else { return };
+        let line = mountinfo.lines().find(|line| cgroup_mount(line).is_some_and(|(mounted, ..)| mounted == at));
+        let Some((_, unified, options)) = line.and_then(cgroup_mount) else { return };
+        let mounted = line.and_then(|line| line.split(' ').nth(3)).unwrap_or("/");
+        let places = delegated::places(at, mounted, options, unified, of_processes);
+        // Version 2 limits nothing in a group that has processes itself.
+        let is_apt = |place: &&PathBuf| {
+            let is_empty = || std::fs::read_to_string(place.join("cgroup.procs")).is_ok_and(|text| text.is_empty());
+            !unified || is_empty()
+        };
+        if let Some(place) = places.iter().find(is_apt) {
+            self.parent = place.join(name);
+        }
+    }
+
     fn enable(&self) -> io::Result<()> {
         if self.unified {
             let enable: Vec<String> = self.controls.iter().map(|control| format!("+{}", control.name())).collect();
@@ -220,8 +260,10 @@ impl Group {
         for path in &self.paths {
             let is_of = |(_, place, _): &&(Control, PathBuf, bool)| place == path;
             let unified = self.places.iter().find(is_of).is_some_and(|(.., unified)| *unified);
-            let entrance = File::options().write(true).open(path.join(entrance(unified))).map_err(failed)?;
-            match self.places.iter().filter(is_of).any(|(control, ..)| *control != Control::Cpu) {
+            let entrance = open_entrance(&path.join(entrance(unified)), unified).map_err(failed)?;
+            // One with given ids can't move what runs into it later.
+            let is_entered_later = Standing::ours() != Standing::Given;
+            match !is_entered_later || self.places.iter().filter(is_of).any(|(control, ..)| *control != Control::Cpu) {
                 true => self.entrances.push(entrance.into()),
                 false => self.cpu_entrance = Some(entrance.into()),
             }
@@ -243,6 +285,27 @@ impl Group {
 /// moves itself doesn't wait until all processors have noticed, as whole processes do: some milliseconds, more on a busy host.
 fn entrance(unified: bool) -> &'static str {
     if unified { "cgroup.procs" } else { "tasks" }
+}
+
+/// On version 1, a process is put under limits by who is of its user, which counts from when the file was opened: a keeper, and who
+/// comes from it, is the sandbox's root at that time. Where that is another user than this, a child becomes it.
+fn open_entrance(at: &Path, unified: bool) -> io::Result<File> {
+    let open = || File::options().write(true).open(at);
+    if unified || Standing::ours() != Standing::Given {
+        return open();
+    }
+    let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let child = fork_into(|| {
+        let opened = privileges::act_as(Standing::Given.on_disk(0)).and_then(|()| open());
+        let said = opened.and_then(|file| send(&its, b"ok", &[file.as_fd()], SendFlags::empty()));
+        i32::from(said.is_err())
+    })?;
+    drop(its);
+    let opened = receive(&ours, SHORT, RecvFlags::empty());
+    // SAFETY: the child is ours and not yet waited for.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    let opened = opened?.and_then(|mut packet| packet.descriptors.pop());
+    opened.map(File::from).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
 }
 
 /// The attribute in which our group names the directory it is for: its own name has only a hash of that.

@@ -157,7 +157,7 @@ impl Sandboxes {
         // The groups of its last life may be among them.
         self.lingering.retain(|path| !group.paths.contains(path));
         let board = &self.boards[slot.index as usize];
-        board.wipe(&group.applied);
+        board.wipe(&group);
         let inherited = Inherited { board, bell: self.bell, ops: self.ops };
         let mounts = slot.mount(session_dir, &head, &self.sources);
         let create = |mounts| {

@@ -7,6 +7,7 @@ mod cgroup;
 mod copy;
 mod copying;
 mod create;
+mod delegated;
 mod disk;
 mod failure;
 mod freezer;

@@ -121,7 +121,7 @@ impl Sandboxes {
             }
         };
         let board = &self.boards[slot.index as usize];
-        board.wipe(&group.applied);
+        board.wipe(&group);
         let inherited = Inherited { board, bell: self.bell, ops: self.ops };
         let dir = self.pool.dir.join(&name);
         let make = || {

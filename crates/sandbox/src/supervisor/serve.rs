@@ -88,8 +88,7 @@ enum Wake {
 impl Supervisor {
     pub(crate) fn new(config: Config, ops: Ops, lock: OwnedFd, listener: OwnedFd) -> Result<Self, Failure> {
         let take_cgroups = || {
-            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            let found = Cgroups::find(&mountinfo, &crate::native::cgroup_name(&config.dir));
+            let found = Cgroups::found(&crate::native::cgroup_name(&config.dir));
             let lingering = Cgroups::sweep(&found);
             abandoned::sweep(&found);
             match config.cgroups {

@@ -183,6 +183,13 @@ pub(crate) fn needs_users(reason: &str) {
     }
 }
 
+/// As above, where an ordinary user to whom control groups were handed over can make it too.
+pub(crate) fn needs_cgroups(reason: &str) {
+    if !std::env::var("TENURE_TEST_CGROUPS").is_ok_and(|cgroups| cgroups == "delegated") {
+        needs_root(reason);
+    }
+}
+
 /// Ends a test that reaches into files of sandboxes, where these are of ids that were given to this user besides its own; as
 /// above.
 pub(crate) fn needs_own_files(reason: &str) {

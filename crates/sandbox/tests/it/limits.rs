@@ -2,7 +2,7 @@
 
 use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Usage, Work};
 
-use crate::host::{Host, exec, is_root, needs_root, run, session, shell, text};
+use crate::host::{Host, exec, is_root, needs_cgroups, run, session, shell, text};
 
 /// Why a test needs root.
 const CGROUPS: &str = "limits take cgroups, and those of most hosts are root's";
@@ -13,7 +13,7 @@ fn spec(limits: Limits) -> Spec {
 
 #[tokio::test]
 async fn lack_of_memory_kills_the_tool_and_not_the_record() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let opened = host.backend.open(spec(limits)).await.expect("a sandbox");
@@ -37,7 +37,7 @@ async fn lack_of_memory_kills_the_tool_and_not_the_record() {
 
 #[tokio::test]
 async fn files_in_memory_count() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
@@ -55,7 +55,7 @@ async fn files_in_memory_count() {
 
 #[tokio::test]
 async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let limits = Limits { pids: Some(40), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
@@ -75,7 +75,7 @@ async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
 
 #[tokio::test]
 async fn processor_time_is_limited() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let limits = Limits { cpu_millis: Some(200), ..Limits::default() };
     let opened = host.backend.open(spec(limits)).await.expect("a sandbox");
@@ -149,7 +149,7 @@ async fn a_process_has_so_many_files_open_and_cannot_raise_it() {
 
 #[tokio::test]
 async fn files_in_memory_are_so_many() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
@@ -177,7 +177,7 @@ async fn a_file_is_no_longer_than_all_may_be_and_who_writes_it_lives() {
 
 #[tokio::test]
 async fn limits_are_changed_while_a_sandbox_works() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     let first = Limits { memory_bytes: Some(256 << 20), pids: Some(40), ..Limits::default() };
     let sandbox = host.backend.open(spec(first)).await.expect("a sandbox").sandbox;
@@ -222,7 +222,7 @@ async fn limits_are_changed_while_a_sandbox_works() {
 
 #[tokio::test]
 async fn what_a_session_uses_is_told() {
-    needs_root(CGROUPS);
+    needs_cgroups(CGROUPS);
     let host = Host::new();
     assert_eq!(host.backend.usage(session(1)).await.expect("told"), Usage::default(), "nothing was ever made");
     let sandbox = host.open(session(1)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenure_sandbox::{Limits, LostReason, Spec, Taken};
 
-use crate::host::{Host, exec, is_root, kill, needs_root, run, session, shell, text};
+use crate::host::{Host, exec, is_root, kill, needs_cgroups, run, session, shell, text};
 use crate::snapshots::snapshot;
 
 fn with_pool(size: usize) -> Host {
@@ -84,7 +84,7 @@ async fn a_session_that_has_files_gets_one_too() {
 /// One whose memory is limited is made for it, and so is one that finds none ready.
 #[tokio::test]
 async fn a_limit_of_memory_needs_a_sandbox_of_its_own() {
-    needs_root("a limit of memory takes cgroups, and those of most hosts are root's");
+    needs_cgroups("a limit of memory takes cgroups, and those of most hosts are root's");
     let host = with_pool(1);
     let _first = host.open(session(1)).await;
     let spare = *host.wait_for_keepers(2).await.last().expect("the spare one");
