@@ -161,11 +161,13 @@ class Server:
         if role == "server":
             return [self.process.pid] if self.process.poll() is None else []
         found = []
-        for pid, line in self.processes().items():
+        family = {pid for pid, line in self.processes().items() if line.startswith("tenure-sandbox-supervisor")}
+        for pid in family:
             numbers = status(pid, "NSpid").split()
-            if line.startswith("tenure-sandbox-supervisor"):
-                if role == ("supervisor" if len(numbers) == 1 else "keeper" if numbers[1:] == ["1"] else None):
-                    found.append(pid)
+            # What keepers are forked from is a supervisor's child, as they are.
+            is_supervisor = len(numbers) == 1 and int(status(pid, "PPid") or 0) not in family
+            if role == ("supervisor" if is_supervisor else "keeper" if numbers[1:] == ["1"] else None):
+                found.append(pid)
         return found
 
     def end(self, role):

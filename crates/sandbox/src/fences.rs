@@ -21,6 +21,29 @@ pub(crate) fn prepare(spec: &Spec) {
 #[cfg(not(feature = "weakened"))]
 pub(crate) fn prepare(_: &Spec) {}
 
+/// Which fences are down, for another process to [`set_down`].
+#[cfg(feature = "weakened")]
+pub(crate) fn down() -> String {
+    std::env::var(VARIABLE).unwrap_or_default()
+}
+
+/// None.
+#[cfg(not(feature = "weakened"))]
+pub(crate) fn down() -> String {
+    String::new()
+}
+
+/// Takes these away from what is forked from here on.
+#[cfg(feature = "weakened")]
+pub(crate) fn set_down(down: &str) {
+    // SAFETY: what keepers are forked from has one thread.
+    unsafe { std::env::set_var(VARIABLE, down) };
+}
+
+/// There is nothing to take away.
+#[cfg(not(feature = "weakened"))]
+pub(crate) fn set_down(_: &str) {}
+
 /// What a test can take away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {

@@ -60,14 +60,8 @@ pub(crate) struct Executor {
 
 impl Executor {
     /// Nothing is started until [`start`](Self::start) or the first job.
-    pub(crate) fn new(
-        entrances: Vec<OwnedFd>,
-        cpu_entrance: Option<OwnedFd>,
-        env: Vec<(String, String)>,
-        ops: Ops,
-        board: &'static Board,
-    ) -> Self {
-        let env = tool::overlaid(&DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())), env);
+    pub(crate) fn new(entrances: Vec<OwnedFd>, cpu_entrance: Option<OwnedFd>, ops: Ops, board: &'static Board) -> Self {
+        let env = DEFAULT_ENV.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Self { entrances, cpu_entrance, env, ops, board, socket: None, root: None, limits: None, pid: 0 }
     }
 
@@ -97,8 +91,8 @@ impl Executor {
         self.start()
     }
 
-    /// Has tools find this in their environment, from the first one on. The executor is replaced if it was started for others than
-    /// these, in another root or with other limits.
+    /// Has tools find this in their environment, from the first one on, and is ready to be given jobs. One that runs is replaced
+    /// if it was started in another root or with other limits, or has another environment.
     pub(crate) fn suit(&mut self, env: Vec<(String, String)>) -> io::Result<()> {
         let suits =
             env.is_empty() && self.root == Some(Root::now()?) && self.limits == Some(self.board.process_limits());

@@ -20,7 +20,7 @@ use super::shell::{Line, Shell, ShellPort, Step};
 use super::signals;
 use crate::journal::Stream;
 use crate::order::{Limit, Sheet};
-use crate::supervisor::{Board, Doing, Failure};
+use crate::supervisor::Board;
 use crate::wire::{KeeperAsk, KeeperTell, Versions};
 
 /// How many cancels of calls that have not come yet are remembered.
@@ -75,14 +75,13 @@ impl Keeper {
     pub(crate) fn new(
         link: ServerLink,
         signals: OwnedFd,
-        mut executor: Executor,
+        executor: Executor,
         shell_mark: OwnedFd,
         events: EventFiles,
         inherited: Inherited,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         let Inherited { board, bell, .. } = inherited;
-        executor.start().doing(|| "starting the executor".to_owned())?;
-        Ok(Self {
+        Self {
             link,
             signals,
             executor,
@@ -96,7 +95,12 @@ impl Keeper {
             quiet: Quiet::No,
             root: root_device(),
             stop_by: None,
-        })
+        }
+    }
+
+    /// Starts what it needs whoever it will be for.
+    pub(crate) fn get_ready(&mut self) -> std::io::Result<()> {
+        self.executor.start()
     }
 
     /// Becomes the keeper of a session, having been nobody's. What comes along is where that is listened to and its shell's mark, if

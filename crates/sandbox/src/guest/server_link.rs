@@ -40,9 +40,10 @@ enum Stranger {
 }
 
 impl ServerLink {
-    pub(crate) fn new(listener: OwnedFd, epoch: u64) -> Self {
+    /// One to servers of all epochs.
+    pub(crate) fn new(listener: OwnedFd) -> Self {
         let (strangers, unsent, versions) = (VecDeque::new(), VecDeque::new(), Versions::of_this_process());
-        Self { listener, strangers, socket: None, welcomed: 0, epoch, unsent, versions }
+        Self { listener, strangers, socket: None, welcomed: 0, epoch: 0, unsent, versions }
     }
 
     /// Listens here from now on, if that is another place, to servers of this epoch and later ones.

@@ -15,13 +15,18 @@ use crate::dispatch::Ops;
 use crate::fences::Fence;
 use crate::spec::Applied;
 use crate::supervisor::{Board, Detached, Doing, Failure, HOSTNAME, Standing};
-use crate::wire::{LONG, decode, receive};
+use crate::wire::{decode, length_of_next, receive};
 
 /// What a keeper is made from.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) mounts: Vec<Detached>,
-    pub(crate) tenancy: Tenancy,
+    pub(crate) listener: OwnedFd,
+    pub(crate) shell_mark: OwnedFd,
+    /// Where it is told its terms: when it is ready, or before if it isn't spare.
+    pub(crate) claim: OwnedFd,
+    /// Nobody's yet.
+    pub(crate) is_spare: bool,
     pub(crate) entrances: Vec<OwnedFd>,
     pub(crate) cpu_entrance: Option<OwnedFd>,
     pub(crate) events: EventFiles,
@@ -39,14 +44,6 @@ pub(crate) struct Inherited {
     /// What to ring when a call begins.
     pub(crate) bell: &'static OwnedFd,
     pub(crate) ops: Ops,
-}
-
-/// Whom a keeper is for.
-#[derive(Debug)]
-pub(crate) enum Tenancy {
-    Known(Tenant),
-    /// One that will be known: it is told on this socket once the sandbox is that session's. What it is to have until then.
-    Awaited(Tenant, OwnedFd),
 }
 
 /// A session that has a sandbox.
@@ -78,37 +75,43 @@ pub(crate) fn enter(setup: Setup) -> ! {
 
 fn live(setup: Setup) {
     close_what_is_not_ours(&setup);
-    let Ok(outcome) = setup.outcome.try_clone() else { return };
-    let mut outcome = File::from(outcome);
-    let made = make(setup);
+    let (Ok(outcome), Ok(claim)) = (setup.outcome.try_clone(), setup.claim.try_clone()) else { return };
+    let (mut outcome, is_spare) = (File::from(outcome), setup.is_spare);
+    let made = make(setup).and_then(|mut keeper| {
+        match is_spare {
+            true => keeper.get_ready().doing(|| "starting the executor".to_owned())?,
+            false => wait_for_session(&mut keeper, &claim).doing(|| "starting the executor".to_owned())?,
+        }
+        Ok(keeper)
+    });
     let said = match &made {
         Ok(_) => b"ok".to_vec(),
         Err(failure) => serde_json::to_vec(failure).unwrap_or_default(),
     };
     let _ = outcome.write_all(&said);
     drop(outcome);
-    if let Ok((mut keeper, claim)) = made
-        && claim.is_none_or(|claim| wait_for_session(&mut keeper, claim).is_ok())
+    if let Ok(mut keeper) = made
+        && (!is_spare || wait_for_session(&mut keeper, &claim).is_ok())
     {
+        drop(claim);
         keeper.serve();
     }
 }
 
 /// Nothing is to be done until then. If the supervisor dies, so does this.
-fn wait_for_session(keeper: &mut Keeper, claim: OwnedFd) -> io::Result<()> {
-    let packet = receive(&claim, LONG, RecvFlags::empty())?.ok_or(io::ErrorKind::UnexpectedEof)?;
+fn wait_for_session(keeper: &mut Keeper, claim: &OwnedFd) -> io::Result<()> {
+    // No longer a place than it takes, which this process would keep for its life.
+    let length = length_of_next(claim)?;
+    let packet = receive(claim, length, RecvFlags::empty())?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let (terms, _) = decode::<Terms>(&packet.bytes)?;
     keeper.take_session(terms, packet.descriptors)
 }
 
 /// The supervisor's descriptors came along: its sockets, other sandboxes' mounts. They must not stay.
 fn close_what_is_not_ours(setup: &Setup) {
-    let singles = [&setup.mapped, &setup.outcome, setup.inherited.bell];
-    let tenancy = match &setup.tenancy {
-        Tenancy::Known(tenant) => vec![&tenant.listener, &tenant.shell_mark],
-        Tenancy::Awaited(tenant, claim) => vec![&tenant.listener, &tenant.shell_mark, claim],
-    };
-    let mut keep: Vec<i32> = singles.into_iter().chain(tenancy).map(AsRawFd::as_raw_fd).collect();
+    let Setup { mapped, outcome, claim, listener, shell_mark, inherited, .. } = setup;
+    let mut keep: Vec<i32> =
+        [mapped, outcome, claim, listener, shell_mark, inherited.bell].map(AsRawFd::as_raw_fd).to_vec();
     keep.extend(setup.mounts.iter().map(|mount| mount.mount.as_raw_fd()));
     keep.extend(
         setup.entrances.iter().chain(&setup.cpu_entrance).map(AsRawFd::as_raw_fd).chain(setup.events.descriptors()),
@@ -118,8 +121,8 @@ fn close_what_is_not_ours(setup: &Setup) {
     signals::close_all_but(&keep);
 }
 
-/// Gives the keeper, and where it is told whose it is, if that isn't known.
-fn make(setup: Setup) -> Result<(Keeper, Option<OwnedFd>), Failure> {
+/// Gives a keeper that isn't ready for any order yet.
+fn make(setup: Setup) -> Result<Keeper, Failure> {
     wait_until_mapped(setup.mapped)?;
     privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the sandbox's root".to_owned())?;
     // From here on: if the supervisor is dead by now, the pipe it holds the other end of says so.
@@ -145,15 +148,9 @@ fn make(setup: Setup) -> Result<(Keeper, Option<OwnedFd>), Failure> {
         seccomp::install().doing(|| "filtering system calls".to_owned())?;
     }
     let signals = signals::open().doing(|| "watching for signals".to_owned())?;
-    let Setup { entrances, cpu_entrance, events, inherited, tenancy, .. } = setup;
-    let (Tenant { listener, shell_mark, terms }, claim) = match tenancy {
-        Tenancy::Known(tenant) => (tenant, None),
-        Tenancy::Awaited(tenant, claim) => (tenant, Some(claim)),
-    };
-    let executor = Executor::new(entrances, cpu_entrance, terms.env, inherited.ops, inherited.board);
-    let link = ServerLink::new(listener, terms.epoch);
-    let keeper = Keeper::new(link, signals, executor, shell_mark, events, inherited)?;
-    Ok((keeper, claim))
+    let Setup { listener, shell_mark, entrances, cpu_entrance, events, inherited, .. } = setup;
+    let executor = Executor::new(entrances, cpu_entrance, inherited.ops, inherited.board);
+    Ok(Keeper::new(ServerLink::new(listener), signals, executor, shell_mark, events, inherited))
 }
 
 fn wait_until_mapped(pipe: OwnedFd) -> Result<(), Failure> {

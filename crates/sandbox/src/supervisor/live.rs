@@ -8,7 +8,7 @@ use tenure_core::id::{SessionId, SnapshotId};
 
 use super::builds::{Builds, no_room};
 use super::copying::Copying;
-use super::create::{create, tenant};
+use super::create::{Created, create, tenant};
 use super::disk::{Count, Found, Heard, Subject, Watcher};
 use super::head::LayerId;
 use super::layers::{Slot, Sources};
@@ -17,9 +17,9 @@ use super::process_limits::limit_processes;
 use super::ranges::Ranges;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
+use super::zygote::{Common, Zygote};
 use super::{Board, Cgroups, Doing, Failure, Group, SLOTS, cgroup};
 use crate::dispatch::Ops;
-use crate::guest::setup::{Inherited, Tenancy};
 use crate::guest::{self, signals};
 use crate::order::Limit;
 use crate::spec::{Applied, Limits, Spec, Usage};
@@ -33,7 +33,7 @@ pub(crate) struct Sandboxes {
     pub(crate) files: Files,
     pub(super) sources: Sources,
     pub(super) cgroups: Cgroups,
-    pub(super) ops: Ops,
+    pub(super) zygote: Zygote,
     pub(super) pool: Pool,
     pub(super) live: HashMap<SessionId, Live>,
     builds: Builds,
@@ -78,6 +78,8 @@ impl Sandboxes {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(|| "making an eventfd".to_owned())?;
         let bell = Box::leak(Box::new(bell));
         let ranges = Ranges::open()?;
+        let zygote =
+            Zygote::start(Common { boards, bell, ops }).doing(|| "forking what keepers are forked from".to_owned())?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
@@ -85,7 +87,7 @@ impl Sandboxes {
             builds: Builds::new(&files).doing(|| "removing unfinished layers".to_owned())?,
             files,
             cgroups,
-            ops,
+            zygote,
             pool: Pool::new(dir, pool),
             live: HashMap::new(),
             lingering,
@@ -156,15 +158,12 @@ impl Sandboxes {
         };
         // The groups of its last life may be among them.
         self.lingering.retain(|path| !group.paths.contains(path));
-        let board = &self.boards[slot.index as usize];
-        board.wipe(&group);
-        let inherited = Inherited { board, bell: self.bell, ops: self.ops };
+        self.boards[slot.index as usize].wipe(&group);
         let mounts = slot.mount(session_dir, &head, &self.sources);
-        let create = |mounts| {
-            create(Tenancy::Known(tenant(spec, session_dir, epoch)?), mounts, slot.base(), &mut group, inherited)
-        };
+        let create =
+            |mounts| create(&mut self.zygote, tenant(spec, session_dir, epoch)?, false, mounts, &slot, &mut group);
         match mounts.and_then(create) {
-            Ok(keeper) => {
+            Ok(Created { keeper, .. }) => {
                 let applied = group.applied.clone();
                 self.live.insert(session, Live { keeper, group, slot, layers: head.layers, copying: None, over: None });
                 crate::failpoint::pass("supervisor.made");
@@ -450,6 +449,7 @@ impl Sandboxes {
     /// Waits for the last of those that were forked for something, and removes the groups.
     pub(crate) fn leave(&mut self) {
         self.watcher.end();
+        self.zygote.end();
         // SAFETY: takes no pointer that matters.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
         self.cgroups.leave();

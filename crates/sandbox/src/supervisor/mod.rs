@@ -35,6 +35,7 @@ pub(crate) mod subordinate;
 mod swap;
 mod upkeep;
 mod usage;
+mod zygote;
 
 pub(crate) use board::{Board, ProcessLimits, Stillness};
 pub(crate) use cgroup::{Cgroups, Group, Home, subdirectories};

@@ -8,17 +8,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::SendFlags;
 use tenure_core::id::SessionId;
 
-use super::create::{create, tenant};
+use super::create::{Created, create, tenant};
 use super::head::{Head, LayerId, Root};
 use super::layers::Slot;
 use super::live::{CALLS, Live, Sandboxes};
 use super::snapshots::make_session_directory;
 use super::swap::replace_root;
 use super::{Doing, Failure, Group};
-use crate::guest::setup::{Inherited, Tenancy, Terms};
+use crate::guest::setup::Terms;
 use crate::spec::{Applied, Limits, Spec};
 use crate::wire::{encode, send};
 
@@ -95,11 +95,11 @@ impl Sandboxes {
     pub(super) fn spare_died(&mut self, pid: i32) -> bool {
         let Some(at) = self.pool.spares.iter().position(|spare| spare.keeper == pid) else { return false };
         let spare = self.pool.spares.swap_remove(at);
-        self.remove_spare(spare);
+        self.discard(spare.group, spare.slot, &spare.dir);
         true
     }
 
-    fn remove_spare(&mut self, Spare { group, slot, dir, .. }: Spare) {
+    fn discard(&mut self, group: Group, slot: Slot, dir: &Path) {
         self.lingering.extend(group.remove());
         self.free.push(slot);
         let _ = std::fs::remove_dir_all(dir);
@@ -109,8 +109,6 @@ impl Sandboxes {
         let doing = || "making a sandbox ahead".to_owned();
         crate::fences::prepare(&Spec::new(SessionId::from_bits(0)));
         let name = format!("{SPARE}{}", LayerId::random().doing(doing)?);
-        let (claim, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
         let mut group = self.cgroups.create(&name, Limits::default())?;
         group.applied.note_plain(Limits::default());
         let slot = match self.take_slot() {
@@ -120,23 +118,21 @@ impl Sandboxes {
                 return Err(failure);
             }
         };
-        let board = &self.boards[slot.index as usize];
-        board.wipe(&group);
-        let inherited = Inherited { board, bell: self.bell, ops: self.ops };
+        self.boards[slot.index as usize].wipe(&group);
         let dir = self.pool.dir.join(&name);
-        let make = || {
+        let mut make = || {
             std::fs::create_dir_all(&dir).and_then(|()| make_session_directory(&dir.join(CALLS))).doing(doing)?;
             let mounts = slot.mount(&dir, &Head::default(), &self.sources)?;
             let nobody = tenant(Spec::new(SessionId::from_bits(0)), &dir, 0)?;
-            create(Tenancy::Awaited(nobody, theirs), mounts, slot.base(), &mut group, inherited)
+            create(&mut self.zygote, nobody, true, mounts, &slot, &mut group)
         };
         match make() {
-            Ok(keeper) => {
+            Ok(Created { keeper, claim }) => {
                 self.pool.spares.push(Spare { keeper, group, slot, claim, dir });
                 Ok(())
             }
             Err(failure) => {
-                self.remove_spare(Spare { keeper: 0, group, slot, claim, dir });
+                self.discard(group, slot, &dir);
                 Err(failure)
             }
         }
@@ -189,7 +185,7 @@ impl Sandboxes {
                     libc::waitpid(spare.keeper, std::ptr::null_mut(), 0);
                 }
                 self.pool.has_failed = true;
-                self.remove_spare(spare);
+                self.discard(spare.group, spare.slot, &spare.dir);
                 if head.is_none() {
                     let _ = std::fs::remove_dir_all(session_dir);
                 }

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{IFlags, Mode, OFlags};
 use tenure_core::id::{SessionId, SnapshotId};
 
 use super::head::{Head, LayerId, Noted, Root};
@@ -38,6 +39,10 @@ impl Files {
         // The directory that both are in is ours alone.
         make_directory(&files.sessions_dir())?;
         std::fs::set_permissions(files.sessions_dir(), Permissions::from_mode(0o711))?;
+        make_directory(&dir.join(POOL))?;
+        for unrelated in [files.sessions_dir(), dir.join(POOL)] {
+            spread(&unrelated);
+        }
         Ok(files)
     }
 
@@ -308,6 +313,18 @@ fn has_anything(layer: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Tells the file system that what is in the directories of this one is unrelated, and better lies apart. Where ext4 makes a file, it
+/// passes over every number whose file was removed of late, looking at each; where sessions come and go, those are many.
+fn spread(dir: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let marked = rustix::fs::open(dir, flags, Mode::empty()).and_then(|dir| {
+        let flags = rustix::fs::ioctl_getflags(&dir)?;
+        rustix::fs::ioctl_setflags(&dir, flags | IFlags::TOPDIR)
+    });
+    // Other file systems have no such mark.
+    let _ = marked;
 }
 
 /// Makes the directory of a session, if it isn't there; says whether it wasn't. Mounts of it are entered as a sandbox's user.

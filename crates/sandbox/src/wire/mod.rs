@@ -7,4 +7,4 @@ pub(crate) use message::{
     Build, BuildTask, Control, Greeting, KeeperAsk, KeeperTell, Start, Step, SupervisorAsk, SupervisorTell, Versions,
     decode, encode,
 };
-pub(crate) use packet::{LONG, Packet, SHORT, receive, send};
+pub(crate) use packet::{LONG, Packet, SHORT, length_of_next, receive, send};

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    SendFlags, recv, recvmsg, sendmsg,
 };
 
 /// The longest packet to a server or to the supervisor. Whatever may be longer travels in a file whose descriptor is
@@ -14,7 +14,8 @@ pub(crate) const LONG: usize = 96 * 1024;
 /// The longest packet to a keeper or an executor, which are many and must stay small.
 pub(crate) const SHORT: usize = 4 * 1024;
 
-const MAX_DESCRIPTORS: usize = 8;
+/// A keeper is made from as many mounts as a root has, and a dozen files.
+const MAX_DESCRIPTORS: usize = 32;
 
 /// One packet of a `SOCK_SEQPACKET` socket.
 #[derive(Debug)]
@@ -39,6 +40,13 @@ pub(crate) fn send(
         sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags | SendFlags::NOSIGNAL)
     })?;
     Ok(())
+}
+
+/// Waits for a packet, and says how long it is; 0 when the other side is gone.
+pub(crate) fn length_of_next(socket: impl AsFd) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = rustix::io::retry_on_intr(|| recv(&socket, &mut [0; 1], flags))?;
+    Ok(length)
 }
 
 /// Receives one packet of at most so many bytes; `None` when the other side is gone.

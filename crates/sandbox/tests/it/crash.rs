@@ -6,7 +6,7 @@ use tenure_sandbox::{CallEnd, Leftover, LostReason, Order, Sandbox};
 
 #[cfg(feature = "failpoints")]
 use crate::host::signal;
-use crate::host::{Host, call, exec, judge, kill, needs_root, run, session, shell, text};
+use crate::host::{Host, call, exec, judge, kill, needs_root, run, session, shell, text, wait_for_end};
 
 /// A call that waits to be let go, and leaves one line for each time it ran.
 const WAITING: &str =
@@ -14,6 +14,23 @@ const WAITING: &str =
 
 async fn started(sandbox: &Arc<dyn Sandbox>, n: u128) {
     run(sandbox, n, exec(&["sh", "-c", "while [ ! -e /tmp/ready ]; do sleep 0.01; done"])).await;
+}
+
+/// What is alive goes on, and more can be made.
+#[tokio::test]
+async fn what_keepers_are_forked_from_is_replaced_when_it_was_killed() {
+    let host = Host::new();
+    let first = host.open(session(1)).await;
+    let zygote = host.zygote();
+    let ended = wait_for_end(zygote);
+    kill(zygote);
+    ended.await.expect("it is no more");
+    let second = host.open(session(2)).await;
+    for sandbox in [&first, &second] {
+        assert_eq!(text(&run(sandbox, 1, exec(&["echo", "fine"])).await), "fine\n");
+    }
+    assert_ne!(host.zygote(), zygote);
+    host.finish().await;
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ pub(crate) struct Host {
     pub(crate) dir: tempfile::TempDir,
 }
 
+fn is_zygote(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "tenure-zygote\n")
+}
+
 impl Host {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
@@ -115,7 +119,14 @@ impl Host {
     pub(crate) fn helpers(&self) -> Vec<i32> {
         let (supervisor, keepers) = (self.supervisor(), self.keepers());
         let children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
-        children.filter(|pid| !keepers.contains(pid)).collect()
+        children.filter(|pid| !keepers.contains(pid) && !is_zygote(*pid)).collect()
+    }
+
+    /// What this host's keepers are forked from.
+    pub(crate) fn zygote(&self) -> i32 {
+        let supervisor = self.supervisor();
+        let children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
+        children.filter(|pid| is_zygote(*pid)).last().expect("a zygote")
     }
 
     /// How many lines a file of a session's workspace has; none if it isn't there.
