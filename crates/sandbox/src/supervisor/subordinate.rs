@@ -64,8 +64,10 @@ pub(crate) fn advice(dir: &Path) -> Option<Lack> {
         return None;
     }
     Some(Users::given().err().unwrap_or_else(|| Lack {
-        cause: "the files here are from before this user could have users for them".to_owned(),
-        fix: "use another data directory: restore a backup of this one there".to_owned(),
+        cause: "the files here are from before this user could have users for them, or `newuidmap` gains no rights here".to_owned(),
+        fix: "restore a backup into another data directory, by a process that may gain rights (`no_new_privs`), with `newuidmap` \
+              and `newgidmap` set-user-id"
+            .to_owned(),
     }))
 }
 
