@@ -125,8 +125,8 @@ impl Host {
     /// What this host's keepers are forked from.
     pub(crate) fn zygote(&self) -> i32 {
         let supervisor = self.supervisor();
-        let children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
-        children.filter(|pid| is_zygote(*pid)).last().expect("a zygote")
+        let mut children = self.family().into_iter().filter(|(_, parent)| *parent == supervisor).map(|(pid, _)| pid);
+        children.rfind(|pid| is_zygote(*pid)).expect("a zygote")
     }
 
     /// How many lines a file of a session's workspace has; none if it isn't there.
