@@ -35,6 +35,7 @@ ACCOUNTED = [
     ("docs/operations.md", "tenure backup", "crates/cli/tests/it/backup.rs runs these commands"),
     ("docs/sandbox.md", "limits", "test_the_limits_of_the_page_on_the_sandbox"),
     ("docs/sandbox.md", '"root"', "wants a registry; crates/sandbox/tests/it/roots.rs has one of its own"),
+    ("docs/sandbox.md", '"packages"', "wants archives; crates/sandbox/tests/it/packages.rs makes its own"),
     ("docs/security.md", "apparmor_parser", "wants AppArmor"),
     ("docs/security.md", "podman", "wants Podman, and a package of Tenure"),
     ("docs/workspace.md", "tenure sessions", "crates/cli/tests/it/documented.rs runs these commands"),

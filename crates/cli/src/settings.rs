@@ -12,5 +12,5 @@ mod value;
 pub(crate) use flags::Flags;
 pub(crate) use markdown::markdown;
 pub(crate) use models::model_table;
-pub(crate) use table::Settings;
+pub(crate) use table::{Settings, TABLE};
 pub(crate) use value::LogFormat;

@@ -10,6 +10,9 @@ use super::operation::{Operation, Schemas};
 use crate::dialects::managed_agents::error;
 use crate::problem::{Kind, Problem};
 
+/// It is refused before any handler, too.
+const ADDRESS_TOO_LONG: &str = "The address with its query is longer than 65,534 bytes. The answer has no body.";
+
 /// A header that names what can't be read goes before any handler.
 const HEADERS_TOO_LARGE: &str =
     "Its line and headers have more than 64 KiB, or there are more than 100. Without a body.";
@@ -78,7 +81,9 @@ pub(super) fn answers(method: &Method, path: &str, open: bool, operation: &Opera
             (status.to_string(), json!({"$ref": format!("#/components/responses/{}", name(status))}))
         })
         .collect();
-    answers.insert("431".to_owned(), json!({"$ref": format!("#/components/responses/{}", name(431))}));
+    for status in [414, 431] {
+        answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{}", name(status))}));
+    }
     answers
 }
 
@@ -107,6 +112,7 @@ pub(super) fn components(schemas: &mut Schemas) -> Map<String, Value> {
             )
         })
         .collect();
+    all.insert(name(414), json!({"description": ADDRESS_TOO_LONG}));
     all.insert(name(431), json!({"description": HEADERS_TOO_LARGE}));
     all
 }

@@ -94,7 +94,7 @@ async fn instructions_stand_behind_what_they_came_with() {
 }
 
 #[tokio::test]
-async fn instructions_wait_and_steer_with_their_message_and_nothing_begins_for_them_alone() {
+async fn instructions_wait_steer_and_are_taken_back_with_their_message() {
     let wait = || Answer::Calls(vec![("bash", json!({"command": "wait"}))]);
     let fake = FakeModel::start([wait(), wait(), Answer::Text("done")]).await;
     let (server, session, path) = session(&fake, "claude-sonnet-5").await;
@@ -109,7 +109,7 @@ async fn instructions_wait_and_steer_with_their_message_and_nothing_begins_for_t
     server.engine.backend.release(call);
     let call = server.engine.backend.wait_started(2).await[1];
     assert_eq!(sent(&fake)[2..], [said("user", &["tool_result", "rather so"]), said("system", &["be brief"])]);
-    // Its message is taken back: what is left is heard when the turn is over, and begins none.
+    // Its message is taken back, and they with it.
     server.delete(&format!("/v1/sessions/{session}/queue/{}", ids(&later)[0])).await.ok();
     server.engine.backend.release(call);
     let frames = server.until(&session, 0, "session.status_idle").await;
@@ -117,7 +117,7 @@ async fn instructions_wait_and_steer_with_their_message_and_nothing_begins_for_t
     server.until(&session, frames.last().unwrap().id.unwrap(), "session.status_idle").await;
     assert_eq!(fake.requests().len(), 4, "one for each turn and result");
     let sent = sent(&fake);
-    assert_eq!(sent[sent.len() - 2..], [said("user", &["and?"]), said("system", &["be long"])]);
+    assert_eq!(sent[sent.len() - 2..], [said("assistant", &["done"]), said("user", &["and?"])]);
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ const GROWTH: Count = Count { bytes: 1 << 20, inodes: 64 };
 /// How often one that runs is counted although the file system seems to have become no fuller: somebody else may have removed
 /// as much as it wrote.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
-/// Counting takes at most a fifth of the time, or in the course of things a twentieth.
+/// Counting takes at most a fifth of a processor's time, or in the course of things a twentieth. What it waits for others, who
+/// write as fast as the disk can, doesn't count: they go on in the pause.
 const PAUSE: u32 = 4;
 const LONG_PAUSE: u32 = 20;
 
@@ -27,6 +28,7 @@ struct Known {
     /// What was in use on the file system when that was counted.
     used: Count,
     at: Instant,
+    /// How much of a processor's time that took.
     took: Duration,
     /// Whether a call has run since.
     stale: bool,
@@ -70,14 +72,14 @@ impl Watch {
     /// Judges what was counted last by other limits.
     pub(crate) fn judge_again(&mut self, most: Count) -> Option<Found> {
         let known = self.known?;
-        let found = self.take(known.count, known.used, known.at, known.at, most);
+        let found = self.take(known.count, known.used, known.at, known.took, most);
         self.known = Some(known);
         Some(found)
     }
 
-    /// Takes what was counted, between `began` and `now`.
-    pub(crate) fn take(&mut self, count: Count, used: Count, began: Instant, now: Instant, most: Count) -> Found {
-        let (took, knew) = (now.saturating_duration_since(began), self.known.is_some());
+    /// Takes what was counted by now, in so much of a processor's time.
+    pub(crate) fn take(&mut self, count: Count, used: Count, now: Instant, took: Duration, most: Count) -> Found {
+        let knew = self.known.is_some();
         self.known = Some(Known { count, used, at: now, took, stale: false });
         let over = match count {
             Count { bytes, .. } if bytes > most.bytes => Some(Limit::Disk),
@@ -157,7 +159,7 @@ mod tests {
 
     fn counted(count: Count, used: Count) -> (Watch, Instant) {
         let (mut watch, now) = (Watch::default(), Instant::now());
-        watch.take(count, used, now, now, MOST);
+        watch.take(count, used, now, Duration::ZERO, MOST);
         (watch, now)
     }
 
@@ -186,9 +188,8 @@ mod tests {
 
     #[test]
     fn counting_takes_a_part_of_the_time() {
-        let (mut watch, began) = (Watch::default(), Instant::now());
-        let now = began + Duration::from_secs(1);
-        watch.take(mib(20), mib(1_000), began, now, MOST);
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        watch.take(mib(20), mib(1_000), now, Duration::from_secs(1), MOST);
         assert!(!watch.is_due(now + Duration::from_millis(3_999), mib(2_000), true, MOST));
         assert!(watch.is_due(now + Duration::from_secs(4), mib(2_000), true, MOST));
     }
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn what_runs_is_ended_when_it_passes_the_limit_and_again_when_it_grows() {
         let (mut watch, now) = counted(mib(99), mib(0));
-        let mut take = |count| watch.take(count, mib(0), now, now, MOST);
+        let mut take = |count| watch.take(count, mib(0), now, Duration::ZERO, MOST);
         let over = |ends| Found { over: Some(Limit::Disk), ends };
         assert_eq!(take(mib(150)), over(true));
         assert_eq!(take(mib(151)), over(false), "little is borne");
@@ -209,7 +210,11 @@ mod tests {
         let plenty = Count { inodes: 2_000, ..mib(2_000) };
         assert_eq!(watch.judge_again(plenty), Some(Found { over: None, ends: false }));
         assert_eq!(counted(mib(101), mib(0)).0.over.map(|(limit, _)| limit), Some(Limit::Disk));
-        assert_eq!(Watch::default().take(mib(101), mib(0), now, now, MOST), over(false), "files can be removed");
+        assert_eq!(
+            Watch::default().take(mib(101), mib(0), now, Duration::ZERO, MOST),
+            over(false),
+            "files can be removed"
+        );
     }
 
     #[test]

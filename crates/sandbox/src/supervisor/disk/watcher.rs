@@ -61,7 +61,6 @@ struct Counting {
     answer: OwnedFd,
     text: Vec<u8>,
     used: Count,
-    began: Instant,
 }
 
 impl Watcher {
@@ -156,15 +155,15 @@ impl Watcher {
         if !counting.is_done() {
             return None;
         }
-        let Counting { session, text, used, began, .. } = self.counting.take()?;
+        let Counting { session, text, used, .. } = self.counting.take()?;
         self.start_wanted();
         // One that was killed has said nothing; it is due again.
-        let count: Option<Count> = serde_json::from_slice(&text).ok();
-        let found = count.zip(board(session)).map(|(count, board)| {
+        let counted: Option<(Count, Duration)> = serde_json::from_slice(&text).ok();
+        let found = counted.zip(board(session)).map(|((count, took), board)| {
             let watch = self.watches.entry(session).or_default();
-            watch.take(count, used, began, Instant::now(), most(board))
+            watch.take(count, used, Instant::now(), took, most(board))
         });
-        Some(Heard { session, count, found })
+        Some(Heard { session, count: counted.map(|(count, _)| count), found })
     }
 }
 
@@ -187,20 +186,19 @@ impl Counting {
     fn start(session: SessionId, keeper: Option<i32>, dirs: &[PathBuf], used: Count) -> Option<Self> {
         let (answer, say) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         rustix::io::ioctl_fionbio(&answer, true).ok()?;
-        let began = Instant::now();
         let worker = executor::fork_into(|| {
             // The supervisor's sockets came along: whoever waits for their end must not wait for this.
             signals::close_all_but(&[say.as_raw_fd()]);
             let _ = privileges::die_with_parent();
             let _ = rustix::process::nice(NICE);
-            let found = serde_json::to_vec(&count(dirs, keeper)).unwrap_or_default();
+            let found = serde_json::to_vec(&(count(dirs, keeper), processor_time())).unwrap_or_default();
             // Whoever wanted to know is gone, if it can't be said.
             i32::from(rustix::io::write(&say, &found).is_err())
         })
         .ok()?;
         // It is our child and not yet waited for, so the number is its own.
         let worker = pidfd_open(Pid::from_raw(worker)?, PidfdFlags::empty()).ok()?;
-        Some(Self { session, worker, answer, text: Vec::new(), used, began })
+        Some(Self { session, worker, answer, text: Vec::new(), used })
     }
 
     /// Reads what there is; says whether that is all.
@@ -215,4 +213,9 @@ impl Counting {
             }
         }
     }
+}
+
+/// How much of a processor's time this process has had.
+fn processor_time() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime)).unwrap_or_default()
 }
