@@ -122,6 +122,7 @@ fn is_stopped(pid: i32) -> bool {
 
 #[tokio::test]
 async fn a_supervisor_that_ends_waits_for_no_count() {
+    crate::host::needs_own_files("it reaches into them");
     let host = Host::new();
     let sandbox = host.open(session(1)).await;
     run(&sandbox, 1, shell("mkdir many; echo one > many/one")).await;
