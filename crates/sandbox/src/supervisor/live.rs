@@ -395,7 +395,10 @@ impl Sandboxes {
 
     /// Has what a session has on the disk counted, which [`look_at_disk`](Self::look_at_disk) then tells.
     pub(crate) fn want_count(&mut self, session: SessionId) {
-        self.watcher.want(session, self.live.get(&session).map(|live| live.keeper));
+        let subject =
+            |live: &Live| Subject { session, keeper: live.keeper, board: &self.boards[live.slot.index as usize] };
+        let live = self.live.get(&session).map(subject);
+        self.watcher.want(session, live);
     }
 
     /// What a session uses, of which this was counted on the disk.

@@ -16,15 +16,26 @@ pub(crate) struct Count {
     pub(crate) inodes: u64,
 }
 
+impl Count {
+    /// More than anybody can have.
+    pub(crate) const MAX: Self = Self { bytes: u64::MAX, inodes: u64::MAX };
+
+    /// Whether it is more of either.
+    pub(crate) fn is_beyond(self, most: Self) -> bool {
+        self.bytes > most.bytes || self.inodes > most.inodes
+    }
+}
+
 /// How deep directories may be nested: each level is held open while what is below it is counted. What is deeper can't be
 /// counted, and so is too much.
 const MOST_LEVELS: usize = 4_096;
 
 /// Counts what lies in these directories, and the files that processes below the keeper have open or in their memory although
 /// they are removed. The tree may be changed by whoever it belongs to meanwhile: no link is followed, and nothing but
-/// directories is opened.
-pub(crate) fn count(dirs: &[PathBuf], keeper: Option<i32>) -> Count {
-    let mut counting = Counting::default();
+/// directories is opened. It ends as soon as there is more than `enough`: who makes files faster than they can be counted must not
+/// keep it from its end.
+pub(crate) fn count(dirs: &[PathBuf], keeper: Option<i32>, enough: Count) -> Count {
+    let mut counting = Counting { enough, ..Counting::default() };
     for dir in dirs {
         if let Ok(top) = open_dir(CWD, dir) {
             counting.tree(top);
@@ -39,6 +50,7 @@ pub(crate) fn count(dirs: &[PathBuf], keeper: Option<i32>) -> Count {
 #[derive(Debug, Default)]
 struct Counting {
     count: Count,
+    enough: Count,
     /// Files that have several names, or are removed: each is counted once.
     seen: HashSet<(u64, u64)>,
 }
@@ -47,7 +59,9 @@ impl Counting {
     fn tree(&mut self, top: OwnedFd) {
         let Ok(top) = Dir::new(top) else { return };
         let mut levels = vec![top];
-        while let Some(level) = levels.last_mut() {
+        while let Some(level) = levels.last_mut()
+            && !self.count.is_beyond(self.enough)
+        {
             let Some(entry) = level.read() else {
                 levels.pop();
                 continue;
@@ -81,6 +95,9 @@ impl Counting {
         let mapped: Vec<PathBuf> =
             removed.map(|range| PathBuf::from(format!("/proc/{pid}/map_files/{}", trimmed(range)))).collect();
         for path in open.into_iter().chain(mapped) {
+            if self.count.is_beyond(self.enough) {
+                return;
+            }
             let Ok(found) = std::fs::metadata(&path) else { continue };
             if found.is_file() && found.nlink() == 0 && is_on_overlay(&path) {
                 self.add(found.dev(), found.ino(), 2, found.blocks());
@@ -150,7 +167,7 @@ mod tests {
     fn everything_is_counted_once_and_no_link_is_followed() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
-        let of = |names: &[&str]| count(&names.iter().map(|name| at(name)).collect::<Vec<PathBuf>>(), None);
+        let of = |names: &[&str]| count(&names.iter().map(|name| at(name)).collect::<Vec<PathBuf>>(), None, Count::MAX);
         std::fs::create_dir_all(at("a/b/c")).expect("made");
         std::fs::create_dir(at("other")).expect("made");
         std::fs::write(at("other/large"), vec![1; 1 << 20]).expect("written");
@@ -164,6 +181,8 @@ mod tests {
         assert!((64 << 10..256 << 10).contains(&found.bytes), "{found:?}");
         assert_eq!(of(&["a", "a/b/c"]).inodes, 5, "of which the file was seen already");
         assert_eq!(of(&["a/link", "nowhere"]), Count::default());
+        let enough = Count { inodes: 2, ..Count::MAX };
+        assert_eq!(count(&[at("a")], None, enough).inodes, 3, "no more than is needed to know that it is too much");
     }
 
     #[test]
@@ -175,7 +194,7 @@ mod tests {
             at = super::open_dir(&at, "d").expect("opened").into();
         }
         crate::supervisor::allow_many_files();
-        assert_eq!(count(&[dir.path().to_owned()], None).inodes, u64::MAX);
-        assert!(count(&[dir.path().join("d/d")], None).inodes < u64::MAX);
+        assert_eq!(count(&[dir.path().to_owned()], None, Count::MAX).inodes, u64::MAX);
+        assert!(count(&[dir.path().join("d/d")], None, Count::MAX).inodes < u64::MAX);
     }
 }

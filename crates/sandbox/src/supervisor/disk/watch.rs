@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::count::{Count, Room};
 use crate::order::Limit;
 
@@ -32,6 +34,18 @@ struct Known {
     took: Duration,
     /// Whether a call has run since.
     stale: bool,
+    /// Whether counting ended at what was [enough](Watch::enough): there may be any number more.
+    cut: bool,
+}
+
+/// What a process has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) count: Count,
+    /// Whether there was more than enough of something, and the rest wasn't counted.
+    pub(crate) cut: bool,
+    /// How much of a processor's time it took.
+    pub(crate) took: Duration,
 }
 
 /// What a count leads to.
@@ -69,18 +83,32 @@ impl Watch {
             || known.stale && since >= COUNT_AGAIN.max(known.took * LONG_PAUSE)
     }
 
+    /// Of how much it needn't be known how much more it is: it makes no difference to what is found.
+    pub(crate) fn enough(&self, most: Count) -> Count {
+        match self.over {
+            None => most,
+            Some((_, borne)) => Count {
+                bytes: borne.bytes.saturating_add(GROWTH.bytes),
+                inodes: borne.inodes.saturating_add(GROWTH.inodes),
+            },
+        }
+    }
+
     /// Judges what was counted last by other limits.
     pub(crate) fn judge_again(&mut self, most: Count) -> Option<Found> {
-        let known = self.known?;
-        let found = self.take(known.count, known.used, known.at, known.took, most);
-        self.known = Some(known);
+        let Known { count, used, at, took, cut, .. } = self.known?;
+        let known = self.known;
+        let found = self.take(Counted { count, cut, took }, used, at, most);
+        // Nobody knows whether all there is would be within these.
+        self.known = known.filter(|_| !cut);
         Some(found)
     }
 
-    /// Takes what was counted by now, in so much of a processor's time.
-    pub(crate) fn take(&mut self, count: Count, used: Count, now: Instant, took: Duration, most: Count) -> Found {
+    /// Takes what was counted by now.
+    pub(crate) fn take(&mut self, counted: Counted, used: Count, now: Instant, most: Count) -> Found {
+        let Counted { count, cut, took } = counted;
         let knew = self.known.is_some();
-        self.known = Some(Known { count, used, at: now, took, stale: false });
+        self.known = Some(Known { count, used, at: now, took, stale: false, cut });
         let over = match count {
             Count { bytes, .. } if bytes > most.bytes => Some(Limit::Disk),
             Count { inodes, .. } if inodes > most.inodes => Some(Limit::Inodes),
@@ -97,6 +125,8 @@ impl Watch {
         };
         // What it has removed it doesn't get back.
         let borne = match self.over {
+            // The next is counted to its end, when nothing makes more any longer.
+            _ if cut => Count::MAX,
             Some((_, borne)) if !ends => {
                 Count { bytes: borne.bytes.min(count.bytes), inodes: borne.inodes.min(count.inodes) }
             }
@@ -147,7 +177,7 @@ impl Floor {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Count, Floor, Found, Watch};
+    use super::{Count, Counted, Floor, Found, GROWTH, Watch};
     use crate::order::Limit;
     use crate::supervisor::disk::count::Room;
 
@@ -157,9 +187,13 @@ mod tests {
         Count { bytes: mib << 20, inodes: 10 }
     }
 
+    fn all(count: Count) -> Counted {
+        Counted { count, cut: false, took: Duration::ZERO }
+    }
+
     fn counted(count: Count, used: Count) -> (Watch, Instant) {
         let (mut watch, now) = (Watch::default(), Instant::now());
-        watch.take(count, used, now, Duration::ZERO, MOST);
+        watch.take(all(count), used, now, MOST);
         (watch, now)
     }
 
@@ -189,7 +223,7 @@ mod tests {
     #[test]
     fn counting_takes_a_part_of_the_time() {
         let (mut watch, now) = (Watch::default(), Instant::now());
-        watch.take(mib(20), mib(1_000), now, Duration::from_secs(1), MOST);
+        watch.take(Counted { took: Duration::from_secs(1), ..all(mib(20)) }, mib(1_000), now, MOST);
         assert!(!watch.is_due(now + Duration::from_millis(3_999), mib(2_000), true, MOST));
         assert!(watch.is_due(now + Duration::from_secs(4), mib(2_000), true, MOST));
     }
@@ -197,7 +231,7 @@ mod tests {
     #[test]
     fn what_runs_is_ended_when_it_passes_the_limit_and_again_when_it_grows() {
         let (mut watch, now) = counted(mib(99), mib(0));
-        let mut take = |count| watch.take(count, mib(0), now, Duration::ZERO, MOST);
+        let mut take = |count| watch.take(all(count), mib(0), now, MOST);
         let over = |ends| Found { over: Some(Limit::Disk), ends };
         assert_eq!(take(mib(150)), over(true));
         assert_eq!(take(mib(151)), over(false), "little is borne");
@@ -210,11 +244,23 @@ mod tests {
         let plenty = Count { inodes: 2_000, ..mib(2_000) };
         assert_eq!(watch.judge_again(plenty), Some(Found { over: None, ends: false }));
         assert_eq!(counted(mib(101), mib(0)).0.over.map(|(limit, _)| limit), Some(Limit::Disk));
-        assert_eq!(
-            Watch::default().take(mib(101), mib(0), now, Duration::ZERO, MOST),
-            over(false),
-            "files can be removed"
-        );
+        assert_eq!(Watch::default().take(all(mib(101)), mib(0), now, MOST), over(false), "files can be removed");
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_to_its_end_only_when_nothing_runs_any_more() {
+        let (mut watch, now) = counted(mib(0), mib(0));
+        assert_eq!(watch.enough(MOST), MOST);
+        let cut = |count| Counted { cut: true, ..all(count) };
+        let over = |ends| Found { over: Some(Limit::Disk), ends };
+        assert_eq!(watch.take(cut(mib(101)), mib(0), now, MOST), over(true));
+        assert_eq!(watch.enough(MOST), Count::MAX);
+        assert_eq!(watch.take(all(mib(700)), mib(0), now, MOST), over(false), "it was ended; so much is borne");
+        assert_eq!(watch.enough(MOST), Count { bytes: (700 << 20) + GROWTH.bytes, ..watch.enough(MOST) });
+        assert_eq!(watch.take(cut(mib(702)), mib(0), now, MOST), over(true), "it grows again");
+        // Other limits: how much there is has to be found out.
+        assert!(watch.judge_again(mib(10_000)).is_some_and(|found| found.over.is_none()));
+        assert!(watch.is_due(now, mib(0), true, mib(10_000)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tenure_core::id::SessionId;
 
 use super::count::{Count, Room, count};
-use super::watch::{Floor, Found, Watch};
+use super::watch::{Counted, Floor, Found, Watch};
 use crate::guest::{executor, privileges, signals};
 use crate::order::Limit;
 use crate::supervisor::Board;
@@ -31,7 +31,7 @@ pub(crate) struct Watcher {
     watches: HashMap<SessionId, Watch>,
     counting: Option<Counting>,
     /// Somebody wants to know what these have, live ones and others.
-    wanted: VecDeque<(SessionId, Option<i32>)>,
+    wanted: VecDeque<(SessionId, Option<Subject>)>,
     looked: Option<Instant>,
 }
 
@@ -86,20 +86,27 @@ impl Watcher {
     }
 
     /// Has what a session has counted soon, whether it is alive or not; [`hear`](Self::hear) tells.
-    pub(crate) fn want(&mut self, session: SessionId, keeper: Option<i32>) {
+    pub(crate) fn want(&mut self, session: SessionId, live: Option<Subject>) {
         if !self.wanted.iter().any(|(wanted, _)| *wanted == session) {
-            self.wanted.push_back((session, keeper));
+            self.wanted.push_back((session, live));
         }
         self.start_wanted();
     }
 
     fn start_wanted(&mut self) {
         while self.counting.is_none()
-            && let Some((session, keeper)) = self.wanted.pop_front()
+            && let Some((session, live)) = self.wanted.pop_front()
         {
             let used = Room::of(&self.dir).map(|room| room.used).unwrap_or_default();
-            self.counting = Counting::start(session, keeper, &files_of(&self.dir, session), used);
+            let enough = live.map_or(Count::MAX, |live| self.enough(live));
+            let keeper = live.map(|live| live.keeper);
+            self.counting = Counting::start(session, keeper, &files_of(&self.dir, session), used, enough);
         }
+    }
+
+    fn enough(&self, subject: Subject) -> Count {
+        let most = most(subject.board);
+        self.watches.get(&subject.session).map_or(most, |watch| watch.enough(most))
     }
 
     /// Counts nothing more: what is being counted may be large, and nobody wants to know any more.
@@ -133,7 +140,8 @@ impl Watcher {
             && let Some(subject) = due.next()
         {
             let files = files_of(&self.dir, subject.session);
-            self.counting = Counting::start(subject.session, Some(subject.keeper), &files, room.used);
+            let enough = self.enough(*subject);
+            self.counting = Counting::start(subject.session, Some(subject.keeper), &files, room.used, enough);
         }
         Some(self.floor.judge(room, self.floor_bytes))
     }
@@ -158,12 +166,11 @@ impl Watcher {
         let Counting { session, text, used, .. } = self.counting.take()?;
         self.start_wanted();
         // One that was killed has said nothing; it is due again.
-        let counted: Option<(Count, Duration)> = serde_json::from_slice(&text).ok();
-        let found = counted.zip(board(session)).map(|((count, took), board)| {
-            let watch = self.watches.entry(session).or_default();
-            watch.take(count, used, Instant::now(), took, most(board))
+        let counted: Option<Counted> = serde_json::from_slice(&text).ok();
+        let found = counted.zip(board(session)).map(|(counted, board)| {
+            self.watches.entry(session).or_default().take(counted, used, Instant::now(), most(board))
         });
-        Some(Heard { session, count: counted.map(|(count, _)| count), found })
+        Some(Heard { session, count: counted.map(|counted| counted.count), found })
     }
 }
 
@@ -183,7 +190,7 @@ fn most(board: &Board) -> Count {
 }
 
 impl Counting {
-    fn start(session: SessionId, keeper: Option<i32>, dirs: &[PathBuf], used: Count) -> Option<Self> {
+    fn start(session: SessionId, keeper: Option<i32>, dirs: &[PathBuf], used: Count, enough: Count) -> Option<Self> {
         let (answer, say) = pipe_with(PipeFlags::CLOEXEC).ok()?;
         rustix::io::ioctl_fionbio(&answer, true).ok()?;
         let worker = executor::fork_into(|| {
@@ -191,7 +198,9 @@ impl Counting {
             signals::close_all_but(&[say.as_raw_fd()]);
             let _ = privileges::die_with_parent();
             let _ = rustix::process::nice(NICE);
-            let found = serde_json::to_vec(&(count(dirs, keeper), processor_time())).unwrap_or_default();
+            let count = count(dirs, keeper, enough);
+            let counted = Counted { count, cut: count.is_beyond(enough), took: processor_time() };
+            let found = serde_json::to_vec(&counted).unwrap_or_default();
             // Whoever wanted to know is gone, if it can't be said.
             i32::from(rustix::io::write(&say, &found).is_err())
         })
