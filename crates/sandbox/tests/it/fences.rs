@@ -52,7 +52,8 @@ async fn calls_see_and_end_one_another() {
     let host = Host::new();
     let sandbox = host.open(session(1)).await;
     run(&sandbox, 1, shell("sleep 1000 & echo $! >/workspace/pid")).await;
-    let ended = "pid=$(cat /workspace/pid); readlink /proc/$pid/exe && kill $pid && while [ -e /proc/$pid/exe ]; do :; done && echo ended";
+    // It is a copy of the shell for a moment.
+    let ended = "pid=$(cat /workspace/pid); until readlink /proc/$pid/exe | grep '/sleep$'; do :; done; kill $pid && while [ -e /proc/$pid/exe ]; do :; done && echo ended";
     let exit = run(&sandbox, 2, exec(&["sh", "-c", ended])).await;
     assert!(text(&exit).ends_with("/sleep\nended\n"), "{}", text(&exit));
     host.finish().await;
