@@ -60,14 +60,21 @@ const SHOW: &str = "find . -type f -exec grep -H . {} + | sort; find . | sort";
 #[tokio::test]
 async fn deep_stacks_become_flat_and_show_the_same() {
     crate::host::needs_own_files("it reaches into them");
-    let host = Host::new();
-    for n in 1..=22 {
-        step(&host, n).await;
-    }
-    let before = stopped(&host, 100, SHOW).await;
-    assert!(before.lines().count() > 60, "{before}");
-    let deep = head(&host, session(1));
-    assert_eq!(deep.len(), 22);
+    let (host, before, deep) = loop {
+        let host = Host::new();
+        for n in 1..=22 {
+            step(&host, n).await;
+        }
+        let before = stopped(&host, 100, SHOW).await;
+        assert!(before.lines().count() > 60, "{before}");
+        let deep = head(&host, session(1));
+        if deep.len() == 22 {
+            break (host, before, deep);
+        }
+        // On a busy machine there was a moment so quiet that it was made flat already.
+        assert!(deep[0].starts_with("merged-"), "{deep:?}");
+        host.finish().await;
+    };
     // The session that is alive goes on with what it has mounted.
     let sandbox = host.open(session(1)).await;
     host.backend.leftovers(&[session(1)]).await.expect("a list");
