@@ -8,6 +8,8 @@ use crate::order::Limit;
 /// How much a sandbox over its limit may grow before what runs in it is ended once more: removing files takes a little room,
 /// too.
 const GROWTH: Count = Count { bytes: 1 << 20, inodes: 64 };
+/// How many times as many files are counted to the end where nobody knows yet by how much a sandbox is over its limit.
+const MORE: u64 = 8;
 /// How often one that runs is counted although the file system seems to have become no fuller: somebody else may have removed
 /// as much as it wrote.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
@@ -125,8 +127,8 @@ impl Watch {
         };
         // What it has removed it doesn't get back.
         let borne = match self.over {
-            // The next is counted to its end, when nothing makes more any longer.
-            _ if cut => Count::MAX,
+            // The next is counted to its end, unless something makes ever more all the same.
+            _ if cut => Count { bytes: u64::MAX, inodes: count.inodes.max(most.inodes).saturating_mul(MORE) },
             Some((_, borne)) if !ends => {
                 Count { bytes: borne.bytes.min(count.bytes), inodes: borne.inodes.min(count.inodes) }
             }
@@ -248,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_counted_to_its_end_only_when_nothing_runs_any_more() {
+    fn what_is_too_much_is_counted_to_its_end_only_once_it_was_ended() {
         let (mut watch, now) = counted(mib(0), mib(0));
         assert_eq!(watch.enough(MOST), MOST);
         let cut = |count| Counted { cut: true, ..all(count) };
         let over = |ends| Found { over: Some(Limit::Disk), ends };
         assert_eq!(watch.take(cut(mib(101)), mib(0), now, MOST), over(true));
-        assert_eq!(watch.enough(MOST), Count::MAX);
+        assert_eq!(watch.enough(MOST), Count { bytes: u64::MAX, inodes: 8_000 + GROWTH.inodes });
         assert_eq!(watch.take(all(mib(700)), mib(0), now, MOST), over(false), "it was ended; so much is borne");
         assert_eq!(watch.enough(MOST), Count { bytes: (700 << 20) + GROWTH.bytes, ..watch.enough(MOST) });
         assert_eq!(watch.take(cut(mib(702)), mib(0), now, MOST), over(true), "it grows again");
