@@ -19,7 +19,7 @@ mod bash;
 mod bpf_list;
 mod call;
 mod keeper;
-mod mounts;
+pub(crate) mod mounts;
 mod output;
 mod proc;
 mod process;

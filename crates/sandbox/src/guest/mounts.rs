@@ -85,7 +85,7 @@ pub(crate) fn build_over<T>(
     Ok(seen)
 }
 
-pub(super) fn plain() -> MountAttrFlags {
+pub(crate) fn plain() -> MountAttrFlags {
     MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
 }
 
@@ -191,7 +191,7 @@ pub(super) fn is_device(file: &OwnedFd, (major, minor): (u32, u32)) -> io::Resul
 }
 
 /// A new file system that is nowhere yet. An option without a value is a flag.
-pub(super) fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub(crate) fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         match value.is_empty() {

@@ -68,9 +68,12 @@ impl Archives {
         let mut chosen = Chosen { steps: Vec::new(), key: String::new() };
         for (manager, names) in packages.iter() {
             let (step, files) = self.choose_of(manager, names)?;
+            readable_inside(&self.dir, 0o5)?;
+            readable_inside(&self.dir.join(manager.name()), 0o5)?;
             let _ = write!(chosen.key, " {manager}: {}", step.packages.join(" "));
             for file in files {
                 let path = self.dir.join(manager.name()).join(&file);
+                readable_inside(&path, 0o4)?;
                 let digest =
                     self.digest(&path).map_err(Error::failed(format!("reading the archive {}", path.display())))?;
                 let _ = write!(chosen.key, " {file}:{digest}");
@@ -159,6 +162,22 @@ impl Archives {
         }
         digests.insert(stamp, digest.clone());
         Ok(digest)
+    }
+}
+
+/// Refuses what managers couldn't read. Where an ordinary user runs Tenure they are other users, and owners can't be shifted.
+fn readable_inside(path: &Path, needed: u32) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let found = std::fs::metadata(path).map_err(Error::failed(format!("looking at {}", path.display())))?;
+    match found.mode() & needed == needed {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "packages are installed by another user than the one that runs Tenure, and {} isn't open to all: `chmod -R a+rX` the \
+             directory of the archives",
+            path.display()
+        ))),
     }
 }
 

@@ -84,8 +84,8 @@ impl Roots {
 
     /// Whether packages may be had, as far as can be told without installing them.
     pub(super) fn check_packages(&self, packages: &Packages) -> Result<(), Error> {
-        if !packages.is_empty() && !rustix::process::geteuid().is_root() {
-            return Err(Error::Invalid(PACKAGES_NEED_ROOT.to_owned()));
+        if !packages.is_empty() && !rustix::process::geteuid().is_root() && !subordinate::has_users(&self.dir) {
+            return Err(Error::Invalid(supervisor::PACKAGES_NEED_USERS.to_owned()));
         }
         self.archives.check(packages)
     }
@@ -324,9 +324,6 @@ fn hosts_key(packages: &Packages) -> String {
     }
     key
 }
-
-/// Why an ordinary user's sandboxes have no packages.
-const PACKAGES_NEED_ROOT: &str = "packages take a Tenure that runs as root: their files belong to the root of the sandbox, who is another user than its tools";
 
 /// The name of a layer that is what this text says.
 fn layer(kind: &str, key: &str) -> LayerId {

@@ -12,6 +12,7 @@ use tenure_core::packages::Manager;
 
 use super::create::namespaces;
 use super::layers::{Detached, ROOT, Slot, Sources};
+use super::mirror::Mirror;
 use super::ownership::Ownership;
 use super::requirements::refuse_user_namespace;
 use super::snapshots::{Files, make_directory, make_session_directory};
@@ -39,13 +40,26 @@ struct UnderWay {
     no_room: bool,
 }
 
-/// A builder that has been started.
+/// What the end of a process means for the layers that are being made.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It had nothing to do with them.
+    Another,
+    /// The next one is at work.
+    GoesOn,
+    /// A layer is made, or can't be; what its builder had is free.
+    Over(Box<(Group, Slot)>),
+}
+
+/// A process that has been started, and works in this directory for this layer.
 #[derive(Debug)]
 pub(crate) struct Begun {
     pid: i32,
     layer: LayerId,
     dir: PathBuf,
     outcome: OwnedFd,
+    /// What is to be built, and over what, when it has ended well: then it only prepares that.
+    then: Option<(Build, Mirror)>,
 }
 
 impl Builds {
@@ -63,7 +77,7 @@ impl Builds {
         self.under_way.values().any(|under_way| under_way.begun.layer == *layer)
     }
 
-    /// Starts a builder.
+    /// Starts a builder, or what has to be done before.
     pub(crate) fn begin(
         &self,
         id: SessionId,
@@ -75,9 +89,10 @@ impl Builds {
     ) -> Result<Begun, Failure> {
         let dir = files.builds_dir().join(id.to_string());
         let made = make_directory(&files.builds_dir()).and_then(|()| make_session_directory(&dir).map(drop));
-        let begun = made
-            .doing(|| format!("making {}", dir.display()))
-            .and_then(|()| start(build, dir.clone(), slot, group, sources));
+        let begun = made.doing(|| format!("making {}", dir.display())).and_then(|()| match needs_mirror(&build) {
+            true => mirror(build, dir.clone(), sources),
+            false => start(build, dir.clone(), slot, group, sources, None),
+        });
         if begun.is_err() {
             // It has a few directories and nothing in them.
             let _ = std::fs::remove_dir_all(&dir);
@@ -85,29 +100,43 @@ impl Builds {
         begun
     }
 
-    /// Remembers a builder until it has ended.
+    /// Remembers a process until it has ended.
     pub(crate) fn keep(&mut self, begun: Begun, group: Group, slot: Slot) {
         self.ended.remove(&begun.layer);
         self.under_way.insert(begun.pid, UnderWay { begun, group, slot, no_room: false });
     }
 
-    /// Takes over what a process has made that was waited for, if it was a builder; gives back what it had.
-    pub(crate) fn ended(&mut self, pid: i32, files: &Files) -> Option<(Group, Slot)> {
-        let UnderWay { begun, group, slot, no_room: lacked_room } = self.under_way.remove(&pid)?;
-        let Begun { layer, dir, outcome, .. } = begun;
+    /// Takes over what a process has made that was waited for, if it was of these.
+    pub(crate) fn ended(&mut self, pid: i32, files: &Files, sources: &Sources) -> Ended {
+        let Some(UnderWay { begun, mut group, slot, no_room: lacked_room }) = self.under_way.remove(&pid) else {
+            return Ended::Another;
+        };
+        let Begun { pid: _, layer, dir, outcome, then } = begun;
         let judged = if lacked_room { Err(no_room()) } else { judge(outcome) };
-        let kept = judged.and_then(|()| {
-            forget_untouched(&dir.join("layer"));
-            let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
-            sealed.doing(|| format!("sealing the {layer:?}"))
-        });
+        let kept = match (judged, then) {
+            (Ok(()), Some((build, mirror))) => {
+                match start(build, dir.clone(), &slot, &mut group, sources, Some(&mirror)) {
+                    Ok(begun) => {
+                        self.keep(begun, group, slot);
+                        return Ended::GoesOn;
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            (Ok(()), None) => {
+                forget_untouched(&dir.join("layer"));
+                let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
+                sealed.doing(|| format!("sealing the {layer:?}"))
+            }
+            (Err(failure), _) => Err(failure),
+        };
         crate::failpoint::pass("build.sealed");
         if let Err(error) = files.throw_away(&dir) {
             // It goes with the next supervisor's start.
             drop(error);
         }
         self.ended.insert(layer, kept);
-        Some((group, slot))
+        Ended::Over(Box::new((group, slot)))
     }
 
     pub(crate) fn outcome(&self, layer: &LayerId) -> Option<Result<(), Failure>> {
@@ -145,13 +174,34 @@ fn forget_untouched(layer: &Path) {
     }
 }
 
-fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group, sources: &Sources) -> Result<Begun, Failure> {
+/// Whether packages are installed over directories of the host that nobody could write to, as they are.
+fn needs_mirror(build: &Build) -> bool {
+    let is_installed = matches!(build.task, BuildTask::Install { .. });
+    is_installed && build.root == Root::Host && !Standing::ours().shifts_owners()
+}
+
+/// Has these made once more, for when it is built.
+fn mirror(build: Build, dir: PathBuf, sources: &Sources) -> Result<Begun, Failure> {
+    let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    let (pid, mirror) = Mirror::start(&sources.skeleton.host_dirs, say_outcome)
+        .doing(|| "having the directories of the host made once more".to_owned())?;
+    Ok(Begun { pid, layer: build.layer.clone(), dir, outcome, then: Some((build, mirror)) })
+}
+
+fn start(
+    build: Build,
+    dir: PathBuf,
+    slot: &Slot,
+    group: &mut Group,
+    sources: &Sources,
+    mirror: Option<&Mirror>,
+) -> Result<Begun, Failure> {
     let Build { layer, root: below, base, task } = build;
     let root = match &task {
         BuildTask::Unpack { .. } | BuildTask::System => {
             vec![Detached { target: String::new(), mount: slot.mount_build(&dir, &below, &base)? }]
         }
-        BuildTask::Install { .. } => slot.mount_install(&dir, &below, &base, sources)?,
+        BuildTask::Install { .. } => slot.mount_install(&dir, &below, &base, sources, mirror)?,
     };
     let disk = File::create(dir.join("disk")).doing(|| "making a file".to_owned())?;
     let task = match task {
@@ -195,7 +245,7 @@ fn start(build: Build, dir: PathBuf, slot: &Slot, group: &mut Group, sources: &S
         }
         return Err(error).doing(|| "mapping the builder's users".to_owned());
     }
-    Ok(Begun { pid: pid as i32, layer, dir, outcome })
+    Ok(Begun { pid: pid as i32, layer, dir, outcome, then: None })
 }
 
 /// A builder that has ended said what came of it, or was ended.

@@ -7,6 +7,7 @@ use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::head::{Head, LayerId, Root};
+use super::mirror::Mirror;
 use super::overlay::{Overlay, below};
 use super::requirements::{cannot_carry, refuse_user_namespace};
 use super::skeleton::Skeleton;
@@ -79,6 +80,10 @@ impl Part {
 
 /// The name in layers of what belongs over the skeleton.
 pub(crate) const ROOT: &str = "root";
+/// The name of a directory of the host in a root. Their names are ours, and plain text.
+pub(super) fn name_of(host: &Path) -> &str {
+    host.to_str().unwrap_or_default().trim_start_matches('/')
+}
 
 impl Slot {
     /// The slot's first uid on the host.
@@ -108,6 +113,17 @@ impl Slot {
     /// A directory of the host over which no layer has anything is mounted as it is, read-only: tools can't write to it
     /// anyway, being none of its owners, and an overlay takes a third of the time of making a sandbox.
     pub(crate) fn mount(&self, session_dir: &Path, head: &Head, sources: &Sources) -> Result<Vec<Detached>, Failure> {
+        self.mount_with(session_dir, head, sources, None)
+    }
+
+    /// As above, with directories of the sandbox's own over the host's.
+    fn mount_with(
+        &self,
+        session_dir: &Path,
+        head: &Head,
+        sources: &Sources,
+        mirror: Option<&Mirror>,
+    ) -> Result<Vec<Detached>, Failure> {
         let parts = parts(session_dir, head, sources);
         make_directories(session_dir, &parts).doing(|| format!("making {}", session_dir.display()))?;
         let elsewhere;
@@ -122,7 +138,7 @@ impl Slot {
         let acting = self.shifts.as_ref().map(|_| ActingAs::user(self.base())).transpose();
         let acting = acting.doing(|| "taking on the sandbox's user".to_owned())?;
         let mounts = parts.into_iter().map(|part| {
-            let mount = self.mount_part(&part, &writable)?.map_err(|error| no_overlay(session_dir, &error))?;
+            let mount = self.mount_part(&part, &writable, mirror)?.map_err(|error| no_overlay(session_dir, &error))?;
             Ok(Detached { target: part.target, mount })
         });
         let mounts = mounts.collect();
@@ -130,9 +146,10 @@ impl Slot {
         mounts
     }
 
-    fn mount_part(&self, part: &Part, writable: &str) -> Result<io::Result<OwnedFd>, Failure> {
+    fn mount_part(&self, part: &Part, writable: &str, mirror: Option<&Mirror>) -> Result<io::Result<OwnedFd>, Failure> {
         let layers = self.layers_below(&part.layers, part.name());
         let host;
+        let mut mirrored = None;
         let lowest = match &part.lowest {
             Lowest::Skeleton => Some(below(&self.skeleton, "")),
             Lowest::Host(at) => {
@@ -140,11 +157,12 @@ impl Slot {
                 if !part.is_overlay {
                     return Ok(Ok(host));
                 }
+                mirrored = mirror.map(|mirror| mirror.of(at));
                 Some(below(&host, ""))
             }
             Lowest::Nothing => None,
         };
-        Ok(stack(layers.chain(lowest), part.name(), writable))
+        Ok(stack(layers.chain(mirrored).chain(lowest), part.name(), writable))
     }
 
     /// Mounts what a builder makes a layer over: the writable one is in the builder's directory.
@@ -181,9 +199,10 @@ impl Slot {
         root: &Root,
         layers: &[LayerId],
         sources: &Sources,
+        mirror: Option<&Mirror>,
     ) -> Result<Vec<Detached>, Failure> {
-        if self.shifts.is_none() {
-            return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
+        if !Standing::ours().has_own_users() {
+            return Err(Failure::Invalid { why: PACKAGES_NEED_USERS.to_owned() });
         }
         let head = Head { root: root.clone(), layers: layers.to_vec(), ..Head::default() };
         let layer = dir.join("layer");
@@ -192,7 +211,7 @@ impl Slot {
             parts(dir, &head, sources).iter().try_for_each(|part| make_owned(&layer.join(part.name())))
         };
         make().doing(|| format!("making {}", layer.display()))?;
-        self.mount(dir, &head, sources)
+        self.mount_with(dir, &head, sources, mirror)
     }
 
     /// A directory of archives as a builder sees it.
@@ -227,6 +246,9 @@ impl Slot {
 /// Why sandboxes of an ordinary user with one id have the host's root.
 pub(crate) const NEEDS_USERS: &str = "roots other than the host's take a Tenure that runs as root, or as a user with subordinate ids \
                                       (see `tenure doctor`): their files belong to many users";
+/// Why they have no packages either.
+pub(crate) const PACKAGES_NEED_USERS: &str = "packages take a Tenure that runs as root, or as a user with subordinate ids (see `tenure \
+                                              doctor`): they belong to the root of the sandbox, who has to be another user than its tools";
 /// Why an ordinary user's sandboxes have no directory of the host as their root.
 pub(crate) const NEEDS_ROOT: &str =
     "directories of the host as roots take a Tenure that runs as root: their files belong to users of the host";
@@ -253,9 +275,7 @@ fn parts(session_dir: &Path, head: &Head, sources: &Sources) -> Vec<Part> {
     };
     match &head.root {
         Root::Host | Root::Unmade => {
-            // Their names are ours, and plain text.
-            let target = |at: &PathBuf| at.to_str().unwrap_or_default().trim_start_matches('/').to_owned();
-            let hosts = sources.skeleton.host_dirs.iter().map(|at| part(&target(at), Lowest::Host(at.clone())));
+            let hosts = sources.skeleton.host_dirs.iter().map(|at| part(name_of(at), Lowest::Host(at.clone())));
             std::iter::once(part("", Lowest::Skeleton)).chain(hosts).collect()
         }
         Root::Directory { path } => vec![part("", Lowest::Host(path.clone()))],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tenure_core::id::{SessionId, SnapshotId};
 
-use super::builds::{Builds, no_room};
+use super::builds::{Builds, Ended, no_room};
 use super::copying::Copying;
 use super::create::{Created, create, tenant};
 use super::disk::{Count, Found, Heard, Subject, Watcher};
@@ -317,12 +317,14 @@ impl Sandboxes {
                     self.watcher.forget(session);
                 }
                 None if self.spare_died(pid) => {}
-                None => match self.builds.ended(pid, &self.files) {
-                    Some((group, slot)) => {
+                None => match self.builds.ended(pid, &self.files, &self.sources) {
+                    Ended::Over(left) => {
+                        let (group, slot) = *left;
                         self.lingering.extend(group.remove());
                         self.free.push(slot);
                     }
-                    None => others.push(pid),
+                    Ended::GoesOn => {}
+                    Ended::Another => others.push(pid),
                 },
             }
         }

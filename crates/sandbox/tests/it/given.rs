@@ -8,17 +8,12 @@ use std::process::{Command, Stdio};
 use tenure_core::id::SessionId;
 use tenure_sandbox::Outcome;
 
-use crate::host::{Host, exec, guest, has_given_ids, run, session, text};
+use crate::host::{Host, exec, guest, has_given_ids, needs_given_ids, run, session, text};
 
 /// Ends a test that is of such a user; true if this isn't one.
 fn is_another() -> bool {
     if !has_given_ids() {
-        #[expect(clippy::print_stdout, reason = "says why the test did nothing")]
-        {
-            println!(
-                "skipped, needs subordinate ids: they are an ordinary user's, and `scripts/rootless-tests` has one"
-            );
-        }
+        needs_given_ids();
     }
     !has_given_ids()
 }

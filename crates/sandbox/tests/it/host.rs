@@ -214,6 +214,14 @@ pub(crate) fn needs_own_files(reason: &str) {
     std::process::exit(0);
 }
 
+/// Says why a test that is of an ordinary user with ids besides its own did nothing.
+pub(crate) fn needs_given_ids() {
+    #[expect(clippy::print_stdout, reason = "says why the test did nothing")]
+    {
+        println!("skipped, needs subordinate ids: they are an ordinary user's, and `scripts/rootless-tests` has one");
+    }
+}
+
 /// Whether `scripts/rootless-tests` has given this user ids besides its own.
 pub(crate) fn has_given_ids() -> bool {
     std::env::var("TENURE_TEST_IDS").is_ok_and(|ids| ids == "subordinate")

@@ -12,10 +12,10 @@ use tenure_core::packages::{Manager, Packages};
 use tenure_core::root::Root;
 use tenure_sandbox::{Error, Progress, Sandbox, Spec};
 
-use crate::host::{Host, needs_root, run, session, shell, text};
+use crate::host::{Host, has_given_ids, is_root, needs_given_ids, needs_users, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
 
-const WHY: &str = "packages";
+const WHY: &str = "packages belong to the root of the sandbox, who has to be another user than its tools";
 
 /// What was said while a sandbox was made ready.
 #[derive(Debug, Clone, Default)]
@@ -46,11 +46,13 @@ impl Depot {
     }
 
     fn with(change: impl FnOnce(&mut tenure_sandbox::NativeConfig)) -> Self {
-        needs_root(WHY);
+        needs_users(WHY);
         let archives = tempfile::tempdir().expect("a directory");
         for manager in Manager::ALL {
             std::fs::create_dir(archives.path().join(manager.name())).expect("made");
         }
+        // An ordinary user's builders are others.
+        std::fs::set_permissions(archives.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("opened");
         let host = Host::with(|config| {
             config.packages_dir = archives.path().to_owned();
             change(config);
@@ -260,6 +262,62 @@ async fn nothing_is_installed_on_a_disk_that_is_nearly_full() {
     assert!(format!("{error:?}").contains("--sandbox-disk-floor"), "{error:?}");
     assert_eq!((depot.layers(), depot.names("builds")), (Vec::new(), Vec::new()));
     depot.host.finish().await;
+}
+
+/// With subordinate ids the host's files are nobody's in a sandbox.
+#[tokio::test]
+async fn what_the_host_has_can_be_replaced_but_not_changed_by_an_ordinary_users_packages() {
+    if !has_given_ids() {
+        return needs_given_ids();
+    }
+    let depot = Depot::new();
+    let script = r#"
+        say() { sh -c "$1" > /dev/null 2>&1 && echo "could: $1" >> /opt/log || echo "could not: $1" >> /opt/log; }
+        say "ln /usr/bin/env /usr/bin/kept"
+        say "chmod 755 /usr/bin/env"
+        say "echo x >> /usr/bin/env"
+        say "echo made > /usr/bin/new && mv /usr/bin/new /usr/bin/env"
+        say "rm /usr/bin/id"
+        say "mkdir /usr/share/doc/new"
+    "#;
+    depot.deb("eager", script);
+    let sandbox = depot.open(1, &[(Manager::Apt, &["eager"])]).await;
+    let look = "cat /opt/log /usr/bin/env; test -e /usr/bin/id || echo gone; ls -d /usr/share/doc/new; ls -A /usr/share/doc/new";
+    let expected = "could not: ln /usr/bin/env /usr/bin/kept\ncould not: chmod 755 /usr/bin/env\n\
+                    could not: echo x >> /usr/bin/env\ncould: echo made > /usr/bin/new && mv /usr/bin/new /usr/bin/env\n\
+                    could: rm /usr/bin/id\ncould: mkdir /usr/share/doc/new\nmade\ngone\n/usr/share/doc/new\n";
+    assert_eq!(text(&run(&sandbox, 1, shell(look)).await), expected);
+    depot.host.finish().await;
+}
+
+#[tokio::test]
+async fn archives_that_are_not_open_to_all_are_named() {
+    let depot = Depot::new();
+    depot.wheel("tiny", "1.0", "one", &[]);
+    let wheel = depot.at("pip/tiny-1.0-py3-none-any.whl");
+    std::fs::set_permissions(&wheel, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed");
+    let wanted: &[(Manager, &[&str])] = &[(Manager::Pip, &["tiny"])];
+    if has_given_ids() {
+        let why = depot.refusal(1, wanted).await;
+        assert!(why.contains(&format!("{} isn't open to all: `chmod -R a+rX`", wheel.display())), "{why}");
+        std::fs::set_permissions(&wheel, std::os::unix::fs::PermissionsExt::from_mode(0o604)).expect("opened");
+    }
+    let sandbox = depot.open(1, wanted).await;
+    assert_eq!(text(&run(&sandbox, 1, shell("say-tiny")).await), "one\n");
+    depot.host.finish().await;
+}
+
+#[tokio::test]
+async fn a_user_with_one_id_has_no_packages_and_is_told_why() {
+    let host = Host::new();
+    let mut packages = Packages::default();
+    packages.set(Manager::Pip, vec!["tiny".to_owned()]);
+    let why = host.backend.check_packages(&packages).await.expect_err("there is no archive").to_string();
+    match is_root() || has_given_ids() {
+        true => assert!(why.starts_with("pip: no archive of tiny in "), "{why}"),
+        false => assert!(why.contains("subordinate ids") && why.contains("tenure doctor"), "{why}"),
+    }
+    host.finish().await;
 }
 
 /// As root of its sandbox, but of nothing else.
