@@ -107,7 +107,7 @@ fn strangers_to_the_host() -> Finding {
             stronger_by: "run Tenure as root, where that is an option".to_owned(),
             ..Finding::new(
                 name,
-                Ok("they are the user that runs Tenure, and in its groups; the other fences stand".to_owned()),
+                Ok("they are the user that runs Tenure, and in its groups, and own all files of an image; the other fences stand".to_owned()),
             )
         },
     }

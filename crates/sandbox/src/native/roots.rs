@@ -61,18 +61,11 @@ impl Roots {
 
     /// Whether a root may be had, as far as can be told without fetching anything.
     pub(super) fn check(&self, root: &Root) -> Result<(), Error> {
-        if !rustix::process::geteuid().is_root() {
-            match root {
-                Root::Host => {}
-                Root::Directory { .. } => return Err(Error::Invalid(supervisor::NEEDS_ROOT.to_owned())),
-                Root::Image { .. } | Root::Archive { .. } if subordinate::has_users(&self.dir) => {}
-                Root::Image { .. } | Root::Archive { .. } => {
-                    return Err(Error::Invalid(supervisor::NEEDS_USERS.to_owned()));
-                }
-            }
-        }
         match root {
             Root::Host => Ok(()),
+            Root::Directory { .. } if !rustix::process::geteuid().is_root() => {
+                Err(Error::Invalid(supervisor::NEEDS_ROOT.to_owned()))
+            }
             Root::Directory { path } => self.directory(path).map(drop),
             Root::Image { .. } => self.images()?.check(root),
             Root::Archive { path } => {
@@ -165,12 +158,24 @@ impl Roots {
         Ok(Start { root, base: vec![system] })
     }
 
+    /// What layers of images are called here. With one id all in them is that one user's, so they are others, in a backup too.
+    async fn kind(&self, builders: &Builders<'_>) -> Result<&'static str, Error> {
+        if rustix::process::geteuid().is_root() {
+            return Ok("image");
+        }
+        // Once there is a supervisor, it is settled whose the files are.
+        builders.supervisor.ask(&SupervisorAsk::Alive).await?;
+        let users =
+            subordinate::Users::read(&self.dir).map_err(Error::failed("reading whose the sandboxes' files are"))?;
+        Ok(if users.is_some() { "image" } else { "image-one" })
+    }
+
     async fn of_image(&self, root: &Root, builders: &Builders<'_>) -> Result<Start, Error> {
         let images = self.images()?;
         let name = printed(root);
         builders.progress.say(&format!("image {name}: looking it up"));
         let image = images.find(root).await?;
-        let layers = layers_of(&image);
+        let layers = layers_of(&image, self.kind(builders).await?);
         if layers.is_empty() || layers.len() != image.layers.len() {
             return Err(Error::Invalid(format!("the image {} has no usable layers", printed(root))));
         }
@@ -336,7 +341,7 @@ fn hex(text: &str) -> String {
 
 /// The names of an image's layers: each says what lies below it, too, since unpacking depends on that (the chain ids of the OCI
 /// image specification).
-fn layers_of(image: &Image) -> Vec<LayerId> {
+fn layers_of(image: &Image, kind: &str) -> Vec<LayerId> {
     let mut chain = String::new();
     let named = image.layers.iter().map(|layer| {
         chain = match chain.is_empty() {
@@ -344,7 +349,7 @@ fn layers_of(image: &Image) -> Vec<LayerId> {
             false => format!("sha256:{}", hex(&format!("{chain} {}", layer.diff_id))),
         };
         let digits = chain.trim_start_matches("sha256:");
-        LayerId::parse(&format!("image-{digits}"))
+        LayerId::parse(&format!("{kind}-{digits}"))
     });
     // Digests have been checked by who found the image.
     named.flatten().collect()

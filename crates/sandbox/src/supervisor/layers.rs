@@ -167,9 +167,6 @@ impl Slot {
 
     /// Mounts what a builder makes a layer over: the writable one is in the builder's directory.
     pub(crate) fn mount_build(&self, dir: &Path, root: &Root, layers: &[LayerId]) -> Result<OwnedFd, Failure> {
-        if !Standing::ours().has_own_users() {
-            return Err(Failure::Invalid { why: NEEDS_USERS.to_owned() });
-        }
         let layer_owners = self.shifts.as_ref().map(|shifts| &shifts.layer_owners);
         for name in ["empty", "layer", "work", "layer/root", "work/root"] {
             make_owned(&dir.join(name)).doing(|| format!("making {}", dir.display()))?;
@@ -178,6 +175,9 @@ impl Slot {
         let names: Vec<String> = layers.iter().rev().map(ToString::to_string).collect();
         let host;
         let lowest = match root {
+            Root::Directory { .. } if self.shifts.is_none() => {
+                return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
+            }
             Root::Directory { path } => {
                 host = self.host_mount(path)?;
                 below(&host, "")
@@ -243,10 +243,7 @@ impl Slot {
     }
 }
 
-/// Why sandboxes of an ordinary user with one id have the host's root.
-pub(crate) const NEEDS_USERS: &str = "roots other than the host's take a Tenure that runs as root, or as a user with subordinate ids \
-                                      (see `tenure doctor`): their files belong to many users";
-/// Why they have no packages either.
+/// Why sandboxes of an ordinary user with one id have no packages.
 pub(crate) const PACKAGES_NEED_USERS: &str = "packages take a Tenure that runs as root, or as a user with subordinate ids (see `tenure \
                                               doctor`): they belong to the root of the sandbox, who has to be another user than its tools";
 /// Why an ordinary user's sandboxes have no directory of the host as their root.

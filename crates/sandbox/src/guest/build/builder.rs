@@ -21,7 +21,7 @@ use crate::guest::privileges::{self, Capabilities};
 use crate::guest::setup::forbid_core_files;
 use crate::guest::{seccomp, signals};
 use crate::spec::{Applied, Limits};
-use crate::supervisor::{Detached, Doing, Failure, allow_many_files};
+use crate::supervisor::{Detached, Doing, Failure, Standing, allow_many_files};
 use crate::wire::Step;
 
 /// What a builder is made from.
@@ -134,7 +134,7 @@ fn prepare(
 ) -> Result<OwnedFd, Failure> {
     signals::reset();
     File::from(mapped).read_exact(&mut [0]).doing(|| "waiting for the supervisor".to_owned())?;
-    privileges::become_user(0).doing(|| "becoming the builder's root".to_owned())?;
+    privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the builder's root".to_owned())?;
     privileges::die_with_parent().doing(|| "tying the builder to its supervisor".to_owned())?;
     privileges::hide_from_peers().doing(|| "hiding the builder".to_owned())?;
     let enter_limits = |entrance: &OwnedFd| rustix::io::write(entrance, b"0").map(drop);

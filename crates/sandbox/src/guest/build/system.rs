@@ -31,8 +31,7 @@ const LONGEST_LIST: u64 = 1 << 20;
 /// Adds them.
 pub(crate) fn add(tree: &Tree, root: &rustix::fd::OwnedFd) -> io::Result<()> {
     // Whoever may write to the root could put a link where something is mounted.
-    rustix::fs::fchown(root, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
-    rustix::fs::fchmod(root, rustix::fs::Mode::from_raw_mode(0o755))?;
+    Looks::root(0o755).give(root)?;
     for (name, mode, owner) in OURS {
         let looks = Looks { uid: *owner, gid: *owner, ..Looks::root(*mode) };
         tree.place(Path::new(name))?.make_directory(looks)?;

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -11,6 +11,8 @@ use rustix::fs::{
     fchown, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
+
+use crate::supervisor::{AGENT, Standing};
 
 /// Files below one directory. Names in it are strangers': whatever they say, nothing outside is reached.
 #[derive(Debug)]
@@ -41,6 +43,27 @@ impl Looks {
     /// Root's.
     pub(crate) const fn root(mode: u32) -> Self {
         Self { mode, uid: 0, gid: 0, modified: None }
+    }
+
+    /// As near to these as this sandbox can have. Where there is but one user, everything is that user's, who is one of the host, too:
+    /// no program of a stranger's may run as it for others there.
+    pub(super) fn possible(self) -> Self {
+        match Standing::ours().has_own_users() {
+            true => self,
+            false => Self { mode: self.mode & 0o1777, uid: AGENT, gid: AGENT, ..self },
+        }
+    }
+
+    /// Gives them to a file that is open.
+    pub(crate) fn give(self, file: impl AsFd) -> io::Result<()> {
+        let looks = self.possible();
+        fchown(&file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
+        // After the owner, whose change takes the set-user-id bit.
+        fchmod(&file, Mode::from_raw_mode(looks.mode & 0o7777))?;
+        match looks.modified {
+            Some(seconds) => Ok(futimens(&file, &times(seconds))?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -159,6 +182,7 @@ impl Place {
 
     /// Makes a directory, or gives one that is there these looks.
     pub(crate) fn make_directory(&self, looks: Looks) -> io::Result<()> {
+        let looks = looks.possible();
         match self.found()? {
             Some(FileType::Directory) => {}
             found => {
@@ -185,16 +209,11 @@ impl Place {
                 read => file.write_all(&chunk[..read])?,
             }
         }
-        fchown(&file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
-        // After the owner, whose change takes the set-user-id bit.
-        fchmod(&file, Mode::from_raw_mode(looks.mode & 0o7777))?;
-        match looks.modified {
-            Some(seconds) => Ok(futimens(&file, &times(seconds))?),
-            None => Ok(()),
-        }
+        looks.give(&file)
     }
 
     pub(crate) fn make_symlink(&self, target: &[u8], looks: Looks) -> io::Result<()> {
+        let looks = looks.possible();
         self.make_way()?;
         symlinkat(OsStr::from_bytes(target), &self.dir, &self.name)?;
         self.give_owner(looks)?;
@@ -208,6 +227,7 @@ impl Place {
     }
 
     pub(crate) fn make_fifo(&self, looks: Looks) -> io::Result<()> {
+        let looks = looks.possible();
         self.make_way()?;
         mknodat(&self.dir, &self.name, FileType::Fifo, Mode::from_raw_mode(0o600), makedev(0, 0))?;
         self.give_owner(looks)?;
