@@ -16,7 +16,7 @@ use rustix::termios::{LocalModes, Winsize};
 
 use super::executor::borrow_into;
 use super::signals;
-use super::tool::{Notice, WORKSPACE, become_program, complain, overlaid, plumb};
+use super::tool::{Notice, WORKSPACE, become_program, complain, overlaid, plumb, started};
 use crate::process::{CONTROL_BYTES, Control, TerminalSize};
 
 /// How many bytes wait in here, each way.
@@ -58,9 +58,12 @@ pub(crate) fn tend(program: &Program, streams: Streams, notices: &OwnedFd, base:
     if terminal.is_some() && !program.env.iter().any(|(name, _)| name == "TERM") {
         env = overlaid(&env, vec![("TERM".to_owned(), "xterm-256color".to_owned())]);
     }
-    let forked = borrow_into(|| match &terminal {
-        Some((_, inner)) => plumbed(plumb(inner, inner, inner) && take_terminal(), program, &env),
-        None => plumbed(plumb(&streams.input, &streams.out, &streams.err), program, &env),
+    let forked = borrow_into(|| {
+        started(top, notices);
+        match &terminal {
+            Some((_, inner)) => plumbed(plumb(inner, inner, inner) && take_terminal(), program, &env),
+            None => plumbed(plumb(&streams.input, &streams.out, &streams.err), program, &env),
+        }
     });
     let tool = match forked {
         Ok(tool) => tool,
@@ -69,7 +72,6 @@ pub(crate) fn tend(program: &Program, streams: Streams, notices: &OwnedFd, base:
             return 1;
         }
     };
-    Notice::Started { top, tool }.give(notices);
     let Ok(signals) = signals::open() else { return 1 };
     let Streams { input, out, err, control } = streams;
     let relay = match terminal {

@@ -90,8 +90,14 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             Notice::Ended(code << 8).give(&notices);
             return 0;
         }
-        Job::Exec => borrow_into(|| exec(&first, &second, &third, env)),
-        Job::Shell => borrow_into(|| bash::exec(&first, &second, &third, env)),
+        Job::Exec => borrow_into(|| {
+            started(top, &notices);
+            exec(&first, &second, &third, env)
+        }),
+        Job::Shell => borrow_into(|| {
+            started(top, &notices);
+            bash::exec(&first, &second, &third, env)
+        }),
         Job::Attended => return 1,
     };
     let tool = match forked {
@@ -101,7 +107,7 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             return 1;
         }
     };
-    Notice::Started { top, tool }.give(&notices);
+    crate::failpoint::pass("tool.forked");
     // Its output ends when its own processes have ended; this one is not of them.
     drop((first, second, third));
     let mut status = 0;
@@ -116,6 +122,11 @@ pub(crate) fn tend(job: Job, descriptors: Vec<OwnedFd>, env: &[(String, String)]
             return 1;
         }
     }
+}
+
+/// Tells, as the tool, that it runs: said by the top of its tree, it could be heard only after what the tool does first.
+pub(crate) fn started(top: i32, notices: &OwnedFd) {
+    Notice::Started { top, tool: std::process::id() as i32 }.give(notices);
 }
 
 /// The same for a process with which somebody talks.

@@ -147,7 +147,7 @@ impl Host {
     }
 
     /// Processes that are copies of this host's supervisor, with their parents.
-    fn family(&self) -> Vec<(i32, i32)> {
+    pub(crate) fn family(&self) -> Vec<(i32, i32)> {
         let pids = std::fs::read_dir("/proc")
             .expect("/proc")
             .flatten()

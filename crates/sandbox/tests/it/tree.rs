@@ -43,6 +43,31 @@ async fn a_cancel_kills_escaped_daemons_too() {
     host.finish().await;
 }
 
+/// A tool may have come far before the process above it gets to run again.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_cancel_needs_nothing_of_the_process_above_the_tool() {
+    for work in [exec(&["sleep", "1000"]), shell("sleep 1000")] {
+        let host = Host::with(|config| config.failpoint = Some("tool.forked:1:pause".to_owned()));
+        let sandbox = host.open(session(1)).await;
+        let running = sandbox.run(Order::new(call(1), work), None);
+        let cancelling = async {
+            while !host.family().into_iter().any(|(pid, _)| is_paused(pid)) {
+                tokio::task::yield_now().await;
+            }
+            sandbox.cancel(call(1)).await.expect("cancelled");
+        };
+        let end = tokio::join!(running, cancelling).0.expect("a result");
+        assert!(matches!(&end, CallEnd::Exited(exit) if exit.cancelled && !exit.timed_out), "{end:?}");
+        host.finish().await;
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn is_paused(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "tenure-paused\n")
+}
+
 #[tokio::test]
 async fn a_time_out_kills_escaped_daemons_too() {
     let host = Host::new();
