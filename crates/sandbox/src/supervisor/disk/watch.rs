@@ -65,6 +65,11 @@ impl Watch {
         self.known.map(|known| known.count)
     }
 
+    /// When it was last counted.
+    pub(crate) fn counted_at(&self) -> Option<Instant> {
+        self.known.map(|known| known.at)
+    }
+
     /// Whether it is to be counted now, given what is in use on the file system.
     pub(crate) fn is_due(&mut self, now: Instant, used: Count, busy: bool, most: Count) -> bool {
         let Some(known) = &mut self.known else { return busy };

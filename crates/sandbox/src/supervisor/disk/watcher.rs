@@ -30,6 +30,8 @@ pub(crate) struct Watcher {
     floor: Floor,
     watches: HashMap<SessionId, Watch>,
     counting: Option<Counting>,
+    /// What was due at the last look and is not counted yet, the next one last.
+    due: Vec<Subject>,
     /// Somebody wants to know what these have, live ones and others.
     wanted: VecDeque<(SessionId, Option<Subject>)>,
     looked: Option<Instant>,
@@ -66,7 +68,8 @@ struct Counting {
 impl Watcher {
     pub(crate) fn new(dir: &Path, floor_bytes: Option<u64>) -> Self {
         let (floor, watches) = (Floor::default(), HashMap::new());
-        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, wanted: VecDeque::new(), looked: None }
+        let (due, wanted) = (Vec::new(), VecDeque::new());
+        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, due, wanted, looked: None }
     }
 
     /// How long until it wants to look again.
@@ -97,11 +100,23 @@ impl Watcher {
         while self.counting.is_none()
             && let Some((session, live)) = self.wanted.pop_front()
         {
-            let used = Room::of(&self.dir).map(|room| room.used).unwrap_or_default();
-            let enough = live.map_or(Count::MAX, |live| self.enough(live));
-            let keeper = live.map(|live| live.keeper);
-            self.counting = Counting::start(session, keeper, &files_of(&self.dir, session), used, enough);
+            self.start(session, live);
         }
+    }
+
+    fn start_due(&mut self) {
+        while self.counting.is_none()
+            && let Some(subject) = self.due.pop()
+        {
+            self.start(subject.session, Some(subject));
+        }
+    }
+
+    fn start(&mut self, session: SessionId, live: Option<Subject>) {
+        let used = Room::of(&self.dir).map(|room| room.used).unwrap_or_default();
+        let enough = live.map_or(Count::MAX, |live| self.enough(live));
+        let keeper = live.map(|live| live.keeper);
+        self.counting = Counting::start(session, keeper, &files_of(&self.dir, session), used, enough);
     }
 
     fn enough(&self, subject: Subject) -> Count {
@@ -112,6 +127,7 @@ impl Watcher {
     /// Counts nothing more: what is being counted may be large, and nobody wants to know any more.
     pub(crate) fn end(&mut self) {
         self.wanted.clear();
+        self.due.clear();
         if let Some(counting) = self.counting.take() {
             let _ = pidfd_send_signal(&counting.worker, Signal::KILL);
         }
@@ -120,6 +136,7 @@ impl Watcher {
     /// A sandbox is no more.
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.watches.remove(&session);
+        self.due.retain(|subject| subject.session != session);
     }
 
     /// Looks whether it is time to, and has what may have become too large counted; says what
@@ -132,18 +149,23 @@ impl Watcher {
         let now = Instant::now();
         self.looked = Some(now);
         let room = Room::of(&self.dir).ok()?;
-        let mut due = subjects.iter().filter(|subject| {
-            let watch = self.watches.entry(subject.session).or_default();
-            watch.is_due(now, room.used, subject.board.is_busy(), most(subject.board))
-        });
-        if self.counting.is_none()
-            && let Some(subject) = due.next()
-        {
-            let files = files_of(&self.dir, subject.session);
-            let enough = self.enough(*subject);
-            self.counting = Counting::start(subject.session, Some(subject.keeper), &files, room.used, enough);
-        }
+        self.due = self.due(subjects, now, room);
+        self.start_due();
         Some(self.floor.judge(room, self.floor_bytes))
+    }
+
+    /// Those that are to be counted now, who has waited longest last. While one of them fills the disk all may be due, time and again.
+    fn due(&mut self, subjects: &[Subject], now: Instant, room: Room) -> Vec<Subject> {
+        let mut due: Vec<(Option<Instant>, Subject)> = subjects
+            .iter()
+            .filter_map(|subject| {
+                let watch = self.watches.entry(subject.session).or_default();
+                let is_due = watch.is_due(now, room.used, subject.board.is_busy(), most(subject.board));
+                is_due.then(|| (watch.counted_at(), *subject))
+            })
+            .collect();
+        due.sort_by_key(|(counted_at, _)| std::cmp::Reverse(*counted_at));
+        due.into_iter().map(|(_, subject)| subject).collect()
     }
 
     /// Whether so little is left of the host's disk that nothing more may be written to it.
@@ -165,6 +187,7 @@ impl Watcher {
         }
         let Counting { session, text, used, .. } = self.counting.take()?;
         self.start_wanted();
+        self.start_due();
         // One that was killed has said nothing; it is due again.
         let counted: Option<Counted> = serde_json::from_slice(&text).ok();
         let found = counted.zip(board(session)).map(|(counted, board)| {
@@ -227,4 +250,41 @@ impl Counting {
 /// How much of a processor's time this process has had.
 fn processor_time() -> Duration {
     Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tenure_core::id::SessionId;
+
+    use super::{Board, Count, Counted, Room, Subject, Watcher};
+
+    #[test]
+    fn who_has_waited_longest_is_counted_first() {
+        let boards = Board::shared(3).expect("shared memory");
+        boards.iter().for_each(|board| board.set_busy(true));
+        let subjects: Vec<Subject> = (0..3u8)
+            .map(|n| Subject { session: SessionId::from_bits(n.into()), keeper: 0, board: &boards[usize::from(n)] })
+            .collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut watcher = Watcher::new(dir.path(), None);
+        let begun = Instant::now();
+        let later = begun + Duration::from_secs(100);
+        let mut due = |counted: &[usize]| -> Vec<usize> {
+            for (n, at) in counted.iter().zip(0..) {
+                let count = Counted { count: Count::default(), cut: false, took: Duration::ZERO };
+                let watch = watcher.watches.entry(subjects[*n].session).or_default();
+                watch.take(count, Count::default(), begun + Duration::from_secs(at), Count::MAX);
+            }
+            let due = watcher.due(&subjects, later, Room::default());
+            due.iter()
+                .rev()
+                .map(|due| subjects.iter().position(|one| one.session == due.session).expect("one"))
+                .collect()
+        };
+        assert_eq!(due(&[1, 0]), [2, 1, 0], "nothing is known of the last");
+        assert_eq!(due(&[2, 0, 1]), [2, 0, 1]);
+        assert_eq!(due(&[0, 1, 2]), [0, 1, 2]);
+    }
 }
