@@ -56,6 +56,9 @@ pub struct NativeConfig {
     /// For tests: which versions of the protocol this server and a supervisor that it starts speak, as `min-max`, as a
     /// stand-in for an earlier or later program. Has an effect only in a build with the feature `failpoints`. Default: those of this program.
     pub versions: Option<String>,
+    /// For tests: whether what overlays are made over is mounted somewhere first, as kernels before Linux 6.15 demand. Default: where
+    /// the kernel does.
+    pub attach_mounts: bool,
 }
 
 impl NativeConfig {
@@ -76,6 +79,7 @@ impl NativeConfig {
             root_dirs: Vec::new(),
             failpoint: std::env::var("TENURE_FAILPOINT").ok(),
             versions: None,
+            attach_mounts: false,
         }
     }
 }
@@ -110,6 +114,7 @@ impl Native {
             packages_dir,
             failpoint,
             versions,
+            attach_mounts,
         } = config;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let packages_dir = std::path::absolute(&packages_dir).unwrap_or(packages_dir);
@@ -122,6 +127,7 @@ impl Native {
             most_layers,
             archive_layers,
             pool,
+            attach_mounts,
             entered: false,
         };
         let trash = Trash::new(&dir, &executable);

@@ -183,7 +183,7 @@ fn needs_mirror(build: &Build) -> bool {
 /// Has these made once more, for when it is built.
 fn mirror(build: Build, dir: PathBuf, sources: &Sources) -> Result<Begun, Failure> {
     let (outcome, say_outcome) = pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
-    let (pid, mirror) = Mirror::start(&sources.skeleton.host_dirs, say_outcome)
+    let (pid, mirror) = Mirror::start(&sources.skeleton.host_dirs, say_outcome, &sources.reach)
         .doing(|| "having the directories of the host made once more".to_owned())?;
     Ok(Begun { pid, layer: build.layer.clone(), dir, outcome, then: Some((build, mirror)) })
 }

@@ -9,6 +9,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use super::head::{Head, LayerId, Root};
 use super::mirror::Mirror;
 use super::overlay::{Overlay, below};
+use super::reach::{Held, Reach};
 use super::requirements::{cannot_carry, refuse_user_namespace};
 use super::skeleton::Skeleton;
 use super::{CANONICAL_BASE, Doing, Failure, SANDBOX_BASE, Standing, idmap};
@@ -28,9 +29,10 @@ pub(crate) struct Slot {
     pub(crate) index: u32,
     /// How owners are shifted, where they can be.
     shifts: Option<Shifts>,
-    skeleton: OwnedFd,
-    layers: OwnedFd,
-    sessions: OwnedFd,
+    reach: Reach,
+    skeleton: Held,
+    layers: Held,
+    sessions: Held,
 }
 
 /// Namespaces whose maps lead to a slot's own range: from the one range on disk, and from the host's users.
@@ -48,6 +50,7 @@ pub(crate) struct Sources {
     pub(crate) layers: PathBuf,
     /// That of the sessions' directories.
     pub(crate) sessions: PathBuf,
+    pub(crate) reach: Reach,
 }
 
 /// One of the file systems that together are a sandbox's.
@@ -102,10 +105,11 @@ impl Slot {
             false => None,
         };
         let layer_owners = shifts.as_ref().map(|shifts| &shifts.layer_owners);
-        let skeleton = shifted(&sources.skeleton.path, layer_owners)?;
-        let layers = shifted(&sources.layers, layer_owners)?;
-        let sessions = shifted(&sources.sessions, layer_owners)?;
-        Ok(Self { index, shifts, skeleton, layers, sessions })
+        let reach = sources.reach.clone();
+        let skeleton = shifted(&reach, &sources.skeleton.path, layer_owners)?;
+        let layers = shifted(&reach, &sources.layers, layer_owners)?;
+        let sessions = shifted(&reach, &sources.sessions, layer_owners)?;
+        Ok(Self { index, shifts, reach, skeleton, layers, sessions })
     }
 
     /// Mounts a session's stack, with its writable layer on top, over what its root says.
@@ -129,10 +133,10 @@ impl Slot {
         let elsewhere;
         let writable = match session_dir.strip_prefix(&sources.sessions).map(Path::to_str) {
             // One that is mounted for a moment takes the kernel as long to let go of as all the rest.
-            Ok(Some(name)) => below(&self.sessions, name),
+            Ok(Some(name)) => below(self.sessions.mount(), name),
             Ok(None) | Err(_) => {
-                elsewhere = shifted(session_dir, self.shifts.as_ref().map(|shifts| &shifts.layer_owners))?;
-                below(&elsewhere, "")
+                elsewhere = self.shifted(session_dir)?;
+                below(elsewhere.mount(), "")
             }
         };
         let acting = self.shifts.as_ref().map(|_| ActingAs::user(self.base())).transpose();
@@ -151,14 +155,12 @@ impl Slot {
         let host;
         let mut mirrored = None;
         let lowest = match &part.lowest {
-            Lowest::Skeleton => Some(below(&self.skeleton, "")),
+            Lowest::Skeleton => Some(below(self.skeleton.mount(), "")),
+            Lowest::Host(at) if !part.is_overlay => return self.host_mount(at).map(Ok),
             Lowest::Host(at) => {
-                host = self.host_mount(at)?;
-                if !part.is_overlay {
-                    return Ok(Ok(host));
-                }
                 mirrored = mirror.map(|mirror| mirror.of(at));
-                Some(below(&host, ""))
+                host = self.held_host_mount(at)?;
+                Some(below(host.mount(), ""))
             }
             Lowest::Nothing => None,
         };
@@ -171,7 +173,7 @@ impl Slot {
         for name in ["empty", "layer", "work", "layer/root", "work/root"] {
             make_owned(&dir.join(name)).doing(|| format!("making {}", dir.display()))?;
         }
-        let build = shifted(dir, layer_owners)?;
+        let build = self.shifted(dir)?;
         let names: Vec<String> = layers.iter().rev().map(ToString::to_string).collect();
         let host;
         let lowest = match root {
@@ -179,15 +181,15 @@ impl Slot {
                 return Err(Failure::Invalid { why: NEEDS_ROOT.to_owned() });
             }
             Root::Directory { path } => {
-                host = self.host_mount(path)?;
-                below(&host, "")
+                host = self.held_host_mount(path)?;
+                below(host.mount(), "")
             }
-            Root::Host => below(&self.skeleton, ""),
-            Root::Image { .. } | Root::Unmade => below(&build, "empty"),
+            Root::Host => below(self.skeleton.mount(), ""),
+            Root::Image { .. } | Root::Unmade => below(build.mount(), "empty"),
         };
         let acting = layer_owners.map(|_| ActingAs::user(self.base())).transpose();
         let acting = acting.doing(|| "taking on the builder's user".to_owned())?;
-        let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &below(&build, ""));
+        let mounted = stack(self.layers_below(&names, ROOT).chain([lowest]), ROOT, &below(build.mount(), ""));
         drop(acting);
         mounted.map_err(|error| no_overlay(dir, &error))
     }
@@ -221,7 +223,17 @@ impl Slot {
 
     /// Where sealed layers, highest first, have a part.
     fn layers_below<'a>(&'a self, layers: &'a [String], name: &'a str) -> impl Iterator<Item = String> + 'a {
-        layers.iter().map(move |layer| below(&self.layers, &format!("{layer}/{name}")))
+        layers.iter().map(move |layer| below(self.layers.mount(), &format!("{layer}/{name}")))
+    }
+
+    /// As [`host_mount`](Self::host_mount), for an overlay to be made over it.
+    fn held_host_mount(&self, at: &Path) -> Result<Held, Failure> {
+        let mount = self.host_mount(at)?;
+        self.reach.hold(mount).doing(|| format!("mounting {}", at.display()))
+    }
+
+    fn shifted(&self, path: &Path) -> Result<Held, Failure> {
+        shifted(&self.reach, path, self.shifts.as_ref().map(|shifts| &shifts.layer_owners))
     }
 
     /// A directory of the host as the sandbox may see it: with its owners shifted, where the file system allows that
@@ -320,12 +332,12 @@ fn clone_locked_tree(path: &Path, attributes: u64) -> io::Result<OwnedFd> {
 }
 
 /// A directory of layers with the owners that a slot's sandboxes have, where these are others than on disk.
-fn shifted(path: &Path, owners: Option<&OwnedFd>) -> Result<OwnedFd, Failure> {
+fn shifted(reach: &Reach, path: &Path, owners: Option<&OwnedFd>) -> Result<Held, Failure> {
     let mount = clone_tree(path).doing(|| format!("opening {}", path.display()))?;
     if let Some(owners) = owners {
         idmap::shift_owners(&mount, owners.as_fd(), 0).map_err(|error| no_idmap(path, &error))?;
     }
-    Ok(mount)
+    reach.hold(mount).doing(|| format!("mounting {}", path.display()))
 }
 
 /// While it lives, files are made as this user: an overlay works with the rights of who mounted it, and host uid 0 has

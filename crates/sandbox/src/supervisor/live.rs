@@ -15,6 +15,7 @@ use super::layers::{Slot, Sources};
 use super::pool::Pool;
 use super::process_limits::limit_processes;
 use super::ranges::Ranges;
+use super::reach::Reach;
 use super::skeleton::Skeleton;
 use super::snapshots::{Files, make_session_directory};
 use super::zygote::{Common, Zygote};
@@ -68,6 +69,7 @@ impl Sandboxes {
         take_cgroups: impl FnOnce() -> (Cgroups, Vec<PathBuf>),
         ops: Ops,
         pool: usize,
+        reach: Reach,
     ) -> Result<Self, Failure> {
         crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
@@ -83,7 +85,7 @@ impl Sandboxes {
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
-            sources: Sources { skeleton, layers: files.layers_dir(), sessions: files.sessions_dir() },
+            sources: Sources { skeleton, layers: files.layers_dir(), sessions: files.sessions_dir(), reach },
             builds: Builds::new(&files).doing(|| "removing unfinished layers".to_owned())?,
             files,
             cgroups,

@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 
 use super::layers::name_of;
 use super::overlay::below;
+use super::reach::{Held, Reach};
 use super::{Doing, Failure, Standing};
 use crate::guest::build::Outcome;
 use crate::guest::{mounts, privileges, signals};
 
 /// Where they are: in memory, since nobody needs them for long.
 #[derive(Debug)]
-pub(super) struct Mirror(OwnedFd);
+pub(super) struct Mirror(Held);
 
 impl Mirror {
     /// Starts a process that makes them. It says what came of it as builders do, and ends. There may be many, and the supervisor has
     /// other things to do.
-    pub(super) fn start(hosts: &[PathBuf], say: OwnedFd) -> io::Result<(i32, Self)> {
-        let mirror = Self(mounts::file_system("tmpfs", &[("mode", "0755")], mounts::plain())?);
+    pub(super) fn start(hosts: &[PathBuf], say: OwnedFd, reach: &Reach) -> io::Result<(i32, Self)> {
+        let mirror = Self(reach.hold(mounts::file_system("tmpfs", &[("mode", "0755")], mounts::plain())?)?);
         // SAFETY: this process has one thread, so its copy finds every lock open; the child never returns.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
@@ -36,11 +37,11 @@ impl Mirror {
 
     /// Where those of a directory of the host are.
     pub(super) fn of(&self, host: &Path) -> String {
-        below(&self.0, name_of(host))
+        below(self.0.mount(), name_of(host))
     }
 
     fn work(&self, hosts: &[PathBuf], say: OwnedFd) {
-        let mut keep = [self.0.as_raw_fd(), say.as_raw_fd()];
+        let mut keep = [self.0.mount().as_raw_fd(), say.as_raw_fd()];
         keep.sort_unstable();
         signals::close_all_but(&keep);
         let outcome = match self.make(hosts) {

@@ -25,6 +25,7 @@ pub(crate) mod pool;
 mod predecessors;
 mod process_limits;
 mod ranges;
+mod reach;
 mod relimit;
 mod requirements;
 mod serve;

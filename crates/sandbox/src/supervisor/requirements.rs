@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::head::Head;
 use super::layers::{Slot, Sources};
+use super::reach::Reach;
 use super::skeleton::Skeleton;
 use super::{Doing, Failure, idmap, subdirectories};
 use crate::guest::privileges;
@@ -43,12 +44,13 @@ pub(crate) fn check_process() -> Result<Place, Failure> {
 }
 
 /// Whether a directory can carry layers: by mounting one, since a file system's name doesn't tell.
-pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn check_directory(dir: &Path, reach: &Reach) -> Result<(), Failure> {
     let trial = Trial(dir.join(format!("trial-{}", std::process::id())));
     let sources = Sources {
         skeleton: Skeleton { path: trial.0.join("skeleton"), host_dirs: Vec::new() },
         layers: trial.0.join("layers"),
         sessions: trial.0.join("sessions"),
+        reach: reach.clone(),
     };
     let mounted = [&sources.skeleton.path, &sources.layers, &sources.sessions]
         .into_iter()

@@ -7,6 +7,7 @@ use tenure_core::id::{SessionId, SnapshotId};
 
 use super::disk::Heard;
 use super::live::Sandboxes;
+use super::reach::Reach;
 use super::upkeep::Upkeep;
 use super::{Cgroups, Config, Failure, LayerId, abandoned};
 use crate::dispatch::Ops;
@@ -86,7 +87,13 @@ enum Wake {
 }
 
 impl Supervisor {
-    pub(crate) fn new(config: Config, ops: Ops, lock: OwnedFd, listener: OwnedFd) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        config: Config,
+        ops: Ops,
+        lock: OwnedFd,
+        listener: OwnedFd,
+        reach: Reach,
+    ) -> Result<Self, Failure> {
         let take_cgroups = || {
             let found = Cgroups::found(&crate::native::cgroup_name(&config.dir));
             let lingering = Cgroups::sweep(&found);
@@ -99,7 +106,7 @@ impl Supervisor {
         let signals = signals::open()
             .map_err(|error| Failure::Failed { doing: "watching for signals".to_owned(), cause: error.to_string() })?;
         Ok(Self {
-            sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops, config.pool)?,
+            sandboxes: Sandboxes::new(&config.dir, config.disk_floor_bytes, take_cgroups, ops, config.pool, reach)?,
             upkeep: Upkeep::new(&config.dir, config.most_layers, config.archive_layers),
             listener,
             signals,

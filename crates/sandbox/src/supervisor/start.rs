@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use serde::{Deserialize, Serialize};
 
 use super::ranges::Ranges;
+use super::reach::Reach;
 use super::requirements::Place;
 use super::serve::Supervisor;
 use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements, subordinate};
@@ -41,6 +42,9 @@ pub(crate) struct Config {
     /// How many sandboxes to make ahead.
     #[serde(default)]
     pub(crate) pool: usize,
+    /// Whether to do without mounts that are nowhere, though the kernel takes them.
+    #[serde(default)]
+    pub(crate) attach_mounts: bool,
 }
 
 fn most_layers() -> usize {
@@ -135,7 +139,8 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
     // Only to see whether users can be claimed: where not, nothing is to be made either.
     Ranges::open()?;
     Standing::ours().check_owner(&dir)?;
-    requirements::check_directory(&dir)?;
+    let reach = Reach::prepare(&dir, config.attach_mounts)?;
+    requirements::check_directory(&dir, &reach)?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -145,7 +150,7 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
     requirements::cut_short(&dir).iter().for_each(|trial| drop(std::fs::remove_dir_all(trial)));
     predecessors::end(&cgroup_name(&dir)).doing(|| "waiting for the end of earlier sandboxes".to_owned())?;
     let listener = listen_at(&dir, "supervisor.sock").doing(|| "listening for the server".to_owned())?;
-    Supervisor::new(config, ops, lock, listener).map(Some)
+    Supervisor::new(config, ops, lock, listener, reach).map(Some)
 }
 
 /// Takes the directory for this process and its life; `None` if another supervisor has it.

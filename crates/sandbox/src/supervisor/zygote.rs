@@ -17,6 +17,7 @@ use super::Board;
 use super::create::namespaces;
 use super::layers::Detached;
 use super::ownership::Ownership;
+use super::reach::Reach;
 use crate::dispatch::Ops;
 use crate::fences;
 use crate::guest::events::EventFiles;
@@ -134,7 +135,7 @@ fn live(socket: &OwnedFd, common: Common) -> i32 {
     let mut keep = [0, 1, 2, socket.as_raw_fd(), common.bell.as_raw_fd()];
     keep.sort_unstable();
     signals::close_of_supervisor(&keep);
-    if privileges::die_with_parent().is_err() {
+    if privileges::die_with_parent().is_err() || Reach::leave().is_err() {
         return 1;
     }
     while let Ok(Some(packet)) = receive(socket, SHORT, RecvFlags::empty()) {

@@ -130,7 +130,8 @@ async fn what_is_saved_comes_back_as_it_was() {
     let place = |root: &Path| root.join(format!("sessions/{}", session(1)));
     for part in ["layer", "calls"] {
         let (before, after) = (look(&place(from).join(part)), look(&place(to.path()).join(part)));
-        let differs: Vec<_> = before.iter().filter(|(path, shown)| after.get(*path) != Some(shown)).collect();
+        let both = before.iter().map(|(path, shown)| (path, Some(shown), after.get(path)));
+        let differs: Vec<_> = both.filter(|(_, before, after)| before != after).collect();
         assert_eq!((differs, before.len()), (Vec::new(), after.len()));
     }
     assert!(place(to.path()).join("layer/root/workspace/holes").metadata().expect("a file").blocks() < 1_000);

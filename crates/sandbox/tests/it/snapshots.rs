@@ -307,6 +307,27 @@ async fn wherever_somebody_dies_while_a_sandbox_is_sealed_files_are_kept() {
     }
 }
 
+/// As on kernels before Linux 6.15.
+#[tokio::test]
+async fn overlays_can_be_made_over_mounts_that_are_somewhere() {
+    let mounts = || std::fs::read_to_string("/proc/self/mounts").expect("mounts").lines().count();
+    let before = mounts();
+    let host = Host::with(|config| {
+        config.attach_mounts = true;
+        config.root_dirs = vec!["/".into()];
+    });
+    let sandbox = host.open(session(1)).await;
+    assert_eq!(text(&run(&sandbox, 1, shell("echo one > a; echo two > ~/b; cat a")).await), "one\n");
+    assert_eq!(host.take(1, 10).await, Taken::Sealed);
+    assert_eq!(text(&run(&sandbox, 2, shell("cat a ~/b; rm a; echo three > a")).await), "one\ntwo\n");
+    host.fork(1, 10, &[], 2).await;
+    assert_eq!(host.script(2, "cat a").await, "one\n");
+    let seen = text(&run(&sandbox, 3, exec(&["cat", "/proc/self/mountinfo"])).await);
+    assert!(!seen.contains(host.dir.path().to_str().expect("text")), "{seen}");
+    assert_eq!(mounts(), before, "nobody else sees them");
+    host.finish().await;
+}
+
 /// Wherever a supervisor dies, it is as before or as after, and asking again does the rest.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
