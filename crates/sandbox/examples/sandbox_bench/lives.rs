@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tenure_core::id::SessionId;
 use tenure_sandbox::{Backend, Native, NativeConfig, Work};
 
+use crate::floor::Floor;
 use crate::others::{HOST, others};
 use crate::{MILLISECONDS, Row, Times, open, program, run};
 
@@ -39,15 +40,18 @@ pub(crate) async fn lives(rounds: u32) {
     let (with, without, pooled) = (backend("with", true, 0), backend("without", false, 0), backend("pooled", true, 2));
     let (mut limited, mut unlimited, mut claimed) = (Ours::default(), Ours::default(), Claimed::default());
     let mut others = others(dir.path());
+    let mut floor = Floor::new(dir.path()).expect("directories");
     for round in 0..=rounds {
         if round == 1 {
             // The first round warms up.
             (limited, unlimited, claimed) = (Ours::default(), Ours::default(), Claimed::default());
             others.iter_mut().for_each(|other| other.times = Times::default());
+            floor.times = Times::default();
         }
         one_life(&with, &mut limited, round).await;
         one_life(&without, &mut unlimited, round).await;
         one_claimed_life(&pooled, &mut claimed, round).await;
+        floor.make().expect("made");
         for other in &mut others {
             let began = Instant::now();
             other.runs();
@@ -62,7 +66,10 @@ pub(crate) async fn lives(rounds: u32) {
         Row { row, measured: times.shown(), unit: MILLISECONDS, target: &target, met, beside: beside.to_owned() }
             .print();
     };
-    let n = format!("{rounds} lives, interleaved with those of the others");
+    let n = format!(
+        "{rounds} lives, interleaved with those of the others; the system calls alone that make as many namespaces and mounts: {}",
+        floor.times.shown()
+    );
     let beside = format!("until the first /bin/true in it has ended: {}", claimed.first_call.shown());
     timed("sandbox: claim from the pool, with limits by cgroups", &claimed.claim, 2.0, &beside);
     timed("sandbox: cold create, with limits by cgroups", &limited.create, 5.0, &n);

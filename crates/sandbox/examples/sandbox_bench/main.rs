@@ -4,9 +4,11 @@
 //! [alive]]`
 
 mod files;
+mod floor;
 mod lives;
 mod many;
 mod others;
+mod pauses;
 mod weight;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tenure_core::id::{ItemId, SessionId};
 use tenure_sandbox::{Backend, CallEnd, Native, Order, Sandbox, Spec, Work};
 
 fn main() {
-    tenure_sandbox::dispatch(&[]);
+    tenure_sandbox::dispatch(&[pauses::CLOCK]);
     let number =
         |at: usize, default: u32| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (rounds, alive) = (number(1, 40).max(1), number(2, 1_000).max(1));
@@ -28,6 +30,7 @@ fn main() {
     runtime.block_on(async {
         lives::lives(rounds).await;
         files::snapshots(rounds.min(5)).await;
+        pauses::pauses(rounds.min(5)).await;
         weight::weigh().await;
         many::many(u128::from(alive)).await;
     });
