@@ -10,7 +10,7 @@ use tenure_core::id::ItemId;
 use super::call::{Call, End};
 use super::events::{EventFiles, Events};
 use super::executor::{Executor, Job};
-use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
+use super::output::{MOST_CHUNKS_IN_A_PIPE, read_chunk};
 use super::process::{ToolPort, ToolProcess};
 use super::process_tree;
 use super::quiet::{Hold, Quiet};
@@ -451,11 +451,10 @@ impl Keeper {
     }
 
     fn drain(&mut self, at: usize) {
-        let mut bytes = [0; OUTPUT_CHUNK_BYTES];
         // An earlier wake of this round may have moved it; it is found in the next.
         let Some(pipe) = self.drains.get(at) else { return };
-        match rustix::io::read(pipe, &mut bytes[..]) {
-            Ok(0) => {}
+        match read_chunk(pipe) {
+            Ok(bytes) if bytes.is_empty() => {}
             Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
             Err(_) => {}
         }

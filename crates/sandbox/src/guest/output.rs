@@ -1,7 +1,18 @@
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
+
+use rustix::buffer::spare_capacity;
 
 /// How much output is read at once. There is a keeper in every sandbox: it should stay small.
-pub(crate) const OUTPUT_CHUNK_BYTES: usize = 16 * 1024;
+const OUTPUT_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Reads output once. Of the place for it only what is read is ever touched: most tools print little, and a keeper would keep the rest
+/// for its life.
+pub(crate) fn read_chunk(pipe: impl AsFd) -> rustix::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(OUTPUT_CHUNK_BYTES);
+    rustix::io::read(pipe, spare_capacity(&mut bytes))?;
+    Ok(bytes)
+}
 
 /// How many chunks a pipe that is full holds, at its default size or up to the most that its user may ask for.
 pub(crate) const MOST_CHUNKS_IN_A_PIPE: usize = (1 << 20) / OUTPUT_CHUNK_BYTES;

@@ -6,7 +6,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::call::{Call, End};
 use super::executor::{Executor, Job};
-use super::output::OUTPUT_CHUNK_BYTES;
+use super::output::read_chunk;
 use super::process_tree::{kill, kill_below};
 use super::tool::Notice;
 use crate::journal::Stream;
@@ -118,13 +118,11 @@ impl ToolProcess {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
-        let mut bytes = [0; OUTPUT_CHUNK_BYTES];
-        let length = rustix::io::read(pipe.as_ref()?, &mut bytes[..]).ok()?;
-        if length == 0 {
+        let bytes = read_chunk(pipe.as_ref()?).ok()?;
+        if bytes.is_empty() {
             *pipe = None;
             return None;
         }
-        let bytes = bytes[..length].to_vec();
         self.call.print(stream, &bytes);
         Some(bytes)
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::bash::Bash;
 use super::call::{Call, End};
 use super::executor::Executor;
-use super::output::{MOST_CHUNKS_IN_A_PIPE, OUTPUT_CHUNK_BYTES};
+use super::output::{MOST_CHUNKS_IN_A_PIPE, read_chunk};
 use super::process_tree::{Process, Snapshot, kill, kill_below};
 use super::shell_state::Saving;
 use crate::journal::Stream;
@@ -191,13 +191,12 @@ impl Shell {
     /// What it printed belongs to the call that runs, or else to the next.
     fn read_output(&mut self) -> Option<(usize, Vec<u8>)> {
         let bash = self.running.as_mut()?;
-        let mut bytes = vec![0; OUTPUT_CHUNK_BYTES];
-        let length = rustix::io::read(bash.out.as_ref()?, &mut bytes).ok()?;
+        let bytes = read_chunk(bash.out.as_ref()?).ok()?;
+        let length = bytes.len();
         if length == 0 {
             bash.out = None;
             return None;
         }
-        bytes.truncate(length);
         if let Some(saving) = &mut bash.saving {
             saving.print(&bytes);
             return Some((length, bytes));

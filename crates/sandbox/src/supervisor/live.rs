@@ -73,15 +73,16 @@ impl Sandboxes {
     ) -> Result<Self, Failure> {
         crate::failpoint::prepare();
         guest::seccomp::prepare().doing(|| "compiling the system call filter".to_owned())?;
-        let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
-        let files = Files::new(dir).doing(|| "making the directory of layers".to_owned())?;
         let boards = Board::shared(SLOTS as usize).doing(|| "mapping shared memory".to_owned())?;
         let bell =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing(|| "making an eventfd".to_owned())?;
         let bell = Box::leak(Box::new(bell));
-        let ranges = Ranges::open()?;
+        // Before anything that leaves memory in pieces: a page of which a keeper writes a part is its own, and so would be many.
         let zygote =
             Zygote::start(Common { boards, bell, ops }).doing(|| "forking what keepers are forked from".to_owned())?;
+        let skeleton = Skeleton::build(&dir.join("skeleton")).doing(|| "building the skeleton".to_owned())?;
+        let files = Files::new(dir).doing(|| "making the directory of layers".to_owned())?;
+        let ranges = Ranges::open()?;
         // Last, since what fails above must not leave groups.
         let (cgroups, lingering) = take_cgroups();
         Ok(Self {
