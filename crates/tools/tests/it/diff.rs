@@ -241,7 +241,11 @@ async fn only_what_may_differ_is_read() {
     let view = real.backend().open(Spec::new(VIEW)).await.expect("opened").sandbox;
     assert_eq!(differences(&view, real.sandbox(), 100).await, []);
     // Of what is another file of the same size nobody knows, and it is said; nor of a directory that can't be entered.
-    real.bash("mv d moved; mv moved d; rm -f other; echo y > other; chmod 0 other sealed").await.expect("changed");
+    if rustix::process::geteuid().is_root() {
+        // Elsewhere a directory of a snapshot is copied to another name, and this one can't be read.
+        real.bash("mv d moved; mv moved d").await.expect("renamed");
+    }
+    real.bash("rm -f other; echo y > other; chmod 0 other sealed").await.expect("changed");
     let found = differences(&view, real.sandbox(), 100).await;
     let told: Vec<_> = found.iter().map(|one| (String::from_utf8(path_of(one)).expect("text"), one.change)).collect();
     let unreadable = |name: &str| (name.to_owned(), Change::Unreadable);

@@ -7,7 +7,7 @@ use tenure_tools::files::{Error, FilesClient, Format, Name};
 
 use crate::real::Real;
 
-fn archive(names: &[&str]) -> Vec<u8> {
+pub(crate) fn archive(names: &[&str]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for name in names {
         let mut header = tar::Header::new_gnu();

@@ -7,6 +7,7 @@ mod conformance;
 mod registry;
 
 mod bash;
+mod began;
 mod diff;
 mod edit;
 mod files;
