@@ -31,7 +31,8 @@ impl OnlyImage {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
             header.set_mode(mode);
-            (header.set_uid(1000), header.set_gid(1000));
+            header.set_uid(1000);
+            header.set_gid(1000);
             header.set_size(content.len() as u64);
             archive.append_data(&mut header, path, content.as_bytes()).expect("written to memory");
         }
