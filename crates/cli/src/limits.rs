@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
+use tenure_core::amount::bytes;
 use tenure_sandbox::Limits;
 
 /// What a session's sandbox may use. Sizes have units: 512MiB, 2GiB.
@@ -135,15 +136,6 @@ pub(crate) fn in_a_line(limits: &Value) -> String {
 
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// In the largest unit of which there is one, with one digit after the point.
-fn bytes(bytes: u64) -> String {
-    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
 /// Thousandths as a number, without zeros that say nothing.
 fn decimal(millis: u64) -> String {
     let text = format!("{}.{:03}", millis / 1_000, millis % 1_000);
@@ -207,7 +199,7 @@ fn time(text: &str) -> Result<Limit, String> {
 mod tests {
     use serde_json::json;
 
-    use super::{Limit, bytes, count, decimal, in_a_line, processors, size, time};
+    use super::{Limit, count, decimal, in_a_line, processors, size, time};
 
     #[test]
     fn limits_are_written_as_people_write_them() {
@@ -238,7 +230,6 @@ mod tests {
 
     #[test]
     fn limits_are_shown_as_people_write_them() {
-        assert_eq!([bytes(512 << 20), bytes(1_500_000), bytes(7)], ["512 MiB", "1.4 MiB", "7 B"]);
         assert_eq!([decimal(1_500), decimal(2_000), decimal(10)], ["1.5", "2", "0.01"]);
         let limits = json!({"memory_bytes": 1 << 30, "cpu_millis": 500, "pids": null, "call_ms": 90_000});
         assert_eq!(in_a_line(&limits), "memory 1 GiB, processors 0.5, call 1m 30s");

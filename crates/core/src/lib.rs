@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod amount;
 pub mod command;
 mod compaction;
 pub mod content;

@@ -85,7 +85,7 @@ impl Environments {
         let NewEnvironment { name, description, limits, root, packages, metadata } = new;
         self.check_root(&root).await?;
         self.check_packages(&packages).await?;
-        limits::check(&self.shared.sandboxes, limits, AT).await?;
+        limits::check(&self.shared, limits, AT).await?;
         let limits = limits.apply(Limits::default());
         let record = EnvironmentRecord {
             id: EnvironmentId::from_bits(self.shared.clock.ids().bits()),
@@ -129,7 +129,7 @@ impl Environments {
         if let Some(root) = &change.root {
             self.check_root(root).await?;
         }
-        limits::check(&self.shared.sandboxes, change.limits, AT).await?;
+        limits::check(&self.shared, change.limits, AT).await?;
         let mut packages = Packages::default();
         change.packages.iter().for_each(|(manager, names)| packages.set(*manager, names.clone()));
         self.check_packages(&packages).await?;

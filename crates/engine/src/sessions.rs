@@ -421,7 +421,7 @@ impl Sessions {
             let message = "it is archived; new sessions need one that isn't";
             return Err(Error::Archived { what: "environment", field: "environment_id", message });
         }
-        limits::check(&self.shared.sandboxes, limits, "limits.").await?;
+        limits::check(&self.shared, limits, "limits.").await?;
         let limits = limits.apply(environment.limits);
         Ok(self.shared.definitions.share(Arc::new(Definition {
             tenant,

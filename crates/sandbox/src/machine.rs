@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
+use tenure_core::amount::exact_bytes;
 
 use crate::spec::Limits;
 use crate::supervisor::{Cgroups, Home};
@@ -35,27 +36,43 @@ impl Limits {
     /// The name of the first limit that is more than there is on a machine, and what is wrong with it.
     pub fn beyond(self, most: Self) -> Option<(&'static str, String)> {
         let small = |number: Option<u32>| number.map(u64::from);
-        let compared = [
-            ("memory_bytes", self.memory_bytes, most.memory_bytes, "the memory that this machine has for sandboxes"),
+        let plain = |number: u64| number.to_string();
+        let compared: [(_, _, _, fn(u64) -> String, _); 6] = [
+            (
+                "memory_bytes",
+                self.memory_bytes,
+                most.memory_bytes,
+                exact_bytes,
+                "the memory that this machine has for sandboxes",
+            ),
             (
                 "cpu_millis",
                 small(self.cpu_millis),
                 small(most.cpu_millis),
+                plain,
                 "the processors that this machine has for sandboxes",
             ),
-            ("pids", small(self.pids), small(most.pids), "the processes that this machine can have"),
-            ("disk_bytes", self.disk_bytes, most.disk_bytes, "the size of the file system that sandboxes are on"),
-            ("inodes", self.inodes, most.inodes, "the files that the file system of sandboxes can have"),
+            ("pids", small(self.pids), small(most.pids), plain, "the processes that this machine can have"),
+            (
+                "disk_bytes",
+                self.disk_bytes,
+                most.disk_bytes,
+                exact_bytes,
+                "the size of the file system that sandboxes are on",
+            ),
+            ("inodes", self.inodes, most.inodes, plain, "the files that the file system of sandboxes can have"),
             (
                 "open_files",
                 small(self.open_files),
                 small(most.open_files),
+                plain,
                 "the files that a process can have open on this machine",
             ),
         ];
-        compared.into_iter().find_map(|(field, wanted, most, what)| {
+        compared.into_iter().find_map(|(field, wanted, most, amount, what)| {
             let (wanted, most) = (wanted?, most?);
-            (wanted > most).then(|| (field, format!("expected at most {most}, {what}, got {wanted}")))
+            (wanted > most)
+                .then(|| (field, format!("expected at most {}, {what}, got {}", amount(most), amount(wanted))))
         })
     }
 }
@@ -146,12 +163,20 @@ mod tests {
             .into_iter()
             .map(|limits| limits.beyond(most).map(|(field, why)| format!("{field}: {why}")).unwrap_or_default())
             .collect();
+        let units = [" bytes", "", "", " bytes", "", ""];
         for (at, (told, field)) in
             told.iter().zip(["memory_bytes", "cpu_millis", "pids", "disk_bytes", "inodes", "open_files"]).enumerate()
         {
-            assert!(told.starts_with(&format!("{field}: expected at most {}, the ", at + 1)), "{told}");
-            assert!(told.ends_with(&format!(", got {}", at + 2)), "{told}");
+            assert!(told.starts_with(&format!("{field}: expected at most {}{}, the ", at + 1, units[at])), "{told}");
+            assert!(told.ends_with(&format!(", got {}{}", at + 2, units[at])), "{told}");
         }
+        let huge =
+            Limits { memory_bytes: Some(2 << 30), ..most }.beyond(Limits { memory_bytes: Some(1 << 30), ..most });
+        let told = huge.map(|(_, why)| why).unwrap_or_default();
+        assert!(
+            told.ends_with(", got 2147483648 bytes (2 GiB)") && told.contains("1073741824 bytes (1 GiB)"),
+            "{told}"
+        );
     }
 
     #[test]

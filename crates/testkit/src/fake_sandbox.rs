@@ -50,6 +50,8 @@ struct Inner {
     asked: usize,
     /// What the next snapshot comes to.
     next: Option<Taken>,
+    /// The bytes and the files that every session has on the disk.
+    on_disk: Option<(u64, u64)>,
 }
 
 impl FakeBackend {
@@ -77,6 +79,11 @@ impl FakeBackend {
     /// From now on no sandbox can be made, for this reason; `None` lets them be made again.
     pub fn refuse(&self, reason: Option<&str>) {
         self.change(|inner| inner.refuse = reason.map(str::to_owned));
+    }
+
+    /// From now on every session has so many bytes and files on the disk.
+    pub fn fill_disk(&self, bytes: u64, inodes: u64) {
+        self.change(|inner| inner.on_disk = Some((bytes, inodes)));
     }
 
     /// Every call that was started, in order; a call that was run twice is there twice.
@@ -257,7 +264,8 @@ impl Backend for FakeBackend {
         Box::pin(async move {
             let alive = self.lock().alive.contains_key(&session);
             let memory_bytes = alive.then_some(FAKE_MEMORY);
-            Ok(Usage { memory_bytes, disk_bytes: Some(4096), inodes: Some(1), ..Usage::default() })
+            let (disk_bytes, inodes) = self.lock().on_disk.unwrap_or((4096, 1));
+            Ok(Usage { memory_bytes, disk_bytes: Some(disk_bytes), inodes: Some(inodes), ..Usage::default() })
         })
     }
 

@@ -36,7 +36,8 @@ impl Sessions {
         keyed: Option<Keyed>,
     ) -> Result<SessionView, Error> {
         let limits = change.apply(self.get(tenant, session).await?.definition.environment.limits);
-        limits::check(&self.shared.sandboxes, change, "").await?;
+        limits::check(&self.shared, change, "").await?;
+        limits::check_disk(&self.shared, session, change).await?;
         // What the sandbox can't have isn't recorded either.
         self.apply_limits(session, limits).await?;
         let update = Update { limits: change, ..Update::default() };

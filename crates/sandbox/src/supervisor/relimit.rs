@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use tenure_core::amount::exact_bytes;
+
 use super::cgroup::write_limit;
 use super::{Failure, Group};
 use crate::guest::process_tree::Snapshot;
@@ -83,7 +85,8 @@ impl Group {
 }
 
 fn too_little_memory(wanted: u64, used: u64) -> Failure {
-    Failure::Invalid { why: format!("memory_bytes: the sandbox uses {used} bytes now; {wanted} is less than that") }
+    let (used, wanted) = (exact_bytes(used), exact_bytes(wanted));
+    Failure::Invalid { why: format!("memory_bytes: the sandbox uses {used} now; {wanted} is less than that") }
 }
 
 /// What can't be taken from it without killing something: version 2 takes a limit below that, and kills. Version 1 refuses

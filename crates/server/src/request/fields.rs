@@ -1,6 +1,7 @@
 //! Reading a JSON object field by field, so that every complaint names the field it is about.
 
 use serde_json::{Map, Value};
+use tenure_core::amount::bytes;
 
 use crate::problem::Problem;
 
@@ -123,15 +124,28 @@ impl<'i> Fields<'i> {
 
     /// A whole number within bounds, both included.
     pub(crate) fn integer(&mut self, name: &str, least: u64, most: u64) -> Result<Given<u64>, Problem> {
+        self.whole(name, least, most, || format!("a whole number from {least} to {most}"))
+    }
+
+    /// A number of bytes within bounds, both included.
+    pub(crate) fn bytes(&mut self, name: &str, least: u64, most: u64) -> Result<Given<u64>, Problem> {
+        let expected = || format!("a number of bytes from {least} ({}) to {most} ({})", bytes(least), bytes(most));
+        self.whole(name, least, most, expected)
+    }
+
+    fn whole(
+        &mut self,
+        name: &str,
+        least: u64,
+        most: u64,
+        expected: impl FnOnce() -> String,
+    ) -> Result<Given<u64>, Problem> {
         let path = self.at(name);
         // JSON has one kind of number: 3.0 is the whole number 3.
         let whole = |number: f64| (number.fract() == 0.0 && (0.0..1e15).contains(&number)).then_some(number as u64);
         self.take(name).try_map(|value| match value.as_u64().or_else(|| value.as_f64().and_then(whole)) {
             Some(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(Problem::invalid(
-                &path,
-                format!("expected a whole number from {least} to {most}, got {}", describe(&value)),
-            )),
+            _ => Err(Problem::invalid(&path, format!("expected {}, got {}", expected(), describe(&value)))),
         })
     }
 

@@ -54,7 +54,7 @@ async fn what_cannot_be_enforced_is_refused() {
         ),
         (
             json!({"type": "cloud", "limits": {"memory_bytes": 1}}),
-            "config.limits.memory_bytes: expected a whole number",
+            "config.limits.memory_bytes: expected a number of bytes from 16777216 (16 MiB) to ",
         ),
         (
             json!({"type": "cloud", "root": {"type": "disk"}}),

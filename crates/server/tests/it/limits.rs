@@ -1,6 +1,7 @@
 //! The limits of a session's sandbox: set by its environment, changed while it works, and what is used of them.
 
 use serde_json::{Value, json};
+use tenure_core::amount::{bytes, exact_bytes};
 
 use crate::support::{TestServer, id};
 
@@ -38,24 +39,32 @@ async fn limits_of_a_session_are_changed_and_cleared() {
     assert_eq!(of_the_environment["config"]["limits"]["pids"], 100, "which stays as it is");
 }
 
-/// Every limit: its name, the least it may be, the most that can be written, and what the machine of the tests has, if it is
-/// compared with that.
-const RANGES: [(&str, u64, u64, Option<u64>); 8] = [
-    ("memory_bytes", 16 * MIB, 1 << 50, Some(64 << 30)),
-    ("cpu_millis", 10, 1_024_000, Some(8_000)),
-    ("pids", 8, 4_194_304, Some(32_768)),
-    ("disk_bytes", MIB, 1 << 50, Some(1 << 40)),
-    ("inodes", 100, 1 << 32, Some(10_000_000)),
-    ("open_files", 256, 1_048_576, Some(100_000)),
-    ("call_ms", 1_000, 86_400_000, None),
-    ("output_bytes", 1_024, 1 << 30, None),
+/// Every limit: its name, the least it may be, the most that can be written, and what the machine of the tests has, or its operator
+/// allows.
+const RANGES: [(&str, u64, u64, u64); 8] = [
+    ("memory_bytes", 16 * MIB, 1 << 50, 64 << 30),
+    ("cpu_millis", 10, 1_024_000, 8_000),
+    ("pids", 8, 4_194_304, 32_768),
+    ("disk_bytes", MIB, 1 << 50, 1 << 40),
+    ("inodes", 100, 1 << 32, 10_000_000),
+    ("open_files", 256, 1_048_576, 100_000),
+    ("call_ms", 1_000, 86_400_000, 3_600_000),
+    ("output_bytes", 1_024, 1 << 30, 10 << 20),
 ];
+
+fn sized(count: u64) -> String {
+    format!("{count} ({})", bytes(count))
+}
 
 /// What no limit can be, and what the complaint says after the limit's path.
 fn impossible() -> Vec<(&'static str, Value, String)> {
     let mut cases = Vec::new();
     for (name, least, most, machine) in RANGES {
-        let expected = format!("expected a whole number from {least} to {most}, got ");
+        let is_size = name.ends_with("_bytes");
+        let expected = match is_size {
+            true => format!("expected a number of bytes from {} to {}, got ", sized(least), sized(most)),
+            false => format!("expected a whole number from {least} to {most}, got "),
+        };
         let never = [
             json!(0),
             json!(-1),
@@ -71,10 +80,13 @@ fn impossible() -> Vec<(&'static str, Value, String)> {
             json!({}),
         ];
         cases.extend(never.map(|never| (name, never, expected.clone())));
-        if let Some(machine) = machine {
-            cases.push((name, json!(machine + 1), format!("expected at most {machine}, the ")));
-            cases.push((name, json!(most), format!("expected at most {machine}, the ")));
-        }
+        let beyond = match name {
+            _ if is_size => format!("expected at most {}, the ", exact_bytes(machine)),
+            "call_ms" => "expected at most 3600000 (3600 s), the operator's --tool-timeout-max, got ".to_owned(),
+            _ => format!("expected at most {machine}, the "),
+        };
+        cases.push((name, json!(machine + 1), beyond.clone()));
+        cases.push((name, json!(most), beyond));
     }
     cases
 }
@@ -124,9 +136,7 @@ async fn all_that_a_machine_has_may_be_a_limit() {
     for whole in [false, true] {
         let limits: Value = RANGES
             .into_iter()
-            .map(|(name, least, most, machine)| {
-                (name.to_owned(), json!(if whole { machine.unwrap_or(most) } else { least }))
-            })
+            .map(|(name, least, _, machine)| (name.to_owned(), json!(if whole { machine } else { least })))
             .collect();
         let body = json!({"agent": agent, "environment_id": "default", "limits": limits});
         assert_eq!(server.post("/v1/sessions", body).await.ok()["tenure"]["limits"], limits);
@@ -169,4 +179,21 @@ async fn a_live_sandbox_is_limited_at_once_and_tells_what_it_uses() {
     assert_eq!(server.get(&path).await.ok()["tenure"].get("limits"), None, "and nothing has changed");
     let changed = server.post(&format!("{path}/limits"), json!({"memory_bytes": 200 * MIB})).await.ok();
     assert_eq!(changed["tenure"]["limits"]["memory_bytes"], 200 * MIB);
+}
+
+#[tokio::test]
+async fn a_limit_of_the_disk_below_what_is_used_is_refused_whether_the_sandbox_is_alive_or_not() {
+    let server = TestServer::start().await;
+    let agent = server.agent("worker", &["text: done"]).await;
+    let session = server.session(&agent).await;
+    let path = format!("/v1/sessions/{session}/limits");
+    server.engine.backend.fill_disk(3 * MIB, 200);
+    let message = server.post(&path, json!({"disk_bytes": 2 * MIB})).await.problem(400);
+    assert_eq!(
+        message,
+        "disk_bytes: the session has 3145728 bytes (3 MiB) on the disk now; 2097152 bytes (2 MiB) is less than that"
+    );
+    let message = server.post(&path, json!({"inodes": 199})).await.problem(400);
+    assert_eq!(message, "inodes: the session has 200 files and directories on the disk now; 199 is less than that");
+    server.post(&path, json!({"disk_bytes": 3 * MIB, "inodes": 200})).await.ok();
 }

@@ -178,13 +178,13 @@ pub(super) fn limits(fields: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
 pub(crate) fn read_limits(limits: &mut Fields<'_>) -> Result<LimitsChange, Problem> {
     let small = |number: Option<u64>| number.map(|number| number as u32);
     Ok(LimitsChange {
-        memory_bytes: limits.integer("memory_bytes", MEMORY_BYTES.0, MEMORY_BYTES.1)?.change(),
+        memory_bytes: limits.bytes("memory_bytes", MEMORY_BYTES.0, MEMORY_BYTES.1)?.change(),
         cpu_millis: limits.integer("cpu_millis", CPU_MILLIS.0, CPU_MILLIS.1)?.change().map(small),
         pids: limits.integer("pids", PIDS.0, PIDS.1)?.change().map(small),
-        disk_bytes: limits.integer("disk_bytes", DISK_BYTES.0, DISK_BYTES.1)?.change(),
+        disk_bytes: limits.bytes("disk_bytes", DISK_BYTES.0, DISK_BYTES.1)?.change(),
         inodes: limits.integer("inodes", INODES.0, INODES.1)?.change(),
         open_files: limits.integer("open_files", OPEN_FILES.0, OPEN_FILES.1)?.change().map(small),
         call_ms: limits.integer("call_ms", CALL_MS.0, CALL_MS.1)?.change(),
-        output_bytes: limits.integer("output_bytes", OUTPUT_BYTES.0, OUTPUT_BYTES.1)?.change(),
+        output_bytes: limits.bytes("output_bytes", OUTPUT_BYTES.0, OUTPUT_BYTES.1)?.change(),
     })
 }
