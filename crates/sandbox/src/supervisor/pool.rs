@@ -149,8 +149,9 @@ impl Sandboxes {
     ) -> Option<Applied> {
         self.pool.is_wanted = true;
         self.pool.has_failed = false;
-        // What is mounted in memory has the size that goes with the default.
-        if spec.limits.memory_bytes.is_some() {
+        // What is mounted in memory has the size that goes with its limit, which is the default where that can be enforced.
+        let has = self.pool.spares.last()?.group.applied.memory_bytes;
+        if spec.limits.memory_bytes.is_some_and(|wanted| has != Some(wanted)) {
             return None;
         }
         // What is mounted in a spare one, and isn't replaced, is right for this kind of root only.

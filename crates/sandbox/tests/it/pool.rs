@@ -103,6 +103,24 @@ async fn a_limit_of_memory_needs_a_sandbox_of_its_own() {
     host.finish().await;
 }
 
+/// That somebody has written the default down is no reason to have one made.
+#[tokio::test]
+async fn the_default_limit_of_memory_is_no_limit_of_its_own() {
+    needs_cgroups("a limit of memory takes cgroups, and those of most hosts are root's");
+    let host = with_pool(1);
+    let _first = host.open(session(1)).await;
+    let keepers = host.wait_for_keepers(2).await;
+    let spare = *keepers.last().expect("the spare one");
+    let mut spec = Spec::new(session(2));
+    spec.limits.memory_bytes = Some(Limits::DEFAULT_MEMORY_BYTES);
+    let opened = host.backend.open(spec).await.expect("a sandbox");
+    assert_eq!(opened.limits.memory_bytes, Some(Limits::DEFAULT_MEMORY_BYTES));
+    let ended = crate::host::wait_for_end(spare);
+    opened.sandbox.stop(Duration::ZERO).await.expect("stopped");
+    ended.await.expect("it was the spare one that ended");
+    host.finish().await;
+}
+
 /// All end with the supervisor, whether that is asked to or killed; what they leave goes with the next.
 #[tokio::test]
 async fn spare_sandboxes_end_with_their_supervisor() {
