@@ -209,10 +209,14 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 fn exec(order: &OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)]) -> i32 {
     // SAFETY: the descriptor stays open for as long as this is used, and is not closed by it.
     let mut order = ManuallyDrop::new(unsafe { File::from_raw_fd(order.as_raw_fd()) });
-    if !plumb(&*order, out, err) {
+    let sheet = read_sheet(&mut order);
+    let Ok(input) = payload(&mut order) else { return 126 };
+    if !plumb(&input, out, err) {
         return 126;
     }
-    let (argv, cwd, env) = match read_sheet(&mut order) {
+    // It has its new number, and as itself is closed with all the rest below.
+    std::mem::forget(input);
+    let (argv, cwd, env) = match sheet {
         Ok(Sheet::Exec { argv, env: more, cwd, terminal: _ }) => (argv, cwd, overlaid(env, more)),
         Ok(Sheet::Shell { .. } | Sheet::Op { .. }) | Err(_) => return complain(126, "the order can't be read"),
     };
@@ -222,8 +226,19 @@ fn exec(order: &OwnedFd, out: &OwnedFd, err: &OwnedFd, env: &[(String, String)])
     become_program(&argv, &env, &[])
 }
 
-/// Makes these the standard descriptors of a new session and closes all others. The order's descriptor is at its
-/// payload's beginning when it is read as standard input.
+/// What is left of an order, as a file of its own: a program that opens `/dev/stdin` reads a file from its beginning.
+fn payload(order: &mut File) -> io::Result<File> {
+    let length = order.metadata()?.len().saturating_sub(order.stream_position()?);
+    if length == 0 {
+        return File::open("/dev/null");
+    }
+    let mut input = File::from(rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC)?);
+    io::copy(order, &mut input)?;
+    input.rewind()?;
+    Ok(input)
+}
+
+/// Makes these the standard descriptors of a new session and closes all others.
 pub(crate) fn plumb(stdin: &impl AsRawFd, out: &OwnedFd, err: &OwnedFd) -> bool {
     let _ = rustix::process::setsid();
     // SAFETY: the standard descriptors are nobody's in this process.

@@ -24,8 +24,15 @@ async fn programs_get_their_input_variables_and_directory() {
     let sandbox = host.open(session(1)).await;
     let env = vec![("GREETING".to_owned(), "hi there".to_owned()), ("TERM".to_owned(), "other".to_owned())];
     let argv = ["sh", "-c", "cat; echo $GREETING $TERM $HOME; pwd; cat /dev/stdin"].map(str::to_owned).to_vec();
-    let exit = run(&sandbox, 1, Work::Exec { argv, env, cwd: "/tmp".to_owned(), stdin: b"given\n".to_vec() }).await;
-    assert!(text(&exit).starts_with("given\nhi there other /home/agent\n/tmp\n"), "{}", text(&exit));
+    let work = Work::Exec { argv: argv.clone(), env: env.clone(), cwd: "/tmp".to_owned(), stdin: b"given\n".to_vec() };
+    let exit = run(&sandbox, 1, work).await;
+    assert_eq!(text(&exit), "given\nhi there other /home/agent\n/tmp\ngiven\n", "opened anew, it is there again");
+    let exit = run(&sandbox, 2, Work::Exec { argv, env, cwd: "/tmp".to_owned(), stdin: Vec::new() }).await;
+    assert_eq!(text(&exit), "hi there other /home/agent\n/tmp\n", "and there is no more than that");
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+    let argv = ["sh", "-c", "cmp - /dev/stdin && wc -c < /dev/stdin"].map(str::to_owned).to_vec();
+    let exit = run(&sandbox, 3, Work::Exec { argv, env: Vec::new(), cwd: "/tmp".to_owned(), stdin: large }).await;
+    assert_eq!(text(&exit), "3000000\n");
     host.finish().await;
 }
 
