@@ -22,19 +22,26 @@ async fn a_command_runs_to_its_end() {
     assert_eq!((&ran["truncated"], &ran["stderr"]), (&json!(false), &json!("")));
     let ran = server.post(&path, json!({"command": "ls | wc", "env": {"A": "b"}, "cwd": "/tmp"})).await.ok();
     assert_eq!(ran["stdout"], "ran: /bin/sh -c ls | wc\n");
-    for wrong in [
-        json!({}),
-        json!({"command": "x", "argv": ["x"]}),
-        json!({"argv": []}),
-        json!({"argv": [1]}),
-        json!({"argv": [""]}),
-        json!({"command": "a\0b"}),
-        json!({"command": "x", "env": {"A=": "b"}}),
-        json!({"command": "x", "env": [1]}),
-        json!({"command": "x", "timeout": 0}),
-        json!({"command": "x", "stdin": 1}),
+    for (wrong, said) in [
+        (json!({}), "command: expected this, or `argv`"),
+        (json!({"command": "x", "argv": ["x"]}), "argv: expected either this or `command`"),
+        (json!({"argv": []}), "argv: expected 1 to "),
+        (json!({"argv": [1]}), "argv.0: expected a string, got 1"),
+        (json!({"argv": [""]}), "argv.0: expected a program's name"),
+        (json!({"argv": ["x", "a\0b"]}), "argv.1: expected a text without a NUL"),
+        (json!({"argv": ["x", "a".repeat(131_073)]}), "argv.1: expected at most 131072 bytes, got 131073"),
+        (json!({"command": "a\0b"}), "command: expected a text without a NUL"),
+        (json!({"command": "x", "cwd": "a\0b"}), "cwd: expected a text without a NUL"),
+        (json!({"command": "x", "env": {"A=": "b"}}), "env: expected names that aren't empty"),
+        (json!({"command": "x", "env": {"": "b"}}), "env: expected names that aren't empty"),
+        (json!({"command": "x", "env": {"A": "\0"}}), "env.A: expected a text without a NUL"),
+        (json!({"command": "x", "env": {"A": 1}}), "env.A: expected a string, got 1"),
+        (json!({"command": "x", "env": [1]}), "env: expected an object"),
+        (json!({"command": "x", "timeout": 0}), "timeout: expected a whole number from 1 to"),
+        (json!({"command": "x", "stdin": 1}), "stdin: expected a string, got 1"),
     ] {
-        server.post(&path, wrong).await.problem(400);
+        let message = server.post(&path, wrong).await.problem(400);
+        assert!(message.starts_with(said), "{message} begins with {said}");
     }
     server.post_with(&path, json!({"command": "x"}), &[("idempotency-key", "k")]).await.problem(400);
     server.post(&format!("/v1/sessions/{session}/archive"), json!({})).await.ok();

@@ -19,7 +19,7 @@ const SECONDS: u64 = 600;
 
 /// The fields of a command. One with a terminal, or that is talked with, has no time-out unless it says.
 pub(super) fn read(fields: &mut Fields<'_>, talked_with: bool) -> Result<Launch, Problem> {
-    let command = fields.text("command", LONGEST)?.value();
+    let command = without_nul(fields, "command")?;
     let argv = fields.list("argv")?.value();
     let argv = match (command, argv) {
         (Some(command), None) => ["/bin/sh", "-c", &command].map(str::to_owned).to_vec(),
@@ -27,7 +27,7 @@ pub(super) fn read(fields: &mut Fields<'_>, talked_with: bool) -> Result<Launch,
         (Some(_), Some(_)) => return Err(fields.wrong("argv", "expected either this or `command`, got both")),
         (None, None) => return Err(fields.wrong("command", "expected this, or `argv`, got neither")),
     };
-    let cwd = fields.text("cwd", LONGEST)?.value().unwrap_or_default();
+    let cwd = without_nul(fields, "cwd")?.unwrap_or_default();
     let env = match fields.take("env").value() {
         None => Vec::new(),
         Some(Value::Object(env)) if env.len() <= MOST_VARIABLES => variables(fields, env)?,
@@ -38,11 +38,18 @@ pub(super) fn read(fields: &mut Fields<'_>, talked_with: bool) -> Result<Launch,
     };
     let timeout = fields.integer("timeout", 1, MOST_SECONDS)?.value();
     let timeout = timeout.or((!talked_with).then_some(SECONDS)).map(Duration::from_secs);
-    if argv.iter().any(|word| word.contains('\0')) || cwd.contains('\0') {
-        return Err(Problem::invalid("", "neither a command nor a directory can hold a NUL"));
-    }
     let work = Work::Exec { argv, env, cwd, stdin: Vec::new() };
     Ok(Launch { timeout, ..Launch::new(work) })
+}
+
+/// What no program can be told.
+const NUL: &str = "expected a text without a NUL, got one with it";
+
+fn without_nul(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Problem> {
+    match fields.text(name, LONGEST)?.value() {
+        Some(text) if text.contains('\0') => Err(fields.wrong(name, NUL)),
+        given => Ok(given),
+    }
 }
 
 fn words(fields: &Fields<'_>, argv: Vec<Value>) -> Result<Vec<String>, Problem> {
@@ -50,22 +57,41 @@ fn words(fields: &Fields<'_>, argv: Vec<Value>) -> Result<Vec<String>, Problem> 
         let message = format!("expected 1 to {MOST_ARGUMENTS} words, the first a program's name, got {}", argv.len());
         return Err(fields.wrong("argv", message));
     }
-    let word = |(at, word): (usize, Value)| match word {
-        Value::String(word) if word.len() <= LONGEST && (at > 0 || !word.is_empty()) => Ok(word),
-        other => Err(fields.wrong(&format!("argv.{at}"), format!("expected a string, got {}", describe(&other)))),
+    let word = |(at, word): (usize, Value)| {
+        let wrong = |message: String| Err(fields.wrong(&format!("argv.{at}"), message));
+        match word {
+            Value::String(word) if word.contains('\0') => wrong(NUL.to_owned()),
+            Value::String(word) if word.len() > LONGEST => wrong(too_long(&word)),
+            Value::String(word) if word.is_empty() && at == 0 => {
+                wrong("expected a program's name, got an empty string".to_owned())
+            }
+            Value::String(word) => Ok(word),
+            other => wrong(format!("expected a string, got {}", describe(&other))),
+        }
     };
     argv.into_iter().enumerate().map(word).collect()
 }
 
 fn variables(fields: &Fields<'_>, env: serde_json::Map<String, Value>) -> Result<Vec<(String, String)>, Problem> {
-    let variable = |(name, value): (String, Value)| match value {
-        _ if name.is_empty() || name.contains(['=', '\0']) => {
-            Err(fields.wrong("env", "expected names without `=`, got another"))
+    let variable = |(name, value): (String, Value)| {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let given = describe(&Value::String(name));
+            let message = format!("expected names that aren't empty and have neither `=` nor a NUL, got {given}");
+            return Err(fields.wrong("env", message));
         }
-        Value::String(value) if value.len() <= LONGEST && !value.contains('\0') => Ok((name, value)),
-        other => Err(fields.wrong("env", format!("expected strings as values, got {}", describe(&other)))),
+        let wrong = |message: String| Err(fields.wrong(&format!("env.{name}"), message));
+        match value {
+            Value::String(value) if value.contains('\0') => wrong(NUL.to_owned()),
+            Value::String(value) if value.len() > LONGEST => wrong(too_long(&value)),
+            Value::String(value) => Ok((name, value)),
+            other => wrong(format!("expected a string, got {}", describe(&other))),
+        }
     };
     env.into_iter().map(variable).collect()
+}
+
+fn too_long(text: &str) -> String {
+    format!("expected at most {LONGEST} bytes, got {}", text.len())
 }
 
 /// The field `terminal`.
