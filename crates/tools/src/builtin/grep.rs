@@ -92,7 +92,7 @@ fn grep(workspace: &Workspace<'_>, input: &Input) -> Result<Body, String> {
             notes.push(format!("[{} directory(s) could not be read]", walked.unreadable));
         }
     } else {
-        let (file, _) = guest::open_regular(&root).map_err(failed)?;
+        let (file, _) = guest::open_regular(&root).map_err(|unopened| failed(unopened.into()))?;
         search.file(&root, file);
         if search.binary > 0 {
             notes.push("[the file is binary and was not searched; use bash (strings, grep -a)]".to_owned());

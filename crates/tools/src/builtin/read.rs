@@ -41,10 +41,11 @@ const PDF_CAP_BYTES: u64 = 20 * 1024 * 1024;
 fn read(workspace: &Workspace<'_>, input: &Input) -> Result<Body, String> {
     let path = input.required_text("file_path");
     let resolved = workspace.resolve("read", path)?;
-    let (mut file, metadata) = guest::open_regular(&resolved).map_err(|reason| match reason.as_str() {
-        "is a directory" => format!("read: {path}: is a directory; list it with glob or bash"),
-        _ => format!("read: {path}: {reason}"),
-    })?;
+    let (mut file, metadata) =
+        guest::open_regular(&resolved).map_err(String::from).map_err(|reason| match reason.as_str() {
+            "is a directory" => format!("read: {path}: is a directory; list it with glob or bash"),
+            _ => format!("read: {path}: {reason}"),
+        })?;
 
     let mut head = Vec::new();
     (&mut file)

@@ -43,9 +43,8 @@ impl Name {
             (bytes, rest) = match (byte, after) {
                 (b'\\', [b'\\', after @ ..]) => (push(bytes, b'\\'), after),
                 (b'\\', [b'x', high, low, after @ ..]) => {
-                    let digits = [*high, *low];
-                    let digits = std::str::from_utf8(&digits).ok()?;
-                    (push(bytes, u8::from_str_radix(digits, 16).ok()?), after)
+                    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                    (push(bytes, digit(*high)? << 4 | digit(*low)?), after)
                 }
                 (b'\\', _) => return None,
                 (byte, after) => (push(bytes, *byte), after),
@@ -71,7 +70,7 @@ mod tests {
             assert_eq!(name.bytes().as_deref(), Some(bytes), "{name:?}");
             assert_eq!(name.escaped, std::str::from_utf8(bytes).is_err());
         }
-        for wrong in ["\\", "\\x", "\\x1", "\\xzz", "\\n"] {
+        for wrong in ["\\", "\\x", "\\x1", "\\xzz", "\\x+1", "\\n"] {
             assert_eq!(Name { path: wrong.to_owned(), escaped: true }.bytes(), None);
         }
     }

@@ -16,23 +16,47 @@ pub(crate) enum Content {
     TooLarge(u64),
 }
 
+/// Why a file wasn't opened.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// It can't be opened.
+    Failed(io::Error),
+    /// It is no file with content of its own.
+    Irregular(&'static str),
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Unopened> for String {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Failed(error) => reason(&error),
+            Unopened::Irregular(what) => what.to_owned(),
+        }
+    }
+}
+
 /// Opens `path` for reading if it is a regular file. Never waits, not for a FIFO's writer either.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), String> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), Unopened> {
     // Opening some devices has effects, so the kind is looked at before, and again on what was opened.
-    check_regular(&fs::metadata(path).map_err(|error| reason(&error))?)?;
+    check_regular(&fs::metadata(path)?)?;
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| reason(&error))?;
-    let metadata = file.metadata().map_err(|error| reason(&error))?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
     check_regular(&metadata)?;
     Ok((file, metadata))
 }
 
-fn check_regular(metadata: &Metadata) -> Result<(), String> {
+fn check_regular(metadata: &Metadata) -> Result<(), Unopened> {
     if metadata.is_dir() {
-        return Err("is a directory".to_owned());
+        return Err(Unopened::Irregular("is a directory"));
     }
     if !metadata.is_file() {
-        return Err("not a regular file".to_owned());
+        return Err(Unopened::Irregular("not a regular file"));
     }
     Ok(())
 }

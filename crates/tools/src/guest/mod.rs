@@ -31,7 +31,7 @@ use std::path::Path;
 pub(crate) use answer::{Answer, Body};
 pub use files::{perform_files, unpack_here};
 
-pub(crate) use file::{Content, create, open_regular, read_whole, replace};
+pub(crate) use file::{Content, Unopened, create, open_regular, read_whole, replace};
 pub(crate) use keep::{KEEP_OUTPUT, OUTPUTS};
 pub(crate) use walk::{Stopped, Walk};
 pub(crate) use workspace::{Workspace, reason};

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use tenure_sandbox::{Launch, Output, Work};
-use tenure_tools::files::{Error, FilesClient, Format, Name};
+use tenure_tools::files::{Error, FilesClient, Format, Name, Refused, Why};
 
 use crate::real::Real;
 
@@ -56,5 +56,26 @@ async fn swaps_of_directories_and_links_lead_nothing_astray() {
     }
     drop(swapping);
     assert_eq!(real.bash("ls -A /home/agent/out").await, Ok("secret".to_owned()), "nothing was written through a link");
+    real.close().await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_denied_by_its_name() {
+    let Some(real) = Real::open().await else { return };
+    let files = FilesClient::new(real.sandbox().clone());
+    for path in ["/proc/1/environ", "/proc/1/mem"] {
+        match files.read(Name::plain(path), None).await {
+            Err(Error::Refused(Refused { why: Why::Denied, message })) => {
+                assert_eq!(message, format!("{path}: permission denied"));
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    let (slice, mut body) = files.read(Name::plain("/proc/self/status"), None).await.expect("it can be read");
+    let mut read = Vec::new();
+    while let Some(piece) = body.next().await {
+        read.extend(piece.expect("whole"));
+    }
+    assert!(read.starts_with(b"Name:") && read.len() as u64 == slice.length, "{slice:?}");
     real.close().await;
 }

@@ -4,10 +4,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::json;
 use tenure_engine::Wanted;
-use tenure_engine::files::Name;
 
 use super::wire::{self, WorkspaceChanged, WorkspaceWritten};
-use super::{path_parameters, required_path, visit};
+use super::{name, path_parameters, required_path, visit};
 use crate::app::App;
 use crate::dialects::managed_agents::ingest::session_id;
 use crate::dialects::managed_agents::project;
@@ -25,6 +24,9 @@ pub(crate) async fn write(
 ) -> Result<Response, Problem> {
     let session = session_id(&session)?;
     let at = required_path(&mut streamed.query)?;
+    if at.path.ends_with('/') {
+        return Err(Problem::invalid("path", "expected the path of a file, got one with a slash at its end"));
+    }
     let parents = streamed.query.flag("parents")?;
     let mode = mode(&mut streamed.query)?;
     let files = visit(&app, streamed.tenant, session, Wanted::Change).await?;
@@ -74,10 +76,10 @@ pub(crate) async fn rename(
     let parents = fields.bool("parents")?.value().unwrap_or(false);
     let escaped = fields.bool("escaped")?.value().unwrap_or(false);
     drop(fields);
+    let (from, to) = (name("from", from, escaped)?, name("to", to, escaped)?);
     let files = visit(&app, asked.tenant, session, Wanted::Change).await?;
-    let name = |path: String| Name { path, escaped };
-    files.client.rename(name(from), name(to.clone()), replace, parents).await?;
-    Ok(answer(asked, project::json(&WorkspaceChanged { kind: "workspace_moved", path: to })))
+    files.client.rename(from, to.clone(), replace, parents).await?;
+    Ok(answer(asked, project::json(&WorkspaceChanged { kind: "workspace_moved", path: to.path })))
 }
 
 pub(crate) fn describe_write(schemas: &mut Schemas) -> Operation {

@@ -18,7 +18,7 @@ pub(crate) use read::{describe_read, read};
 
 use serde_json::json;
 use tenure_core::id::{SessionId, TenantId};
-use tenure_engine::files::{FilesClient, Name};
+use tenure_engine::files::{FilesClient, MOST_PATH_BYTES, Name};
 use tenure_engine::{Visit, Wanted};
 
 use crate::app::App;
@@ -40,7 +40,27 @@ async fn visit(app: &App, tenant: TenantId, session: SessionId, wanted: Wanted) 
 /// The path that a request is about; the workspace itself unless it says.
 fn path(query: &mut Query) -> Result<Name, Problem> {
     let (path, escaped) = (query.one("path")?.unwrap_or_default(), query.flag("escaped")?);
-    Ok(Name { path, escaped })
+    name("path", path, escaped)
+}
+
+/// A path, if it can be one.
+fn name(field: &str, path: String, escaped: bool) -> Result<Name, Problem> {
+    let name = Name { path, escaped };
+    match name.bytes() {
+        None => {
+            let message =
+                "expected each backslash doubled and other bytes as `\\x` and two hex digits, got another backslash";
+            Err(Problem::invalid(field, message))
+        }
+        Some(bytes) if bytes.contains(&0) => {
+            Err(Problem::invalid(field, "expected a path without a NUL, got one with it"))
+        }
+        Some(bytes) if bytes.len() > MOST_PATH_BYTES => {
+            let message = format!("expected a path of at most {MOST_PATH_BYTES} bytes, got one of {}", bytes.len());
+            Err(Problem::invalid(field, message))
+        }
+        Some(_) => Ok(name),
+    }
 }
 
 fn required_path(query: &mut Query) -> Result<Name, Problem> {
