@@ -231,6 +231,26 @@ async fn large_files_go_through_in_pieces_and_a_broken_upload_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn directories_made_for_what_then_fails_are_gone_again() {
+    let place = Place::new().await;
+    place.put("path=f", "f").await.ok();
+    let name = "x".repeat(300);
+    for at in [format!("new/deep/{name}"), format!("new/{name}/f"), "f/new/deep".to_owned()] {
+        let refused = place.put(&format!("path={at}&parents=true"), "x").await;
+        assert!(refused.status.is_client_error(), "{}", refused.status);
+        let moved = json!({"from": "f", "to": at, "parents": true});
+        let refused = place.server.post(&format!("{}/move", place.path), moved).await;
+        assert!(refused.status.is_client_error(), "{}", refused.status);
+    }
+    let broken = vec![Ok(vec![b'x'; 1_000]), Err(std::io::Error::other("the client went away"))];
+    place.put("path=new/deep/x&parents=1", Body::from_stream(stream::iter(broken))).await.problem(400);
+    while std::fs::read_dir(&place.directory).unwrap().count() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(place.names("recursive=true").await, ["f"]);
+}
+
+#[tokio::test]
 async fn a_file_may_be_forbidden() {
     let place = Place::new().await;
     let sealed = place.directory.join("sealed");
@@ -455,7 +475,14 @@ async fn archives_that_play_tricks_are_refused_whole() {
     assert!(std::fs::read_dir(elsewhere.path()).unwrap().next().is_none());
     // Neither what is cut short, nor what is no archive, nor what swells.
     let whole = archive(&[good, (b"more", Regular, &"x".repeat(2_000))]);
-    place.unpack("path=new&parents=1", whole[..1_600].to_vec()).await.problem(400);
+    place.unpack("path=new/deep&parents=1", whole[..1_600].to_vec()).await.problem(400);
+    let broken = vec![Ok(whole.clone()), Err(std::io::Error::other("the client went away"))];
+    place.unpack("path=new/deep&parents=1", Body::from_stream(stream::iter(broken))).await.problem(400);
+    // Nor the directories they were to come into, as soon as who had made them has cleared away.
+    while std::fs::read_dir(&place.directory).unwrap().count() > 1 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::create_dir(place.directory.join("new")).unwrap();
     place.unpack("path=new", vec![b'x'; 4_096]).await.problem(400);
     let mut header = tar::Header::new_gnu();
     header.set_path("zeros").unwrap();

@@ -114,15 +114,36 @@ fn only_the_rename_failed(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EBUSY | libc::EXDEV | libc::EROFS))
 }
 
-pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+/// Directories that were made for something that is to be in them, the outermost first.
+#[derive(Debug, Default)]
+pub(crate) struct MadeDirectories(Vec<PathBuf>);
+
+impl MadeDirectories {
+    /// Nothing has come into them: removes them. One in which there is something by now stays.
+    pub(crate) fn take_back(&self) {
+        self.0.iter().rev().for_each(|made| drop(fs::remove_dir(made)));
     }
-    DirBuilder::new().recursive(true).mode(0o777).create(path).map_err(|error| match error.kind() {
-        // Something that isn't a directory stands in the way, or a link that leads to none.
-        ErrorKind::AlreadyExists => fs::metadata(path).err().unwrap_or(ErrorKind::NotADirectory.into()),
-        _ => error,
-    })
+}
+
+/// Makes a directory, and those that it is to be in; all or none.
+pub(crate) fn make_directories(path: &Path) -> io::Result<MadeDirectories> {
+    let mut made = MadeDirectories::default();
+    let absent: Vec<&Path> = path.ancestors().take_while(|at| !at.is_dir() && !at.as_os_str().is_empty()).collect();
+    for at in absent.into_iter().rev() {
+        match DirBuilder::new().mode(0o777).create(at) {
+            Ok(()) => made.0.push(at.to_owned()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && at.is_dir() => {}
+            Err(error) => {
+                made.take_back();
+                return Err(match error.kind() {
+                    // Something that isn't a directory stands in the way, or a link that leads to none.
+                    ErrorKind::AlreadyExists => fs::metadata(at).err().unwrap_or(ErrorKind::NotADirectory.into()),
+                    _ => error,
+                });
+            }
+        }
+    }
+    Ok(made)
 }
 
 /// The file at the end of a chain of symbolic links, which need not exist.

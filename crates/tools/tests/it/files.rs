@@ -2,10 +2,11 @@
 
 use std::io::Read as _;
 
-use tenure_sandbox::{Launch, Output, Work};
+use tenure_core::id::SnapshotId;
+use tenure_sandbox::{Backend as _, Launch, Output, Work};
 use tenure_tools::files::{Error, FilesClient, Format, Name, Refused, Why};
 
-use crate::real::Real;
+use crate::real::{Real, SESSION};
 
 pub(crate) fn archive(names: &[&str]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -77,5 +78,18 @@ async fn what_may_not_be_read_is_denied_by_its_name() {
         read.extend(piece.expect("whole"));
     }
     assert!(read.starts_with(b"Name:") && read.len() as u64 == slice.length, "{slice:?}");
+    real.close().await;
+}
+
+/// A directory of a sealed layer can't be moved from just anywhere: the kernel notes where it came from, in few bytes.
+#[tokio::test]
+async fn deep_directories_of_a_snapshot_are_removed() {
+    let Some(mut real) = Real::open().await else { return };
+    let made = "d=/workspace/deep; for n in $(seq 200); do d=$d/level-$n; done; mkdir -p $d && echo x > $d/file; ls";
+    assert_eq!(real.bash(made).await, Ok("deep".to_owned()));
+    real.backend().snapshot(SESSION, SnapshotId::from_bits(1), None).await.expect("a snapshot");
+    let files = FilesClient::new(real.sandbox().clone());
+    files.remove(Name::plain("deep"), true).await.expect("removed");
+    assert_eq!(real.bash("ls -A /workspace | wc -l").await, Ok("0".to_owned()));
     real.close().await;
 }

@@ -24,7 +24,7 @@ use super::change::{open_directory, remove_tree};
 use super::place::{entry, resolve};
 use super::{refused, wrong};
 use crate::files::{Name, Outcome, Refused, Told, Why};
-use crate::guest::file::make_directories;
+use crate::guest::file::{MadeDirectories, make_directories};
 
 /// What an archive may hold.
 const MOST_ENTRIES: u64 = 1_000_000;
@@ -39,32 +39,42 @@ const MOST_WINDOW_LOG: u32 = 27;
 
 pub(super) fn unpack(workspace: &Path, at: &Name, parents: bool, mut body: impl Read) -> Outcome {
     let unpacked = begin(workspace, at, parents, &mut body);
-    // Whoever sends reads the answer only then.
-    match (unpacked, io::copy(&mut body, &mut io::sink())) {
-        (Ok(_), Err(_)) => Err(wrong(Why::Invalid, "the archive broke off before it was complete")),
-        (unpacked, _) => unpacked,
+    if unpacked.is_err() {
+        // Whoever sends reads the answer only then.
+        let _ = io::copy(&mut body, &mut io::sink());
     }
+    unpacked
 }
 
 fn begin(workspace: &Path, at: &Name, parents: bool, body: &mut impl Read) -> Outcome {
     let path = resolve(workspace, at)?;
     let failed = |error: io::Error| refused(&path, &error);
-    if parents {
-        make_directories(&path).map_err(failed)?;
+    let made = if parents { make_directories(&path).map_err(failed)? } else { MadeDirectories::default() };
+    let unpacked = into(&path, body);
+    if unpacked.is_err() {
+        made.take_back();
     }
-    let real = fs::canonicalize(&path).map_err(failed)?;
+    unpacked
+}
+
+fn into(path: &Path, body: &mut impl Read) -> Outcome {
+    let failed = |error: io::Error| refused(path, &error);
+    let real = fs::canonicalize(path).map_err(failed)?;
     let target = open_directory(CWD, real.as_os_str()).map_err(failed)?;
     let stage = OsString::from(format!(".tenure-unpacked-{}", std::process::id()));
     mkdirat(&target, &stage, Mode::from_raw_mode(0o700)).map_err(|error| failed(error.into()))?;
     let staged = open_directory(&target, &stage).map_err(failed).and_then(|staged| {
         let mut unpacking = Unpacking::into(staged, Links::All);
         unpacking.all(body)?;
+        // What comes behind the archive's own end is of no use, but if it breaks off there, whoever sends thinks that nothing was done.
+        let broken = |_| wrong(Why::Invalid, "the archive broke off before it was complete");
+        io::copy(body, &mut io::sink()).map_err(broken)?;
         merge(&unpacking.root, &target, Path::new("")).map_err(|(at, error)| refused(&path.join(at), &error))
     });
     let _ = remove_tree(&target, &stage);
     staged?;
     let metadata = fs::metadata(&real).map_err(failed)?;
-    Ok(Told::Written { created: false, entry: entry(&path, &metadata) })
+    Ok(Told::Written { created: false, entry: entry(path, &metadata) })
 }
 
 /// Unpacks an archive of a session into a directory that is there, of whoever runs this; gives how many symbolic links were

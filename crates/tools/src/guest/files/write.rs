@@ -8,7 +8,7 @@ use std::path::Path;
 use super::place::{entry, resolve};
 use super::{refused, wrong};
 use crate::files::{Name, Outcome, Refused, Told, Why};
-use crate::guest::file::{follow_links, make_directories, temporary_beside};
+use crate::guest::file::{MadeDirectories, follow_links, make_directories, temporary_beside};
 
 /// The mode of a new file, if nobody says.
 const MODE: u32 = 0o644;
@@ -35,10 +35,14 @@ fn begin(workspace: &Path, at: &Name, parents: bool, mode: Option<u32>, body: &m
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),
     };
-    if let (true, Some(parent)) = (parents, target.parent()) {
-        make_directories(parent).map_err(failed)?;
-    }
-    let (temporary, mut file) = temporary_beside(&target).map_err(failed)?;
+    let made = match (parents, target.parent()) {
+        (true, Some(parent)) => make_directories(parent).map_err(failed)?,
+        (true, None) | (false, _) => MadeDirectories::default(),
+    };
+    let (temporary, mut file) = temporary_beside(&target).map_err(|error| {
+        made.take_back();
+        failed(error)
+    })?;
     let mode = mode.or(before.as_ref().map(|before| before.mode() & 0o7777)).unwrap_or(MODE);
     let done = io::copy(body, &mut file)
         .and_then(|_| file.set_permissions(Permissions::from_mode(mode)))
@@ -48,6 +52,7 @@ fn begin(workspace: &Path, at: &Name, parents: bool, mode: Option<u32>, body: &m
         Ok(metadata) => Ok(Told::Written { created: before.is_none(), entry: entry(&path, &metadata) }),
         Err(error) => {
             let _ = fs::remove_file(&temporary);
+            made.take_back();
             Err(failed(error))
         }
     }
