@@ -36,43 +36,31 @@ impl Limits {
     /// The name of the first limit that is more than there is on a machine, and what is wrong with it.
     pub fn beyond(self, most: Self) -> Option<(&'static str, String)> {
         let small = |number: Option<u32>| number.map(u64::from);
-        let plain = |number: u64| number.to_string();
-        let compared: [(_, _, _, fn(u64) -> String, _); 6] = [
-            (
-                "memory_bytes",
-                self.memory_bytes,
-                most.memory_bytes,
-                exact_bytes,
-                "the memory that this machine has for sandboxes",
-            ),
+        let compared = [
+            ("memory_bytes", self.memory_bytes, most.memory_bytes, "the memory that this machine has for sandboxes"),
             (
                 "cpu_millis",
                 small(self.cpu_millis),
                 small(most.cpu_millis),
-                plain,
                 "the processors that this machine has for sandboxes",
             ),
-            ("pids", small(self.pids), small(most.pids), plain, "the processes that this machine can have"),
-            (
-                "disk_bytes",
-                self.disk_bytes,
-                most.disk_bytes,
-                exact_bytes,
-                "the size of the file system that sandboxes are on",
-            ),
-            ("inodes", self.inodes, most.inodes, plain, "the files that the file system of sandboxes can have"),
+            ("pids", small(self.pids), small(most.pids), "the processes that this machine can have"),
+            ("disk_bytes", self.disk_bytes, most.disk_bytes, "the size of the file system that sandboxes are on"),
+            ("inodes", self.inodes, most.inodes, "the files that the file system of sandboxes can have"),
             (
                 "open_files",
                 small(self.open_files),
                 small(most.open_files),
-                plain,
                 "the files that a process can have open on this machine",
             ),
         ];
-        compared.into_iter().find_map(|(field, wanted, most, amount, what)| {
+        compared.into_iter().find_map(|(field, wanted, most, what)| {
             let (wanted, most) = (wanted?, most?);
-            (wanted > most)
-                .then(|| (field, format!("expected at most {}, {what}, got {}", amount(most), amount(wanted))))
+            let said = |number: u64| match field.ends_with("_bytes") {
+                true => exact_bytes(number),
+                false => number.to_string(),
+            };
+            (wanted > most).then(|| (field, format!("expected at most {}, {what}, got {}", said(most), said(wanted))))
         })
     }
 }
