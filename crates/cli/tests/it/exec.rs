@@ -147,6 +147,21 @@ fn files_come_and_go() {
     home.ok(&["sessions", "download", &id, "c/d", "-o", target.to_str().expect("a path")]);
     assert_eq!(std::fs::read_to_string(&target).expect("there"), "some words\n");
     assert_eq!(home.ok(&["sessions", "download", &id, "c/d", "-o", "-"]), "some words\n");
+    // What isn't a file of its own is written to, as a device is, and never replaced. Nor is a pipe without a writer waited for.
+    let (link, pipe) = (here.path().join("link"), here.path().join("pipe"));
+    std::os::unix::fs::symlink("linked", &link).expect("a link");
+    home.ok(&["sessions", "download", &id, "c/d", "-o", link.to_str().expect("a path")]);
+    assert_eq!(std::fs::read_to_string(here.path().join("linked")).expect("there"), "some words\n");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    let refused = home.run(&["sessions", "upload", &id, pipe.to_str().expect("a path"), "x"]);
+    assert!(refused.code == 1 && refused.stderr.contains("is no regular file"), "{refused:#?}");
+    let mut held = std::fs::File::options().read(true).write(true).open(&pipe).expect("opened");
+    home.ok(&["sessions", "download", &id, "c/d", "-o", pipe.to_str().expect("a path")]);
+    assert!(!std::fs::symlink_metadata(&pipe).expect("there").is_file(), "it stays what it is");
+    let mut come = [0; 11];
+    std::io::Read::read_exact(&mut held, &mut come).expect("read");
+    assert_eq!(&come, b"some words\n");
     // The sandbox's user can't do what a tool couldn't.
     let denied = home.run(&["sessions", "upload", &id, local, "/usr/bin/true"]);
     assert_eq!(denied.code, 1, "{denied:#?}");

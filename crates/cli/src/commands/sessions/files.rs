@@ -190,22 +190,32 @@ impl Download {
         };
         let mut body = client.download(&format!("/v1/sessions/{id}/workspace/file"), &[("path", &self.path)]).await?;
         let wrote = |error| anyhow::Error::from(error).context(format!("{} can't be written", target.display()));
-        // What is there already is replaced only by all of it.
-        let beside = target.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        let _ = std::fs::remove_file(&beside);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&beside).map_err(wrote)?;
+        // A file that is there already is replaced only by all of it. A device, a pipe or a link is written to.
+        let is_replaced = std::fs::symlink_metadata(&target).map_or(true, |there| there.is_file());
+        let beside = is_replaced.then(|| target.with_file_name(format!(".{}.part", name.to_string_lossy())));
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = match &beside {
+            Some(beside) => {
+                let _ = std::fs::remove_file(beside);
+                options.write(true).create_new(true).open(beside)
+            }
+            None => options.write(true).truncate(true).create(true).open(&target),
+        }
+        .map_err(wrote)?;
         let written = async {
             let mut size = 0;
             while let Some(piece) = body.chunk().await.context("the connection broke")? {
                 file.write_all(&piece).map_err(wrote)?;
                 size += piece.len() as u64;
             }
-            std::fs::rename(&beside, &target).map_err(wrote)?;
+            if let Some(beside) = &beside {
+                std::fs::rename(beside, &target).map_err(wrote)?;
+            }
             Ok::<u64, anyhow::Error>(size)
         };
         let written = written.await;
-        if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
+        if let (true, Some(beside)) = (written.is_err(), &beside) {
+            let _ = std::fs::remove_file(beside);
         }
         let size = written?;
         match as_json {
@@ -267,7 +277,11 @@ impl Download {
         }
         let left_out = unpacked.with_context(|| format!("nothing was unpacked into {}", target.display()))?;
         if left_out > 0 {
-            say::warning(&format!("{left_out} symbolic links were left out, since they lead out of the directory"));
+            let links = match left_out {
+                1 => "1 symbolic link was left out, since it leads out of the directory".to_owned(),
+                more => format!("{more} symbolic links were left out, since they lead out of the directory"),
+            };
+            say::warning(&links);
         }
         match as_json {
             true => out::json(&json!({"path": target, "bytes": size, "links_left_out": left_out})),
@@ -326,14 +340,15 @@ impl Upload {
     pub(super) async fn run(self, client: &Client, as_json: bool) -> Result<Exit> {
         let id = session_id(client, &self.session).await?;
         let read = |error| anyhow::Error::from(error).context(format!("{} can't be read", self.local.display()));
-        let file = tokio::fs::File::open(&self.local).await.map_err(read)?;
-        let metadata = file.metadata().await.map_err(read)?;
+        // To open a FIFO is to wait for whoever writes to it.
+        let metadata = tokio::fs::metadata(&self.local).await.map_err(read)?;
         if metadata.is_dir() {
             return self.directory(client, &id, as_json).await;
         }
         if !metadata.is_file() {
             return Err(advised(format!("{} is no regular file", self.local.display()), "name a file or a directory"));
         }
+        let file = tokio::fs::File::open(&self.local).await.map_err(read)?;
         let name = self.local.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let remote = match self.remote {
             Some(remote) if remote.ends_with('/') => format!("{remote}{name}"),
