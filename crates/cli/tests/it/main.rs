@@ -5,6 +5,7 @@ mod home;
 mod http;
 
 mod backup;
+mod commands;
 mod copies;
 mod doctor;
 mod documented;
