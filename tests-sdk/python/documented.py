@@ -40,6 +40,7 @@ ACCOUNTED = [
     ("docs/security.md", "podman", "wants Podman, and a package of Tenure"),
     ("docs/workspace.md", "tenure sessions", "crates/cli/tests/it/documented.rs runs these commands"),
     ("docs/workspace.md", "curl", "crates/cli/tests/it/documented.rs runs these commands"),
+    ("docs/sandbox.md", "post fork", "crates/cli/tests/it/documented.rs runs these requests"),
     ("docs/workspace.md", "exec_result", "crates/server/tests/it/exec.rs looks at such answers"),
     (REFERENCE, "session.thread_status_running", "test_the_order_of_the_reference"),
     (REFERENCE, "lifetimes", "test_the_lifetimes_of_the_reference"),

@@ -1,16 +1,17 @@
-//! The examples of the page on files and commands, run as they are printed there.
+//! The examples of the pages on files and commands and on the sandbox, run as they are printed there.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::home::{Home, has_sandboxes};
 
-const PAGE: &str = include_str!("../../../../docs/workspace.md");
+const FILES: &str = include_str!("../../../../docs/workspace.md");
+const SANDBOX: &str = include_str!("../../../../docs/sandbox.md");
 
-/// The blocks of code of the page in a language.
-fn blocks(language: &str) -> Vec<&'static str> {
+/// The blocks of code of a page in a language.
+fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     let begin = format!("```{language}\n");
-    PAGE.split(&begin).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
+    page.split(&begin).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
 }
 
 /// Has bash run it where `tenure` is this program and `4f2a` the session.
@@ -51,7 +52,7 @@ fn the_commands_of_the_page_on_files_do_what_it_says() {
         std::fs::write(here.path().join(directory).join("file"), directory).expect("written");
     }
     let mut ran = 0;
-    for line in blocks("console").into_iter().flat_map(str::lines) {
+    for line in blocks(FILES, "console").into_iter().flat_map(str::lines) {
         let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("{line}: no command"));
         // It wants a terminal: `exec::a_shell_has_a_terminal` gives it one.
         if command.contains("sessions shell") {
@@ -76,8 +77,31 @@ fn the_commands_of_the_page_on_files_do_what_it_says() {
     assert_eq!(home.ok(&["sessions", "files", "cat", &id, "report.md"]), "one\ntwo\nthree\n", "it was rewound");
 
     std::fs::write(here.path().join("notes.md"), "some words\n").expect("written");
-    let [requests] = blocks("bash").try_into().expect("one block");
+    let [requests] = blocks(FILES, "bash").try_into().expect("one block");
     let out = run(&home, here.path(), &id, requests);
     assert!(out.contains("docs/notes.md") && out.contains("workspace_diff"), "{out}");
     assert_eq!(home.ok(&["sessions", "files", "cat", &id, "copy/docs/notes.md"]), "some words\n");
+}
+
+#[test]
+fn the_requests_of_the_page_on_the_sandbox_do_what_it_says() {
+    if !has_sandboxes("the_requests_of_the_page_on_the_sandbox_do_what_it_says") {
+        return;
+    }
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "write", "--single", "--model", "script/files"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let id = ran.stderr.rsplit("tenure sessions resume ").next().expect("never empty").trim().to_owned();
+    let here = tempfile::tempdir().expect("a directory");
+    let [requests] = blocks(SANDBOX, "bash").try_into().expect("one block");
+    let out = run(&home, here.path(), &id, requests);
+    assert!(out.contains("another try") && out.contains("snapshot_deleted"), "{out}");
+    let sessions = home.json(&["sessions", "list"])["sessions"].as_array().cloned().unwrap_or_default();
+    assert_eq!(sessions.len(), 4, "{sessions:?}");
+    let made = |wanted: fn(&serde_json::Value) -> bool| {
+        let found = sessions.iter().find(|session| wanted(session)).unwrap_or_else(|| panic!("not in {sessions:?}"));
+        home.ok(&["sessions", "files", "ls", found["id"].as_str().expect("an id")])
+    };
+    assert!(made(|session| session["title"] == "another try").contains("report.md"));
+    assert!(home.ok(&["sessions", "files", "ls", &id]).contains("report.md"));
 }
