@@ -19,16 +19,17 @@ impl Client {
         Ok(self.send(self.request(Method::GET, path, query)).await?)
     }
 
-    /// Sends what comes in pieces, until there are no more.
+    /// Sends what comes in pieces, until there are no more. If an error comes, the request breaks off, so that nothing takes what was
+    /// sent for the whole.
     pub(crate) async fn upload_pieces(
         &self,
         path: &str,
         query: &[(&str, &str)],
-        pieces: mpsc::Receiver<Vec<u8>>,
+        pieces: mpsc::Receiver<std::io::Result<Vec<u8>>>,
     ) -> Result<Value> {
         let pieces = unfold(pieces, |mut pieces| async move {
             let piece = pieces.recv().await?;
-            Some((Ok::<_, std::io::Error>(piece), pieces))
+            Some((piece, pieces))
         });
         Ok(self.answer(self.request(Method::PUT, path, query).body(Body::wrap_stream(pieces))).await?)
     }

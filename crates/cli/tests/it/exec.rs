@@ -156,7 +156,16 @@ fn files_come_and_go() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
     let refused = home.run(&["sessions", "upload", &id, pipe.to_str().expect("a path"), "x"]);
     assert!(refused.code == 1 && refused.stderr.contains("is no regular file"), "{refused:#?}");
-    let mut held = std::fs::File::options().read(true).write(true).open(&pipe).expect("opened");
+    // A directory goes as a whole, or nothing of it does.
+    let mixed = here.path().join("mixed");
+    std::fs::create_dir(&mixed).expect("made");
+    std::fs::write(mixed.join("file"), "words").expect("written");
+    drop(std::os::unix::net::UnixListener::bind(mixed.join("socket")).expect("bound"));
+    let refused = home.run(&["sessions", "upload", &id, mixed.to_str().expect("a path"), "mixed"]);
+    assert!(refused.code == 1 && refused.stderr.contains("socket can not be archived"), "{refused:#?}");
+    let gone = home.run(&["sessions", "files", "ls", &id, "mixed"]);
+    assert!(gone.code == 1 && gone.stderr.contains("no such file"), "{gone:#?}");
+    let mut held = File::options().read(true).write(true).open(&pipe).expect("opened");
     home.ok(&["sessions", "download", &id, "c/d", "-o", pipe.to_str().expect("a path")]);
     assert!(!std::fs::symlink_metadata(&pipe).expect("there").is_file(), "it stays what it is");
     let mut come = [0; 11];

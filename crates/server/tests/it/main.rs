@@ -22,6 +22,7 @@ mod long;
 mod mutations;
 mod openapi;
 mod order;
+mod paths;
 mod questions;
 mod routes;
 mod sessions;

@@ -240,7 +240,7 @@ impl Download {
         let name = Path::new(&self.path).file_name().filter(|name| *name != "..");
         let target = self.output.or_else(|| name.map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."));
         std::fs::create_dir_all(&target).with_context(|| format!("{} can't be made", target.display()))?;
-        let (pieces, taken) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
+        let (pieces, taken) = std::sync::mpsc::sync_channel::<std::io::Result<Vec<u8>>>(4);
         let into = target.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
             tenure_tools::guest::unpack_here(&into, Pieces { taken, piece: Vec::new() })
@@ -254,15 +254,14 @@ impl Download {
                         shown = size;
                         say::text(&format!("\r{} …", bytes(size)));
                     }
-                    if pieces.send(piece.to_vec()).is_err() {
+                    if pieces.send(Ok(piece.to_vec())).is_err() {
                         break;
                     }
                 }
                 Ok(None) => break,
                 Err(_) => {
                     whole = false;
-                    // What came is an archive that ends too early.
-                    let _ = pieces.send(vec![0xff; 512]);
+                    let _ = pieces.send(Err(std::io::ErrorKind::UnexpectedEof.into()));
                     break;
                 }
             }
@@ -296,14 +295,14 @@ const PROGRESS_BYTES: u64 = 8 << 20;
 
 /// What comes, for somebody who waits for it.
 struct Pieces {
-    taken: std::sync::mpsc::Receiver<Vec<u8>>,
+    taken: std::sync::mpsc::Receiver<std::io::Result<Vec<u8>>>,
     piece: Vec<u8>,
 }
 
 impl std::io::Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         if self.piece.is_empty() {
-            self.piece = self.taken.recv().unwrap_or_default();
+            self.piece = self.taken.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
         }
         let length = self.piece.as_slice().read(into)?;
         self.piece.drain(..length);
@@ -379,32 +378,44 @@ impl Upload {
         let packing = tokio::task::spawn_blocking(move || {
             let mut builder = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 16, Channel(written)));
             builder.follow_symlinks(false);
-            builder.append_dir_all("", &local)?;
-            std::io::Write::flush(&mut builder.into_inner()?)
+            let packed = builder.append_dir_all("", &local);
+            if let Err(error) = &packed {
+                // Before it ends the archive by itself.
+                builder.get_mut().get_mut().break_off(error.kind());
+            }
+            packed.and_then(|()| std::io::Write::flush(&mut builder.into_inner()?))
         });
         let query = [("path", remote.as_str()), ("parents", "true")];
         let sent = client.upload_pieces(&format!("/v1/sessions/{id}/workspace/archive"), &query, pieces).await;
         match (packing.await.context("packing broke off")?, sent) {
+            // What went wrong here is why the server got less than all.
+            (Err(error), _) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let wrong = anyhow::Error::from(error).context(format!("{} can't be read", self.local.display()));
+                return Err(wrong.context("nothing was uploaded"));
+            }
+            (_, Err(error)) => return Err(error),
             (_, Ok(written)) => match as_json {
                 true => out::json(&written),
                 false => say::success(&plain(written["file"]["path"].as_str().unwrap_or(&remote))),
             },
-            // What went wrong here is why the server got less than all.
-            (Err(error), Err(_)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                return Err(anyhow::Error::from(error).context(format!("{} can't be read", self.local.display())));
-            }
-            (_, Err(error)) => return Err(error),
         }
         Ok(Exit::Success)
     }
 }
 
 /// What is packed, on its way.
-struct Channel(tokio::sync::mpsc::Sender<Vec<u8>>);
+struct Channel(tokio::sync::mpsc::Sender<std::io::Result<Vec<u8>>>);
+
+impl Channel {
+    /// What was sent isn't all, and there will be no more.
+    fn break_off(&self, why: std::io::ErrorKind) {
+        let _ = self.0.blocking_send(Err(why.into()));
+    }
+}
 
 impl std::io::Write for Channel {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let sent = self.0.blocking_send(bytes.to_vec());
+        let sent = self.0.blocking_send(Ok(bytes.to_vec()));
         sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 

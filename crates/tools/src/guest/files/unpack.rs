@@ -86,6 +86,8 @@ pub fn unpack_here(directory: &Path, mut source: impl Read) -> io::Result<u64> {
     let unpacked = open_directory(&target, &stage).and_then(|staged| {
         let mut unpacking = Unpacking::into(staged, Links::Inner);
         unpacking.all(&mut source).map_err(|refused| io::Error::other(refused.message))?;
+        // To its end: if it breaks off, nothing is to be there.
+        io::copy(&mut source, &mut io::sink())?;
         let merged = merge(&unpacking.root, &target, Path::new(""));
         merged.map_err(|(at, error)| io::Error::new(error.kind(), format!("{}: {error}", at.display())))?;
         Ok(unpacking.left_out)
@@ -171,7 +173,12 @@ impl Unpacking {
                 source.window_log_max(MOST_WINDOW_LOG).map_err(|error| unreadable(&error))?;
                 self.entries(Measured { source, read, given: 0 })
             }
-            _ => self.entries(counted),
+            _ => self.entries(counted).map_err(|refused| match self.entries {
+                0 => {
+                    wrong(Why::Invalid, "the archive can't be read: expected tar, as it is or packed with gzip or zstd")
+                }
+                _ => refused,
+            }),
         }
     }
 
