@@ -1,7 +1,6 @@
 //! Paths of a session's files that can't be, or about which nothing can be done.
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use futures_util::stream;
 use serde_json::json;
 
