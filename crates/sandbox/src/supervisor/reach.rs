@@ -119,7 +119,8 @@ impl Drop for Places {
 /// Whether the kernel copies a mount that is nowhere, as it does for an overlay. It came to do both in the same version.
 fn takes_detached() -> io::Result<bool> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let detached = open_tree(CWD, "/", flags)?;
+    // A file, as nothing is mounted below it: a user namespace can't be without what is mounted below a directory.
+    let detached = open_tree(CWD, "/dev/null", flags)?;
     match open_tree(&detached, "", flags | OpenTreeFlags::AT_EMPTY_PATH) {
         Ok(_) => Ok(true),
         Err(rustix::io::Errno::INVAL) => Ok(false),

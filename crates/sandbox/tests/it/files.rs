@@ -39,7 +39,11 @@ fn look(dir: &Path) -> BTreeMap<PathBuf, String> {
             attributes(&at)
         );
         if kind.is_dir() {
-            left.extend(std::fs::read_dir(&at).expect("a directory").map(|entry| entry.expect("readable").path()));
+            // Of the names of one file, the same comes first in every directory's own order.
+            let mut inside: Vec<_> =
+                std::fs::read_dir(&at).expect("a directory").map(|entry| entry.expect("readable").path()).collect();
+            inside.sort();
+            left.extend(inside);
         }
         if !kind.is_socket() {
             found.insert(at.strip_prefix(dir).expect("below").to_owned(), shown);
