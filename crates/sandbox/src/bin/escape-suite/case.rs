@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -21,18 +22,54 @@ pub(crate) struct Probe {
     pub(crate) tries: String,
     control: Control,
     rootless: Option<Control>,
+    with_one_id: Option<Control>,
 }
 
 impl Probe {
     /// How it is shown that the attempt is sound, in sandboxes that this user makes.
     pub(crate) fn control(&self) -> &Control {
-        self.rootless.as_ref().filter(|_| !is_root()).unwrap_or(&self.control)
+        let (with_one_id, rootless) = match whose() {
+            Whose::Root => (None, None),
+            Whose::One => (self.with_one_id.as_ref(), self.rootless.as_ref()),
+            Whose::Given(_) => (None, self.rootless.as_ref()),
+        };
+        with_one_id.or(rootless).unwrap_or(&self.control)
     }
 }
 
-/// Whether sandboxes are root's, and not those of an ordinary user.
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// Whose sandboxes are tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    Root,
+    /// An ordinary user's, with one id.
+    One,
+    /// An ordinary user's, with subordinate ids. Root sets the stage, and becomes that user.
+    Given(Given),
+}
+
+/// An ordinary user, and the first of the ids that it was given, of users and groups alike.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) user: u32,
+    pub(crate) first: u32,
+}
+
+static GIVEN: OnceLock<Given> = OnceLock::new();
+
+impl Given {
+    /// From here on it is about this user's.
+    pub(crate) fn settle(self) {
+        let _ = GIVEN.set(self);
+    }
+}
+
+/// Settled before anything else.
+pub(crate) fn whose() -> Whose {
+    match GIVEN.get() {
+        Some(given) => Whose::Given(*given),
+        None if rustix::process::geteuid().is_root() => Whose::Root,
+        None => Whose::One,
+    }
 }
 
 /// How it is shown that the attempt is sound.

@@ -9,12 +9,10 @@ use anyhow::{Context, Result, bail};
 use tenure_core::id::{ItemId, SessionId};
 use tenure_sandbox::{Backend, CallEnd, Exit, Native, NativeConfig, Order, Sandbox, Spec, Work};
 
-use crate::case::{Case, Control, Outcome, Probe, attacker, is_root, outcome};
+use crate::case::{Case, Control, Outcome, Probe, Whose, attacker, outcome, whose};
 use crate::stage::Stage;
 use crate::table::{Row, Shown};
 
-/// The owner of files of a sandbox's root on disk.
-const CANONICAL_BASE: u32 = 100_000;
 /// The attempts that the suite makes itself or with a second sandbox.
 const OUTLIVE: &str = "outlive";
 const OTHER_PORT: &str = "other-port";
@@ -36,6 +34,12 @@ pub(crate) fn run(cases: &[Case], stage: &Stage) -> Result<Vec<Row>> {
         let mut config = NativeConfig::new(stage.dir.path().join("sandbox"));
         config.linger = Duration::from_secs(30);
         let backend: Arc<dyn Backend> = Arc::new(Native::new(config));
+        if let Whose::Given(_) = whose() {
+            // Whose files are is settled before there are sessions.
+            let first = SessionId::from_bits(3);
+            backend.open(Spec::new(first)).await?;
+            backend.destroy(first).await?;
+        }
         let mut outcomes: BTreeMap<(String, Fences), Outcome> = BTreeMap::new();
         for (down, probes) in runs {
             let made = attempts(stage, &backend, &down, &probes).await;
@@ -87,12 +91,7 @@ async fn attempts(
 ) -> Result<Vec<(String, Outcome)>> {
     let (session, other) = (SessionId::from_bits(1), SessionId::from_bits(2));
     let layer = stage.dir.path().join(format!("sandbox/sessions/{session}/layer"));
-    // What an ordinary user makes is its own, and so right.
-    let owner = is_root().then_some(CANONICAL_BASE);
-    stage.plant(&layer.join("root/planted"), owner)?;
-    for owned in [&layer.join("root"), &layer] {
-        std::os::unix::fs::chown(owned, owner, owner)?;
-    }
+    stage.plant(&layer)?;
     let made = in_sandboxes(stage, backend, [session, other], down, probes).await;
     // The one whose users the stage knows comes last, so that the next sandbox has them again.
     for session in [other, session] {

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -14,10 +14,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::case::{Input, is_root};
+use crate::case::{Given, Input, Whose, whose};
 
 /// The uid of tools in the first sandbox of a supervisor, on the host.
 const FIRST_AGENT: u32 = 0x7000_0000 + 1000;
+/// The owner of files of root's sandboxes on disk.
+const CANONICAL_BASE: u32 = 100_000;
 /// The port on which everything answers, and that of the other sandbox.
 const PORTS: (u16, u16) = (80, 4480);
 /// What stands for the world: see the program that tries.
@@ -31,13 +33,22 @@ pub(crate) struct Stage {
     /// Where sandboxes keep their files. It goes with the stage.
     pub(crate) dir: tempfile::TempDir,
     _disk: Option<OwnedFd>,
+    planter: Option<Planter>,
+}
+
+/// Who plants where only root may: a process that is still root when the others aren't.
+#[derive(Debug)]
+struct Planter {
+    ask: File,
+    answer: File,
 }
 
 /// Runs this as a process in namespaces of its own, and gives what it ended with.
 pub(crate) fn on_a_stage_of_our_own(play: impl FnOnce() -> u8) -> io::Result<ExitCode> {
     let mut namespaces =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    let ordinary = (!is_root()).then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    let ordinary = matches!(whose(), Whose::One)
+        .then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
     if ordinary.is_some() {
         namespaces |= libc::CLONE_NEWUSER;
     }
@@ -55,7 +66,7 @@ pub(crate) fn on_a_stage_of_our_own(play: impl FnOnce() -> u8) -> io::Result<Exi
         let null = std::ptr::null();
         check(libc::mount(null, c"/".as_ptr(), null, private, null.cast()))?;
         // There supervisors claim users for their sandboxes. Whatever others have claimed, the first sandbox here has the first.
-        if is_root() {
+        if ordinary.is_none() {
             let tmpfs = c"tmpfs".as_ptr();
             check(libc::mount(tmpfs, c"/run".as_ptr(), tmpfs, 0, null.cast()))?;
         }
@@ -110,7 +121,7 @@ impl Stage {
         std::fs::create_dir(&host)?;
         let host_file = host.join("file");
         std::fs::write(&host_file, &nonce)?;
-        if !is_root() {
+        if matches!(whose(), Whose::One) {
             // One that tools could read only as the user they are.
             std::fs::set_permissions(&host_file, PermissionsExt::from_mode(0o600))?;
         }
@@ -119,6 +130,11 @@ impl Stage {
         let process = stand_by()?;
         let shared_memory = share(&nonce)?;
         let disk = disk(&host, &nonce).inspect_err(|error| eprintln!("no loop device: {error}")).ok();
+        let device = disk.as_ref().map(|(_, number)| *number);
+        let planter = match whose() {
+            Whose::Root | Whose::One => None,
+            Whose::Given(given) => Some(Planter::start(given, device)?),
+        };
         give_addresses().context("giving the loopback device its addresses")?;
         let socket_path = host.join("socket");
         let abstract_socket = format!("tenure-escape-{nonce}");
@@ -130,27 +146,94 @@ impl Stage {
             abstract_socket,
             process,
             shared_memory,
-            device: disk.as_ref().map(|(_, number)| *number),
+            device,
             planted: "/planted".to_owned(),
             port: PORTS.0,
             other_port: PORTS.1,
             nonce,
         };
-        Ok(Self { input, dir, _disk: disk.map(|(disk, _)| disk) })
+        if let Whose::Given(given) = whose() {
+            std::os::unix::fs::chown(dir.path(), Some(given.user), Some(given.user))?;
+            given.become_it()?;
+        }
+        Ok(Self { input, dir, _disk: disk.map(|(disk, _)| disk), planter })
     }
 
-    /// Puts what is to be planted into a directory: a node of the disk and a set-user-id copy of the program that tries.
-    pub(crate) fn plant(&self, at: &Path, owner: Option<u32>) -> Result<()> {
-        std::fs::create_dir_all(at)?;
-        let setuid = at.join("setuid");
-        std::fs::copy(crate::case::attacker()?, &setuid)?;
-        std::os::unix::fs::chown(&setuid, owner, owner)?;
-        std::fs::set_permissions(&setuid, PermissionsExt::from_mode(0o4755))?;
-        if let Some(device) = self.input.device {
-            make_node(&at.join("disk"), device)?;
+    /// Puts what is to be planted into the root of a session's layer.
+    pub(crate) fn plant(&self, layer: &Path) -> Result<()> {
+        match (&self.planter, whose()) {
+            (Some(planter), _) => planter.plant(layer),
+            (None, Whose::Root) => plant(layer, Some(CANONICAL_BASE), self.input.device),
+            // What an ordinary user makes is its own, and so right.
+            (None, Whose::One | Whose::Given(_)) => plant(layer, None, self.input.device),
         }
-        std::os::unix::fs::chown(at, owner, owner)?;
-        Ok(())
+    }
+}
+
+/// A node of the disk and a set-user-id copy of the program that tries.
+fn plant(layer: &Path, owner: Option<u32>, device: Option<(u32, u32)>) -> Result<()> {
+    let root = layer.join("root");
+    let at = root.join("planted");
+    std::fs::create_dir_all(&at)?;
+    let setuid = at.join("setuid");
+    std::fs::copy(crate::case::attacker()?, &setuid)?;
+    std::os::unix::fs::chown(&setuid, owner, owner)?;
+    std::fs::set_permissions(&setuid, PermissionsExt::from_mode(0o4755))?;
+    if let Some(device) = device {
+        make_node(&at.join("disk"), device)?;
+    }
+    for owned in [at.as_path(), &root, layer] {
+        std::os::unix::fs::chown(owned, owner, owner)?;
+    }
+    Ok(())
+}
+
+impl Planter {
+    fn start(given: Given, device: Option<(u32, u32)>) -> Result<Self> {
+        let (asked, ask) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (answer, say) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let ask = File::from(ask);
+        in_a_copy(|| {
+            // SAFETY: takes numbers only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let mut say = File::from(say);
+            for layer in BufReader::new(File::from(asked)).lines().map_while(Result::ok) {
+                let layer = Path::new(&layer);
+                let planted = plant(layer, Some(given.first), device);
+                // The session's directory is that user's own.
+                let session = layer.parent().unwrap_or(layer);
+                let given_away =
+                    planted.and_then(|()| Ok(std::os::unix::fs::chown(session, Some(given.user), Some(given.user))?));
+                let said = given_away.map_or_else(|error| format!("{error:#}\n"), |()| "ok\n".to_owned());
+                if say.write_all(said.as_bytes()).is_err() {
+                    break;
+                }
+            }
+            0
+        })?;
+        Ok(Self { ask, answer: File::from(answer) })
+    }
+
+    fn plant(&self, layer: &Path) -> Result<()> {
+        writeln!(&self.ask, "{}", layer.display())?;
+        let mut said = String::new();
+        BufReader::new(&self.answer).read_line(&mut said)?;
+        match said.trim_end() {
+            "ok" => Ok(()),
+            why => anyhow::bail!("nothing could be planted: {why}"),
+        }
+    }
+}
+
+impl Given {
+    /// All of this process becomes that user, for good.
+    fn become_it(self) -> io::Result<()> {
+        // SAFETY: takes numbers only, and an empty list. These act on all threads.
+        unsafe {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(self.user, self.user, self.user))?;
+            check(libc::setresuid(self.user, self.user, self.user))
+        }
     }
 }
 
@@ -189,10 +272,15 @@ fn stand_by() -> Result<i32> {
     Ok(in_a_copy(|| {
         // SAFETY: each takes numbers only.
         unsafe {
-            // An ordinary user's tools are that user to the host.
-            if is_root() {
-                libc::setgid(FIRST_AGENT);
-                libc::setuid(FIRST_AGENT);
+            let agent = match whose() {
+                Whose::Root => Some(FIRST_AGENT),
+                // An ordinary user's tools are that user to the host, or of the ids that it was given.
+                Whose::One => None,
+                Whose::Given(given) => Some(given.first + 1000),
+            };
+            if let Some(agent) = agent {
+                libc::setgid(agent);
+                libc::setuid(agent);
             }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             loop {
@@ -280,9 +368,9 @@ fn give_addresses() -> io::Result<()> {
         check(result)?;
     }
     // Who may send echoes: a setting of the network namespace, and so of ours.
-    let groups = match is_root() {
-        true => "0 2147483647".to_owned(),
-        false => format!("{0} {0}", rustix::process::getegid().as_raw()),
+    let groups = match whose() {
+        Whose::Root | Whose::Given(_) => "0 2147483647".to_owned(),
+        Whose::One => format!("{0} {0}", rustix::process::getegid().as_raw()),
     };
     std::fs::write("/proc/sys/net/ipv4/ping_group_range", groups)
 }

@@ -20,6 +20,8 @@ pub(crate) struct Probe {
     pub(crate) control: Control,
     /// As above, in the sandboxes of an ordinary user, where that is another.
     pub(crate) rootless: Option<Control>,
+    /// As above, where such a user has but one id.
+    pub(crate) with_one_id: Option<Control>,
     #[serde(serialize_with = "as_nothing")]
     pub(crate) run: fn(&Input) -> Outcome,
 }
