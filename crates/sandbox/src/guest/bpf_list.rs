@@ -1,22 +1,27 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, sock_filter};
 
-/// A filter that allows these system calls of this architecture, answers ENOSYS to all others, and ends a process that
+/// A filter that gives these system calls of this architecture these answers, ENOSYS to all others, and ends a process that
 /// calls through another architecture's door.
 ///
 /// It searches by halves. When a filter is installed the kernel runs it for every call there is, to remember which are
 /// always allowed; a list compared one by one makes that cost as much as all other steps of making a namespace.
-pub(crate) fn allow(calls: BTreeSet<u32>, architecture: u32) -> BpfProgram {
+pub(crate) fn answers(calls: &BTreeMap<u32, u32>, architecture: u32) -> BpfProgram {
     let mut program = vec![
         statement(LOAD_WORD, ARCHITECTURE_AT),
         jump(JUMP_IF_EQUAL, architecture, 1, 0),
         statement(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
         statement(LOAD_WORD, NUMBER_AT),
     ];
-    search(&borders(&calls), false, &mut program);
+    search(&borders(calls), UNKNOWN, &mut program);
     program
 }
+
+/// Answers.
+pub(crate) const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
+pub(crate) const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
 const JUMP_IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -27,27 +32,36 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
 
-/// Where runs of allowed numbers begin (`true`) and have ended (`false`).
-fn borders(calls: &BTreeSet<u32>) -> Vec<(u32, bool)> {
-    let begins = calls.iter().filter(|call| call.checked_sub(1).is_none_or(|before| !calls.contains(&before)));
-    let ends = calls.iter().map(|call| call + 1).filter(|after| !calls.contains(after));
-    let mut borders: Vec<(u32, bool)> =
-        begins.map(|call| (*call, true)).chain(ends.map(|after| (after, false))).collect();
-    borders.sort_unstable();
+/// From which numbers on which answer is given, up to the next.
+fn borders(calls: &BTreeMap<u32, u32>) -> Vec<(u32, u32)> {
+    let (mut borders, mut next, mut given) = (Vec::new(), 0, UNKNOWN);
+    for (call, answer) in calls.iter().map(|(call, answer)| (*call, *answer)) {
+        if call > next && given != UNKNOWN {
+            borders.push((next, UNKNOWN));
+            given = UNKNOWN;
+        }
+        if answer != given {
+            borders.push((call, answer));
+            given = answer;
+        }
+        next = call + 1;
+    }
+    if given != UNKNOWN {
+        borders.push((next, UNKNOWN));
+    }
     borders
 }
 
-/// Appends the search among these borders; `below` says whether numbers below the first of them are allowed.
-fn search(borders: &[(u32, bool)], below: bool, program: &mut BpfProgram) {
-    let Some(((border, allowed), at)) = borders.get(borders.len() / 2).copied().zip(Some(borders.len() / 2)) else {
-        let answer = if below { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32 };
-        return program.push(statement(RETURN, answer));
+/// Appends the search among these borders; `below` is the answer to numbers below the first of them.
+fn search(borders: &[(u32, u32)], below: u32, program: &mut BpfProgram) {
+    let Some(((border, answer), at)) = borders.get(borders.len() / 2).copied().zip(Some(borders.len() / 2)) else {
+        return program.push(statement(RETURN, below));
     };
     let here = program.len();
     program.push(jump(JUMP_IF_AT_LEAST, border, 0, 0));
     search(&borders[..at], below, program);
     program[here].jt = u8::try_from(program.len() - here - 1).expect("half of the list is shorter than a jump");
-    search(&borders[at + 1..], allowed, program);
+    search(&borders[at + 1..], answer, program);
 }
 
 fn statement(code: u32, k: u32) -> sock_filter {
@@ -60,7 +74,7 @@ fn jump(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 #[cfg(test)]
 mod tests {
-    use super::{JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, LOAD_WORD, allow};
+    use super::{ALLOWED, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, LOAD_WORD, REFUSED, UNKNOWN, answers};
 
     /// Runs a filter as the kernel does.
     fn answer(program: &[seccompiler::sock_filter], architecture: u32, number: u32) -> u32 {
@@ -80,12 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_listed_calls_are_allowed() {
-        for listed in [vec![], vec![0], vec![0, 1, 2], vec![5, 7, 8, 400], (0..300).filter(|n| n % 3 != 0).collect()] {
-            let program = allow(listed.iter().copied().collect(), 9);
+    fn each_call_gets_its_answer_and_no_other_call_does() {
+        let listed = [vec![], vec![0], vec![0, 1, 2], vec![5, 7, 8, 400], (0..150).filter(|n| n % 3 != 0).collect()];
+        let refused: [fn(u32) -> bool; 4] = [|_| false, |_| true, |n| n % 2 == 0, |n| n < 7];
+        for (listed, is_refused) in listed.iter().flat_map(|listed| refused.map(|refused| (listed, refused))) {
+            let wanted = |n: u32| if is_refused(n) { REFUSED } else { ALLOWED };
+            let program = answers(&listed.iter().map(|n| (*n, wanted(*n))).collect(), 9);
             for number in (0..500).chain([0x4000_0001, u32::MAX]) {
-                let expected =
-                    if listed.contains(&number) { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_ERRNO | 38 };
+                let expected = if listed.contains(&number) { wanted(number) } else { UNKNOWN };
                 assert_eq!(answer(&program, 9, number), expected, "{number} of {listed:?}");
             }
             assert_eq!(answer(&program, 8, 0), libc::SECCOMP_RET_KILL_PROCESS);

@@ -93,7 +93,6 @@ pub(crate) fn prepare() -> io::Result<()> {
 
 /// Installs the filters on this thread, the only one, and so on all that come from it.
 pub(crate) fn install() -> io::Result<()> {
-    // When both answer with an error, the newer filter's is the one returned.
     for program in FILTERS.get().ok_or_else(|| io::Error::other("the filters were not prepared"))? {
         apply_filter(program).map_err(io::Error::other)?;
     }
@@ -101,13 +100,15 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let known = ALLOWED.iter().chain(ALLOWED_HERE).chain(REFUSED).copied();
-    let known = known
-        .chain([libc::SYS_clone, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_personality])
-        .map(|call| call as u32)
+    let allowed = ALLOWED.iter().chain(ALLOWED_HERE).copied();
+    let allowed = allowed.chain([libc::SYS_clone, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_personality]);
+    let answers = allowed
+        .map(|call| (call as u32, bpf_list::ALLOWED))
+        .chain(REFUSED.iter().map(|call| (*call as u32, bpf_list::REFUSED)))
         .collect();
 
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    // What is refused because of its arguments: seccompiler compares one call after the other, so it should be few.
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     refused.insert(
         libc::SYS_clone,
         NAMESPACE_FLAGS.iter().map(|flag| has_flag(0, *flag as u64)).collect::<Result<_, _>>()?,
@@ -131,7 +132,7 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         }
     }
     let refusing = SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), ARCH)?;
-    Ok([bpf_list::allow(known, AUDIT_ARCH), BpfProgram::try_from(refusing)?])
+    Ok([bpf_list::answers(&answers, AUDIT_ARCH), BpfProgram::try_from(refusing)?])
 }
 
 const NAMESPACE_FLAGS: &[libc::c_int] = &[
