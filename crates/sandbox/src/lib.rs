@@ -28,6 +28,7 @@ mod wire;
 
 mod guest;
 mod supervisor;
+mod told;
 
 pub mod native;
 

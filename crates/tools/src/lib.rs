@@ -14,7 +14,6 @@ mod registry;
 mod builtin;
 mod call;
 mod input;
-mod limits;
 mod spill;
 mod terminal;
 mod web_fetch;

@@ -42,6 +42,19 @@ fn a_command_runs_in_a_sessions_sandbox() {
 }
 
 #[test]
+fn a_command_that_a_limit_ended_says_so() {
+    if !has_sandboxes("a_command_that_a_limit_ended_says_so") {
+        return;
+    }
+    let home = Home::new();
+    let id = home.session("hello");
+    home.ok(&["sessions", "limits", &id, "--disk", "32MiB"]);
+    let fill = ["sh", "-c", "n=0; while :; do n=$((n+1)); head -c 1048576 /dev/zero > f$n; done"];
+    let ran = home.run(&[&["sessions", "exec", &id, "--"][..], &fill].concat());
+    assert!(ran.code == 137 && ran.stderr.contains("killed: disk limit 32 MiB"), "{ran:#?}");
+}
+
+#[test]
 fn an_interrupt_ends_the_command() {
     if !has_sandboxes("an_interrupt_ends_the_command") {
         return;

@@ -152,9 +152,15 @@ fn no_user_namespace(error: &io::Error) -> Result<Obstacle, Failure> {
                 "raise it: `sysctl -w user.max_user_namespaces=15000`",
             ),
         },
-        Some(libc::EPERM) if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") => obstacle(
-            "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
-            "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or install the profile that Tenure brings along (packaging/apparmor/tenure)",
+        Some(libc::EPERM | libc::EACCES) if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") => {
+            obstacle(
+                "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
+                "allow them: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or install the profile that Tenure brings along (packaging/apparmor/tenure)",
+            )
+        }
+        Some(libc::EACCES) => obstacle(
+            &format!("the security module refuses{}", confinement()),
+            "see what it noted (`dmesg`); for AppArmor, let the profile have the line `userns,`, or install the one that Tenure brings along (packaging/apparmor/tenure)",
         ),
         Some(libc::EPERM) if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") => obstacle(
             "kernel.unprivileged_userns_clone is 0",
@@ -169,6 +175,12 @@ fn no_user_namespace(error: &io::Error) -> Result<Obstacle, Failure> {
         }
         _ => Err(Failure::Failed { doing: "making a user namespace".to_owned(), cause: error.to_string() }),
     }
+}
+
+/// The AppArmor profile that this process is under, to be named.
+fn confinement() -> String {
+    let name = std::fs::read_to_string("/proc/self/attr/apparmor/current").unwrap_or_default();
+    if name.is_empty() { String::new() } else { format!(" (AppArmor profile: {})", name.trim()) }
 }
 
 fn reads(path: &str, value: &str) -> bool {
@@ -211,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_answer_of_the_kernel_has_a_remedy() {
-        for code in [libc::ENOSPC, libc::EUSERS, libc::EPERM, libc::EINVAL, libc::ENOSYS] {
+        for code in [libc::ENOSPC, libc::EUSERS, libc::EPERM, libc::EACCES, libc::EINVAL, libc::ENOSYS] {
             let obstacle = no_user_namespace(&std::io::Error::from_raw_os_error(code)).expect("a refusal");
             assert!(obstacle.cause.starts_with("user namespaces can't be made: ") && !obstacle.fix.is_empty());
         }

@@ -8,7 +8,6 @@ use tenure_core::model::ToolSpec;
 use tenure_sandbox::{Exit, Order, Work, kept_head_bytes};
 
 use crate::input::{self, Field, Input, Kind};
-use crate::limits;
 use crate::spill::{Whole, shortened};
 use crate::terminal::plain;
 use crate::{Tool, ToolContent, ToolCtx, ToolError, ToolLimits, ToolResult, call};
@@ -114,7 +113,7 @@ fn report(exit: &Exit, timeout: Duration, output: &str) -> ToolResult {
     }
     text.push_str(output);
     let mut notes = Vec::new();
-    notes.extend(limits::told(exit).into_iter().map(|told| format!("[{told}]")));
+    notes.extend(exit.limits_told().into_iter().map(|told| format!("[{told}]")));
     // The sandbox ends what the command started, and the shell only if that isn't enough.
     let shell = if exit.code.is_some() {
         "the shell lives on"

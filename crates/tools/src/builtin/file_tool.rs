@@ -9,7 +9,6 @@ use tenure_sandbox::{Order, Work};
 
 use crate::guest::{self, Answer, Body, Workspace};
 use crate::input::{self, Field, Input};
-use crate::limits;
 use crate::spill::{Whole, shortened};
 use crate::{Tool, ToolContent, ToolCtx, ToolError, ToolResult, call};
 
@@ -75,7 +74,7 @@ impl Tool for FileTool {
                     timeout.as_secs()
                 )));
             }
-            let told = limits::told(&exit);
+            let told = exit.limits_told();
             if exit.code.is_none() && !told.is_empty() {
                 return Err(ToolError::Model(format!("{}: {}", self.name, told.join("; "))));
             }

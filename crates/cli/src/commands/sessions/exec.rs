@@ -182,6 +182,9 @@ async fn converse(
                 if told["timed_out"] == true {
                     say::warning("The command took longer than its time-out and was killed");
                 }
+                for limit in told["limits_reached"].as_array().into_iter().flatten() {
+                    say::warning(limit["message"].as_str().unwrap_or_default());
+                }
                 exit_of(&told)
             }),
             Some(event) = events.recv() => event,

@@ -75,6 +75,7 @@ async fn to_its_end(process: Process) -> Result<ExecResult, Problem> {
         signal: exit.signal.map(wire::signal_name),
         timed_out: exit.timed_out,
         out_of_memory: exit.out_of_memory,
+        limits_reached: wire::limits_reached(&exit),
         stdout_base64: encoded(&out),
         stderr_base64: encoded(&err),
         stdout: String::from_utf8_lossy(&out).into_owned(),

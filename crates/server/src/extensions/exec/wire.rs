@@ -18,6 +18,14 @@ pub(super) struct ExecExit {
     timed_out: bool,
     /// Whether something was killed because the sandbox ran out of memory.
     out_of_memory: bool,
+    limits_reached: Vec<LimitReached>,
+}
+
+/// A limit of the sandbox that was reached while a command ran, or since the one before.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LimitReached {
+    /// What there is to say of it: `killed: disk limit 32 MiB; until files are removed, none can be made longer`.
+    message: String,
 }
 
 /// A command that was run to its end.
@@ -34,6 +42,7 @@ pub(super) struct ExecResult {
     pub(super) timed_out: bool,
     /// Whether something was killed because the sandbox ran out of memory.
     pub(super) out_of_memory: bool,
+    pub(super) limits_reached: Vec<LimitReached>,
     /// What it printed, at most 10 MiB. Bytes that aren't UTF-8 are replaced.
     pub(super) stdout: String,
     /// What it printed as errors, likewise.
@@ -71,7 +80,12 @@ pub(super) fn exit(exit: &Exit) -> ExecExit {
         signal: exit.signal.map(signal_name),
         timed_out: exit.timed_out,
         out_of_memory: exit.out_of_memory,
+        limits_reached: limits_reached(exit),
     }
+}
+
+pub(super) fn limits_reached(exit: &Exit) -> Vec<LimitReached> {
+    exit.limits_told().into_iter().map(|message| LimitReached { message }).collect()
 }
 
 /// The signals that can be sent, by name.

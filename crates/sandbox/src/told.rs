@@ -1,15 +1,17 @@
-//! What the model is told of limits that a call came up against.
+//! What people and models are told of limits that something came up against.
 
-use tenure_sandbox::{Exit, Limit, Reached};
+use crate::order::{Exit, Limit, Reached};
 
-/// A sentence for each limit that was reached, for the model.
-pub(crate) fn told(exit: &Exit) -> Vec<String> {
-    let mut reached = exit.reached.clone();
-    if exit.out_of_memory && !reached.iter().any(|reached| reached.limit == Limit::Memory) {
-        // From a record of an earlier version, which has no more than that.
-        reached.insert(0, Reached { limit: Limit::Memory, most: 0, ended: true });
+impl Exit {
+    /// A sentence for each limit that was reached: `killed: disk limit 32 MiB; …`.
+    pub fn limits_told(&self) -> Vec<String> {
+        let mut reached = self.reached.clone();
+        if self.out_of_memory && !reached.iter().any(|reached| reached.limit == Limit::Memory) {
+            // From a record of an earlier version, which has no more than that.
+            reached.insert(0, Reached { limit: Limit::Memory, most: 0, ended: true });
+        }
+        reached.into_iter().map(sentence).collect()
     }
-    reached.into_iter().map(sentence).collect()
 }
 
 fn sentence(Reached { limit, most, ended }: Reached) -> String {
@@ -43,9 +45,7 @@ fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tenure_sandbox::{Exit, Limit, Reached};
-
-    use super::told;
+    use crate::order::{Exit, Limit, Reached};
 
     #[test]
     fn each_limit_is_told_with_what_it_is() {
@@ -61,11 +61,11 @@ mod tests {
             (Limit::HostDisk, 0, false, "the host has hardly any disk space left;"),
         ];
         for (limit, most, ended, expected) in cases {
-            let told = told(&Exit { reached: vec![Reached { limit, most, ended }], ..Exit::default() });
+            let told = Exit { reached: vec![Reached { limit, most, ended }], ..Exit::default() }.limits_told();
             assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
         }
-        let earlier = told(&Exit { out_of_memory: true, ..Exit::default() });
+        let earlier = Exit { out_of_memory: true, ..Exit::default() }.limits_told();
         assert!(earlier.len() == 1 && earlier[0].starts_with("killed: memory limit;"), "{earlier:?}");
-        assert!(told(&Exit::default()).is_empty());
+        assert!(Exit::default().limits_told().is_empty());
     }
 }
