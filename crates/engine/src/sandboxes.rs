@@ -12,7 +12,7 @@ use tenure_core::root::Basis;
 use tenure_core::time::Timestamp;
 use tenure_sandbox::{Backend, Error, LostReason, Progress, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -26,6 +26,9 @@ mod job;
 mod view;
 
 pub(crate) use job::{Job, VisitError};
+
+/// How long a turn to look at files without room is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many times it is tried to put files back.
 const REWIND_TRIES: u32 = 5;
@@ -43,6 +46,8 @@ pub(crate) struct Sandboxes {
     clock: Clock,
     runtime: Handle,
     inner: Mutex<Inner>,
+    /// Whose turn it is to look at files though there is no room.
+    beyond: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +88,8 @@ impl Sandboxes {
         clock: Clock,
         runtime: Handle,
     ) -> Self {
-        Self { backend, most, visit_linger, clock, runtime, inner: Mutex::default() }
+        let beyond = Arc::new(Semaphore::new(1));
+        Self { backend, most, visit_linger, clock, runtime, inner: Mutex::default(), beyond }
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -160,10 +166,15 @@ impl Sandboxes {
         }
     }
 
-    /// Takes room for a sandbox that is about to be made, if there is any.
-    fn claim_room(&self, session: SessionId) -> bool {
+    /// Waits for the turn to look at files in sandboxes for which there is no room; nothing if that takes too long.
+    pub(crate) async fn beyond_room(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::time::timeout(PATIENCE, self.beyond.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Takes room for a sandbox that is about to be made, if there is any, or if it is somebody's turn to have it without.
+    fn claim_room(&self, session: SessionId, beyond: bool) -> bool {
         let mut inner = self.lock();
-        let free = inner.promised.remove(&session) || inner.in_use() < self.most;
+        let free = inner.promised.remove(&session) || inner.in_use() < self.most || beyond;
         inner.opening += usize::from(free);
         free
     }
@@ -274,11 +285,11 @@ impl Keeper {
                 let _ = reply.send(changed.map(drop));
             }
             Job::Visit { limits, basis, reply } => {
-                let visit = self.visit(limits, basis).await;
+                let visit = self.visit(limits, basis, false).await;
                 let _ = reply.send(visit);
             }
-            Job::View { files, limits, basis, reply } => {
-                let visit = self.view(files, limits, basis).await;
+            Job::View { files, limits, basis, beyond, reply } => {
+                let visit = self.view(files, limits, basis, beyond).await;
                 let _ = reply.send(visit);
             }
             Job::Stop { sandbox, grace, idle } => {
@@ -317,7 +328,7 @@ impl Keeper {
             self.sandboxes.give_up(&self.directory, self.session);
             return self.report(sandbox, SandboxReport::Started);
         }
-        if !self.sandboxes.claim_room(self.session) {
+        if !self.sandboxes.claim_room(self.session, false) {
             self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
             return self.report(sandbox, SandboxReport::Queued);
         }

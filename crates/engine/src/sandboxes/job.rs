@@ -28,6 +28,8 @@ pub(crate) enum Job {
         files: Option<(SessionId, SnapshotId)>,
         limits: Limits,
         basis: Basis,
+        /// Also if there is no room.
+        beyond: bool,
         reply: oneshot::Sender<Result<Visit, VisitError>>,
     },
     /// End its processes; if only because it was idle, then when those who visit it have left.

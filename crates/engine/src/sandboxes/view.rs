@@ -10,12 +10,12 @@ use super::{Keeper, VisitError};
 use crate::visits::Visit;
 
 impl Keeper {
-    /// Lets somebody in who isn't the session.
-    pub(super) async fn visit(&mut self, limits: Limits, basis: Basis) -> Result<Visit, VisitError> {
+    /// Lets somebody in who isn't the session; `beyond`: also if there is no room.
+    pub(super) async fn visit(&mut self, limits: Limits, basis: Basis, beyond: bool) -> Result<Visit, VisitError> {
         if let Some(current) = &self.current {
             return Ok(self.visitors.welcome(current.handle.clone()));
         }
-        if !self.sandboxes.claim_room(self.session) {
+        if !self.sandboxes.claim_room(self.session, beyond) {
             return Err(VisitError::NoRoom);
         }
         let opened = self.open(None, limits, basis).await;
@@ -32,13 +32,14 @@ impl Keeper {
         files: Option<(SessionId, SnapshotId)>,
         limits: Limits,
         basis: Basis,
+        beyond: bool,
     ) -> Result<Visit, VisitError> {
         self.is_view = true;
         if let Some((from, snapshot)) = files {
             let forked = self.sandboxes.backend.fork(from, snapshot, &[], self.session).await;
             forked.map_err(VisitError::Failed)?;
         }
-        let visit = self.visit(limits, basis).await;
+        let visit = self.visit(limits, basis, beyond).await;
         if visit.is_err() {
             self.end_view().await;
         }

@@ -10,7 +10,7 @@ use tenure_core::past::skipped;
 use tenure_core::session::Lifecycle;
 use tenure_core::state::State;
 use tenure_tools::files::{Comparing, Differences, Error as FilesError, FilesClient};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::copies::of_sandbox;
 use super::{Point, Sessions, Wanted};
@@ -43,6 +43,8 @@ pub struct Comparison {
     pub to: Stage,
     before: View,
     after: View,
+    /// If there was no room for them.
+    _beyond: Option<OwnedSemaphorePermit>,
 }
 
 /// Somewhere files can be looked at.
@@ -86,9 +88,27 @@ impl Sessions {
             None => since(&*self.shared.directory.look(tenant, session).await?, &to)?,
             Some(point) => self.stage(tenant, session, point, "from").await?,
         };
-        let after = self.look_at(tenant, &view, &to).await?;
-        let before = self.look_at(tenant, &view, &from).await?;
-        Ok(Comparison { from, to, before, after })
+        // The session's own sandbox, which is there to be compared with, may be all that there is room for.
+        let (both, beyond) = match self.look_at_both(tenant, &view, [&from, &to], false).await {
+            Err(busy @ Error::Busy { .. }) => {
+                let Some(beyond) = self.shared.sandboxes.beyond_room().await else { return Err(busy) };
+                (self.look_at_both(tenant, &view, [&from, &to], true).await?, Some(beyond))
+            }
+            both => (both?, None),
+        };
+        let [before, after] = both;
+        Ok(Comparison { from, to, before, after, _beyond: beyond })
+    }
+
+    async fn look_at_both(
+        &self,
+        tenant: TenantId,
+        view: &SessionView,
+        [from, to]: [&Stage; 2],
+        beyond: bool,
+    ) -> Result<[View; 2], Error> {
+        let after = self.look_at(tenant, view, to, beyond).await?;
+        Ok([self.look_at(tenant, view, from, beyond).await?, after])
     }
 
     async fn stage(
@@ -106,7 +126,7 @@ impl Sessions {
         found.snapshot.map_or_else(|| start(&now, field), |snapshot| Ok(Stage::Snapshot(snapshot)))
     }
 
-    async fn look_at(&self, tenant: TenantId, view: &SessionView, stage: &Stage) -> Result<View, Error> {
+    async fn look_at(&self, tenant: TenantId, view: &SessionView, stage: &Stage, beyond: bool) -> Result<View, Error> {
         let session = view.summary.session;
         let files = match stage {
             Stage::Now => {
@@ -121,7 +141,8 @@ impl Sessions {
         let looker = SessionId::from_bits(self.shared.clock.ids().bits());
         let begun = Some(self.shared.forking.begin(looker));
         let (reply, answer) = oneshot::channel();
-        self.shared.sandboxes.order(&self.shared.directory, looker, Job::View { files, limits, basis, reply });
+        let job = Job::View { files, limits, basis, beyond, reply };
+        self.shared.sandboxes.order(&self.shared.directory, looker, job);
         match answer.await.map_err(|_| Error::busy())? {
             Ok(visit) => Ok(View { visit, _begun: begun }),
             Err(VisitError::NoRoom) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),

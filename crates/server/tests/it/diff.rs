@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tenure_core::id::SessionId;
+use tenure_engine::Config;
 
-use crate::support::TestServer;
+use crate::support::{TestServer, engine_config};
 
 struct Place {
     server: TestServer,
@@ -19,7 +20,10 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let server = TestServer::start().await;
+        Self::on(TestServer::start().await).await
+    }
+
+    async fn on(server: TestServer) -> Self {
         let write = "{tools: [{name: bash, input: {command: write}}]}";
         let agent = server.agent("worker", &[write, "text: done"]).await;
         let session = server.session(&agent).await;
@@ -214,6 +218,25 @@ async fn without_a_name_it_is_the_last_change_that_is_told() {
     // What was made to look at them is gone.
     let session = SessionId::parse(&place.session).unwrap();
     place.server.engine.backend.wait_only(session).await;
+}
+
+/// The session's own sandbox is all that there is room for, and it is one side of what is compared, or goes on being there.
+#[tokio::test]
+async fn files_are_compared_where_there_is_room_for_one_sandbox() {
+    let config = Config { max_sandboxes: 1, ..engine_config() };
+    let place = Place::on(TestServer::of_engine(config).await).await;
+    place.write("f", "one");
+    place.keep("first").await;
+    place.write("f", "two");
+    place.keep("second").await;
+    place.write("g", "new");
+    assert_eq!(place.changes(&place.diff("from=first").await), ["modified f", "added g"]);
+    assert_eq!(place.changes(&place.diff("from=first&to=second").await), ["modified f"]);
+    let [one, other, third] =
+        ["from=first", "from=start&to=second", "from=first&to=second"].map(|query| place.diff(query));
+    let (one, other, third) = tokio::join!(one, other, third);
+    assert_eq!([one, other, third].map(|diff| place.changes(&diff).len()), [2, 1, 1]);
+    place.server.engine.backend.wait_only(SessionId::parse(&place.session).unwrap()).await;
 }
 
 #[tokio::test]
