@@ -73,6 +73,14 @@ pub enum Error {
         /// After how long.
         retry_after: Duration,
     },
+    /// No sandbox can be opened for a visit now: try again when another has ended.
+    #[error(
+        "{most} sandboxes are alive, as many as there may be at once (--max-sandboxes); try again when one has ended"
+    )]
+    NoRoom {
+        /// How many there may be.
+        most: usize,
+    },
     /// Nothing can be stored at present (the disk is full, say): try again after a while.
     #[error("the server can't do that now: {reason}")]
     Unavailable {

@@ -182,6 +182,7 @@ impl From<Error> for Problem {
             Error::Gone { message } => Self::new(Kind::Gone, message),
             Error::NameTaken { .. } | Error::InUse { .. } => Self::new(Kind::Conflict, error.to_string()),
             Error::KeyTaken(_) => Self::new(Kind::InTheWay, "another request with this idempotency key is under way"),
+            Error::NoRoom { .. } => Self::new(Kind::Busy { retry_after: Duration::from_secs(5) }, error.to_string()),
             Error::Busy { retry_after } => Self::new(Kind::Busy { retry_after }, "too much to do; try again"),
             Error::Unavailable { .. } => Self::new(Kind::Unavailable, error.to_string()),
             Error::Internal(source) => {

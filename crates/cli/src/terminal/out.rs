@@ -6,12 +6,17 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use super::plain::plain;
-use super::say::may_be_coloured;
+use super::say::{self, may_be_coloured};
 
 /// Writes text as it is.
 pub(crate) fn text(text: &str) {
+    bytes(text.as_bytes());
+}
+
+/// Writes bytes as they are.
+pub(crate) fn bytes(bytes: &[u8]) {
     let mut out = io::stdout().lock();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
         gone(&error);
     }
 }
@@ -53,6 +58,9 @@ pub(crate) fn json(value: &impl Serialize) {
 
 /// Nobody reads any more (`| head`), which is no fault of ours and no reason to go on; or the disk is full.
 fn gone(error: &io::Error) {
-    let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { 1 };
-    std::process::exit(code);
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    say::failure(&format!("standard output can't be written: {error}"));
+    std::process::exit(1);
 }

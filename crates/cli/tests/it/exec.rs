@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::home::{Home, has_sandboxes, read_until, signal};
+use crate::home::{Home, finish, has_sandboxes, read_until, signal};
 
 #[test]
 fn a_command_runs_in_a_sessions_sandbox() {
@@ -184,6 +184,18 @@ fn files_come_and_go() {
     let mut come = [0; 11];
     std::io::Read::read_exact(&mut held, &mut come).expect("read");
     assert_eq!(&come, b"some words\n");
+    // Who reads only the beginning is no fault; what can't be printed is one.
+    let mut endless = home.command(&["sessions", "exec", &id, "--", "yes"]).spawn().expect("started");
+    std::io::Read::read_exact(&mut endless.stdout.take().expect("piped"), &mut come[..2]).expect("read");
+    let ran = finish(endless);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let long = here.path().join("long");
+    std::fs::write(&long, "x".repeat(300_000)).expect("written");
+    home.ok(&["sessions", "upload", &id, long.to_str().expect("a path"), "long"]);
+    let (_held, full) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
+    let cut = home.command(&["sessions", "files", "cat", &id, "long"]).stdout(full).spawn().expect("started");
+    let ran = finish(cut);
+    assert!(ran.code == 1 && ran.stderr.contains("standard output can't be written"), "{ran:#?}");
     // The sandbox's user can't do what a tool couldn't.
     let denied = home.run(&["sessions", "upload", &id, local, "/usr/bin/true"]);
     assert_eq!(denied.code, 1, "{denied:#?}");

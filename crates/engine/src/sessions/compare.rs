@@ -1,7 +1,5 @@
 //! What differs between a session's files and what they were.
 
-use std::time::Duration;
-
 use tenure_core::decide::Refusal;
 use tenure_core::files::{FilesWork, Snapshot};
 use tenure_core::fork::ForkKind;
@@ -90,8 +88,8 @@ impl Sessions {
         };
         // The session's own sandbox, which is there to be compared with, may be all that there is room for.
         let (both, beyond) = match self.look_at_both(tenant, &view, [&from, &to], false).await {
-            Err(busy @ Error::Busy { .. }) => {
-                let Some(beyond) = self.shared.sandboxes.beyond_room().await else { return Err(busy) };
+            Err(full @ Error::NoRoom { .. }) => {
+                let Some(beyond) = self.shared.sandboxes.beyond_room().await else { return Err(full) };
                 (self.look_at_both(tenant, &view, [&from, &to], true).await?, Some(beyond))
             }
             both => (both?, None),
@@ -145,7 +143,7 @@ impl Sessions {
         self.shared.sandboxes.order(&self.shared.directory, looker, job);
         match answer.await.map_err(|_| Error::busy())? {
             Ok(visit) => Ok(View { visit, _begun: begun }),
-            Err(VisitError::NoRoom) => Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            Err(VisitError::NoRoom) => Err(Error::NoRoom { most: self.shared.config.max_sandboxes }),
             Err(VisitError::Failed(error)) => Err(of_sandbox(error, "the files can't be looked at")),
         }
     }

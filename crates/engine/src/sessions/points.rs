@@ -103,7 +103,8 @@ impl Search<'_> {
 
     async fn place(&self, place: u64) -> Result<Look, Error> {
         if place == 0 || place > self.now.seq {
-            return Err(self.refuse(&format!("the log ends at {}, got {place}", self.now.seq)));
+            let beyond = if place == 0 { "begins at 1".to_owned() } else { format!("ends at {}", self.now.seq) };
+            return Err(self.refuse(&format!("the log {beyond}, got {place}")));
         }
         let at = self.store.read_facts_at(self.now.session, vec![place]).await?;
         if at.iter().any(is_turn_end) {

@@ -1,7 +1,5 @@
 //! What people do with a session's sandbox beside its agent: they use it, limit it, and ask what it uses.
 
-use std::time::Duration;
-
 use tenure_core::agent::{Limits, LimitsChange};
 use tenure_core::command::{NoteFiles, Update};
 use tenure_core::decide::Refusal;
@@ -67,6 +65,7 @@ impl Sessions {
             (Lifecycle::Open, Wanted::Look | Wanted::Change) => {}
             (Lifecycle::Closing { .. }, _) => return Err(Refusal::Stopping.into()),
             (Lifecycle::Ended { .. }, Wanted::Change) => {
+                self.still_has_files(session).await?;
                 return Err(Error::Conflict {
                     message: "the session has ended; its files can only be read".to_owned(),
                 });
@@ -79,7 +78,7 @@ impl Sessions {
         self.shared.sandboxes.order(&self.shared.directory, session, Job::Visit { limits, basis, reply });
         let visit = match answer.await.map_err(|_| Error::busy())? {
             Ok(visit) => visit,
-            Err(VisitError::NoRoom) => return Err(Error::Busy { retry_after: Duration::from_secs(5) }),
+            Err(VisitError::NoRoom) => return Err(Error::NoRoom { most: self.shared.config.max_sandboxes }),
             Err(VisitError::Failed(error)) => return Err(error.into()),
         };
         match wanted {

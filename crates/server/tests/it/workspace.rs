@@ -259,6 +259,8 @@ async fn files_outlive_a_session_as_long_as_they_are_kept() {
     place.server.post(&format!("{path}/end"), json!({"keep": "log"})).await.ok();
     place.server.until(&place.session, 0, "session.status_terminated").await;
     place.get("path=f", &[]).await.problem(410);
+    place.put("path=f", "changed").await.problem(410);
+    place.server.post(&format!("{path}/exec"), json!({"command": "x"})).await.problem(410);
 }
 
 #[tokio::test]

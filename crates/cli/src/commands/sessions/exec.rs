@@ -155,8 +155,17 @@ async fn talk(client: &Client, id: &str, start: &Value, with_input: bool) -> Res
     let mut events = listen(with_input, has_terminal)?;
     let ended = converse(&mut input, output, &mut events, has_terminal).await;
     drop(raw);
-    ended
+    match ended {
+        // As `| head` does, which is no fault.
+        Err(error) if error.downcast_ref::<Unread>().is_some() => Ok(Exit::Success),
+        ended => ended,
+    }
 }
+
+/// Nobody reads what the command prints any more: it ends with the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads what the command prints")]
+struct Unread;
 
 async fn converse(
     input: &mut ExecInput,
@@ -171,8 +180,10 @@ async fn converse(
                 Said::Err(bytes) => show(&mut std::io::stderr(), &bytes),
                 Said::Exit(told) => return Ok(told),
             };
-            // Nobody reads what it prints any more: it ends with the connection.
-            shown.map_err(anyhow::Error::from)?;
+            shown.map_err(|error| match error.kind() {
+                std::io::ErrorKind::BrokenPipe => anyhow::Error::from(Unread),
+                _ => anyhow::Error::from(error).context("what the command prints can't be written"),
+            })?;
         }
     });
     loop {

@@ -96,11 +96,8 @@ impl Cat {
         let route = format!("/v1/sessions/{id}/workspace/file");
         let mut body = client.download(&route, &[("path", &self.path)]).await?;
         while let Some(piece) = body.chunk().await.context("the connection broke")? {
-            if std::io::stdout().write_all(&piece).is_err() {
-                return Ok(Exit::Success);
-            }
+            out::bytes(&piece);
         }
-        let _ = std::io::stdout().flush();
         Ok(Exit::Success)
     }
 }
@@ -233,7 +230,7 @@ impl Download {
         let mut body = client.download(&route, &[("path", &self.path)]).await?;
         if to_stdout {
             while let Some(piece) = body.chunk().await.context("the connection broke")? {
-                std::io::stdout().write_all(&piece)?;
+                out::bytes(&piece);
             }
             return Ok(Exit::Success);
         }

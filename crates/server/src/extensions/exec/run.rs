@@ -194,4 +194,5 @@ pub(crate) fn describe_run(schemas: &mut Schemas) -> Operation {
     Operation::new("exec", schemas.of::<ExecResult>())
         .or_streams(frames)
         .takes(body, json!({"command": "ls -l | wc -l", "timeout": 60}))
+        .may_be_gone()
 }

@@ -83,4 +83,5 @@ pub(crate) fn describe_upload(schemas: &mut Schemas) -> Operation {
         .with(path_parameters(to))
         .with([Parameter::flag("parents", "Make the directory, and those it is to be in.")])
         .takes_bytes("application/x-tar")
+        .may_be_gone()
 }

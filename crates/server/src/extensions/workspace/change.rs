@@ -97,12 +97,14 @@ pub(crate) fn describe_write(schemas: &mut Schemas) -> Operation {
             ),
         ])
         .takes_bytes("application/octet-stream")
+        .may_be_gone()
 }
 
 pub(crate) fn describe_remove(schemas: &mut Schemas) -> Operation {
     Operation::new("remove_workspace_file", schemas.of::<WorkspaceChanged>())
         .with(path_parameters("What is to be removed. A symbolic link is removed itself."))
         .with([Parameter::flag("recursive", "Also a directory that isn't empty, with all that is in it.")])
+        .may_be_gone()
 }
 
 pub(crate) fn describe_move(schemas: &mut Schemas) -> Operation {
@@ -113,8 +115,8 @@ pub(crate) fn describe_move(schemas: &mut Schemas) -> Operation {
         ("parents", flag("Make the directories it is to be in.")),
         ("escaped", flag("Whether bytes that aren't UTF-8 are escaped in both paths.")),
     ];
-    Operation::new("move_workspace_file", schemas.of::<WorkspaceChanged>()).takes(
-        schema::object([("from", path()), ("to", path())], fields),
-        json!({"from": "draft.md", "to": "report.md"}),
-    )
+    let body = schema::object([("from", path()), ("to", path())], fields);
+    Operation::new("move_workspace_file", schemas.of::<WorkspaceChanged>())
+        .takes(body, json!({"from": "draft.md", "to": "report.md"}))
+        .may_be_gone()
 }
