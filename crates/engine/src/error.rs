@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// No sandbox can be opened for a visit now: try again when another has ended.
     #[error(
-        "{most} sandboxes are alive, as many as there may be at once (--max-sandboxes); try again when one has ended"
+        "there is no room for another sandbox: at most {most} may be alive at once (--max-sandboxes); try again when one has ended"
     )]
     NoRoom {
         /// How many there may be.

@@ -177,7 +177,8 @@ fn stat(rows: &[Value]) {
         out::line(&format!(" {name:width$} | {}", what.trim_end()));
     }
     let paths = if rows.len() == 1 { "1 path differs".to_owned() } else { format!("{} paths differ", rows.len()) };
-    out::line(&format!(" {paths}, {added} lines added, {removed} removed"));
+    let lines = if added == 1 { "line" } else { "lines" };
+    out::line(&format!(" {paths}, {added} {lines} added, {removed} removed"));
 }
 
 fn sizes(row: &Value) -> String {
