@@ -291,6 +291,7 @@ impl Keeper {
         }
         let record = descriptors.remove(0);
         self.board.set_busy(true);
+        self.ring();
         let mut call = Call::new(id, record, timeout, COMPLAINT_BYTES, false);
         if self.stop_by.is_some() {
             call.ending.cancelled = true;
