@@ -49,7 +49,8 @@ pub(crate) fn others(dir: &Path) -> Vec<Other> {
 impl Other {
     pub(crate) fn runs(&self) -> bool {
         let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // crun and runc give the container's root what they get as standard streams: were it /dev/null, that would be the host's.
+        command.args(&self.command[1..]).stdin(Stdio::piped());
         if let Some(namespace) = self.place.as_ref().map(|place| place.namespace.as_raw_fd()) {
             // SAFETY: between fork and exec, only makes a system call on a descriptor that stays open meanwhile.
             unsafe {
@@ -59,7 +60,7 @@ impl Other {
                 });
             }
         }
-        command.status().is_ok_and(|status| status.success())
+        command.output().is_ok_and(|ran| ran.status.success())
     }
 }
 

@@ -28,7 +28,11 @@ pub(crate) fn run(what: &str, cases: &[Case], stage: &Stage) -> Result<Vec<Row>>
                 "bwrap" => bwrap(&argv)?,
                 _ => runc(&argv, bundle.path(), n)?,
             };
-            let ended = command.output().with_context(|| format!("{what} is not installed"))?;
+            // Not /dev/null, which runc would give to the container's root.
+            let ended = command
+                .stdin(std::process::Stdio::piped())
+                .output()
+                .with_context(|| format!("{what} is not installed"))?;
             let outcome = match outcome(&ended.stdout, &ended.stderr, &ended.status.to_string()) {
                 // What it looks for isn't there: nothing to look into, and so nothing reached.
                 Outcome::Broken(why) if n > 0 => Outcome::NotApplicable(why),
