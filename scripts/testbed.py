@@ -46,10 +46,13 @@ def expect(condition, what):
         raise Failed(what)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def reserved_port():
+    """A socket on a free port that nobody else is given while it is open, but on which a server may listen."""
+    place = socket.socket()
+    place.bind(("127.0.0.1", 0))
+    # Only now: two with this option are given the same port.
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return place
 
 
 def wait_for(what, condition, seconds=30):
@@ -80,7 +83,9 @@ class Server:
             (self.data / "config.toml").write_text(config)
         if prices:
             (self.data / "models.toml").write_text(prices)
-        self.port = free_port()
+        # Also between a kill and the next start.
+        self.place = reserved_port()
+        self.port = self.place.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         self.env |= {"HOME": str(self.home), "TENURE_API_KEY": KEY, "NO_PROXY": "*"}
@@ -99,6 +104,7 @@ class Server:
             self.show_log()
         self.stop()
         ended = self.end_leftovers()
+        self.place.close()
         shutil.rmtree(self.home, ignore_errors=True)
         if ended and kind is None:
             raise Failed(f"still there after `tenure down`: {', '.join(ended)}")
