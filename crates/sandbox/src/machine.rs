@@ -6,12 +6,12 @@ use rustix::process::{Resource, getrlimit};
 use tenure_core::amount::exact_bytes;
 
 use crate::spec::Limits;
-use crate::supervisor::{Cgroups, Home};
+use crate::supervisor::{Home, whereabouts};
 
 /// The most that limits may be on this machine, for sandboxes of this directory; `None` where that can't be told. A control group
 /// around those of sandboxes counts as the machine.
 pub(crate) fn most(dir: &Path) -> Limits {
-    let groups = above(&Cgroups::found(&crate::native::cgroup_name(dir)));
+    let groups = above(&whereabouts::of(dir));
     let least = |own: Option<u64>, of: fn(&Path) -> Option<u64>| {
         own.into_iter().chain(groups.iter().filter_map(|group| of(group))).min()
     };

@@ -5,7 +5,7 @@ use tenure_core::id::SessionId;
 use super::cgroup_name;
 use crate::dispatch::SUPERVISOR;
 use crate::supervisor::pool::SPARE;
-use crate::supervisor::{Cgroups, WORKER, abandoned, cut_short, needless_layers, subdirectories};
+use crate::supervisor::{WORKER, abandoned, cut_short, needless_layers, subdirectories, whereabouts};
 use crate::{Error, Leftover};
 
 /// What is on the host, is ours, and belongs neither to a known session nor to the running supervisor.
@@ -32,7 +32,7 @@ pub(crate) fn find(
 
     let mountinfo =
         std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::failed("reading the list of mounts"))?;
-    let homes = Cgroups::found(&cgroup_name(dir));
+    let homes = whereabouts::of(dir);
     found.extend(abandoned::find(&homes).into_iter().map(Leftover::Cgroup));
     for home in homes {
         // Where no supervisor runs, no session has a sandbox, and so no group.

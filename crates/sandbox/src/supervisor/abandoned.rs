@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::cgroup::{Home, recorded_dir, remove, subdirectories};
 use crate::dispatch::SUPERVISOR;
 
 /// Those beside ours.
 pub(crate) fn find(ours: &[Home]) -> Vec<PathBuf> {
-    let mut groups: Vec<PathBuf> =
-        ours.iter().filter_map(|home| home.parent.parent()).flat_map(subdirectories).collect();
+    let around: HashSet<&Path> = ours.iter().filter_map(|home| home.parent.parent()).collect();
+    let mut groups: Vec<PathBuf> = around.into_iter().flat_map(subdirectories).collect();
     groups.retain(|group| {
         is_group_name(group.file_name().unwrap_or_default()) && ours.iter().all(|home| home.parent != *group)
     });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 
-use super::{Failure, Standing, delegated};
+use super::{Failure, Standing, delegated, scope};
 use crate::guest::events::EventFiles;
 use crate::guest::executor::fork_into;
 use crate::guest::privileges;
@@ -20,6 +20,8 @@ pub(crate) struct Cgroups {
     missing: Vec<(Control, String)>,
     /// What to remove in the end: our groups, and those of our name that we found and don't use.
     ours: Vec<PathBuf>,
+    /// The directory that they are for.
+    dir: PathBuf,
 }
 
 /// Our group in one hierarchy, the parent of every sandbox's.
@@ -51,17 +53,21 @@ pub(crate) struct Group {
 impl Cgroups {
     /// Finds the hierarchies of this host, and where in them this process may make groups; `name` becomes the name of ours in each.
     pub(crate) fn found(name: &str) -> Vec<Home> {
-        let text = |of: &str| std::fs::read_to_string(format!("/proc/self/{of}")).unwrap_or_default();
-        let mountinfo = text("mountinfo");
+        let mountinfo = told("mountinfo");
+        let of_processes = told("cgroup");
+        let mut homes = Self::find(&mountinfo, name);
         match Standing::towards_files() {
-            Standing::Root => Self::find(&mountinfo, name),
+            Standing::Root => homes.iter_mut().for_each(|home| home.move_to_scope(name, &of_processes)),
             Standing::One | Standing::Given => {
-                let mut homes = Self::find(&mountinfo, name);
-                let of_processes = text("cgroup");
                 homes.iter_mut().for_each(|home| home.move_to_delegated(&mountinfo, &of_processes));
-                homes
             }
         }
+        homes
+    }
+
+    /// As [`found`](Self::found), for a process that makes none in a group of its own: at the top of each hierarchy.
+    pub(super) fn found_on_top(name: &str) -> Vec<Home> {
+        Self::find(&told("mountinfo"), name)
     }
 
     /// Finds the hierarchies from the text of `/proc/self/mountinfo`; `name` becomes the name of our group in each.
@@ -87,14 +93,15 @@ impl Cgroups {
     /// None: no limit can be enforced.
     pub(crate) fn without(found: Vec<Home>, reason: &str) -> Self {
         let missing = Control::ALL.map(|control| (control, reason.to_owned())).to_vec();
-        Self { homes: Vec::new(), missing, ours: found.into_iter().map(|home| home.parent).collect() }
+        let ours = found.into_iter().map(|home| home.parent).collect();
+        Self { homes: Vec::new(), missing, ours, dir: PathBuf::new() }
     }
 
     /// Makes our group in each hierarchy that allows it, and notes where it doesn't. Each says on itself which directory
     /// it is for.
     pub(crate) fn prepare(found: Vec<Home>, dir: &Path) -> Self {
         let parents = found.iter().map(|home| home.parent.clone()).collect();
-        let mut ours = Self { homes: Vec::new(), missing: Vec::new(), ours: parents };
+        let mut ours = Self { homes: Vec::new(), missing: Vec::new(), ours: parents, dir: dir.to_owned() };
         for home in found {
             match home.prepare(dir) {
                 Ok(()) => ours.homes.push(home),
@@ -171,11 +178,14 @@ impl Cgroups {
         let home = self.homes.iter().find(|home| home.controls.contains(&control)).ok_or("no hierarchy has it")?;
         let path = home.parent.join(name);
         if !group.paths.contains(&path) {
-            match std::fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(format!("{}: {error}", path.display())),
-            }
+            let made = match make(&path) {
+                // A service manager removes what is empty when a service stops.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    home.prepare(&self.dir).and_then(|()| make(&path))
+                }
+                made => made,
+            };
+            made.map_err(|error| format!("{}: {error}", path.display()))?;
             group.paths.push(path.clone());
         }
         group.places.push((control, path.clone(), home.unified));
@@ -204,12 +214,13 @@ impl Cgroups {
 }
 
 impl Home {
+    /// Removes an empty group of ours, if there is one.
+    pub(crate) fn remove(&self) {
+        remove(&self.parent);
+    }
+
     fn prepare(&self, dir: &Path) -> io::Result<()> {
-        match std::fs::create_dir(&self.parent) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        make(&self.parent)?;
         record_dir(&self.parent, dir);
         self.enable().inspect_err(|_| {
             remove(&self.parent);
@@ -231,6 +242,15 @@ impl Home {
         };
         if let Some(place) = places.iter().find(is_apt) {
             self.parent = place.join(name);
+        }
+    }
+
+    /// Lies in the scope that systemd has made for this process, if it has.
+    fn move_to_scope(&mut self, name: &str, of_processes: &str) {
+        let Some(at) = self.parent.parent().filter(|_| self.unified) else { return };
+        let own = delegated::own_group("", true, of_processes);
+        if let Some(scope) = own.and_then(|own| scope::around(own, name)) {
+            self.parent = at.join(scope.strip_prefix("/").unwrap_or(scope)).join(name);
         }
     }
 
@@ -325,6 +345,14 @@ pub(crate) fn recorded_dir(group: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(value)))
 }
 
+/// Makes a group, unless it is there.
+fn make(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 /// Removes a group; says whether it is gone.
 pub(crate) fn remove(path: &Path) -> bool {
     match std::fs::remove_dir(path) {
@@ -339,8 +367,13 @@ pub(crate) fn subdirectories(parent: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
+/// What the kernel tells this process of itself.
+pub(super) fn told(of: &str) -> String {
+    std::fs::read_to_string(format!("/proc/self/{of}")).unwrap_or_default()
+}
+
 /// Mount point, whether it is version 2, and super-block options, of a line that is a whole cgroup hierarchy.
-fn cgroup_mount(line: &str) -> Option<(PathBuf, bool, &str)> {
+pub(super) fn cgroup_mount(line: &str) -> Option<(PathBuf, bool, &str)> {
     let (left, right) = line.split_once(" - ")?;
     let at = left.split(' ').nth(4)?;
     let mut right = right.split(' ');
@@ -386,7 +419,7 @@ fn optional(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CPU_PERIOD_US, Cgroups};
+    use super::{CPU_PERIOD_US, Cgroups, Group};
     use crate::wire::Control;
 
     #[test]
@@ -425,5 +458,9 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(group.paths[0].join(name)).expect(name);
         assert_eq!(read("cpu.max"), format!("150000 {CPU_PERIOD_US}"));
         assert_eq!((read("memory.max"), read("pids.max")), ((2u64 << 30).to_string(), "512".to_owned()));
+        std::fs::remove_dir_all(root.path().join("tenure-x")).expect("as systemd does");
+        let (place, _) = cgroups.place(&mut Group::default(), "again", Control::Memory).expect("a place");
+        assert_eq!(place, root.path().join("tenure-x/again"));
+        assert!(place.is_dir() && root.path().join("tenure-x/cgroup.subtree_control").exists());
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn places(at: &Path, mounted: &str, controllers: &str, unified: bool,
 }
 
 /// The path of this process's group in a hierarchy.
-fn own_group<'a>(controllers: &str, unified: bool, of_processes: &'a str) -> Option<&'a Path> {
+pub(super) fn own_group<'a>(controllers: &str, unified: bool, of_processes: &'a str) -> Option<&'a Path> {
     of_processes.lines().find_map(|line| {
         let (number, rest) = line.split_once(':')?;
         let (names, path) = rest.split_once(':')?;

@@ -392,7 +392,7 @@ impl Sandboxes {
         // Where that isn't allowed, a new executor has them.
         board.renew();
         live.tell();
-        if let Some(found) = self.watcher.judge_again(session, board) {
+        if let Some(found) = self.watcher.judge_again(Subject { session, keeper: live.keeper, board }) {
             self.judge(session, found);
         }
         Ok(Some(applied))

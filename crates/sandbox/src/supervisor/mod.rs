@@ -28,6 +28,7 @@ mod ranges;
 mod reach;
 mod relimit;
 mod requirements;
+mod scope;
 mod serve;
 mod skeleton;
 pub(crate) mod snapshots;
@@ -37,6 +38,7 @@ pub(crate) mod subordinate;
 mod swap;
 mod upkeep;
 mod usage;
+pub(crate) mod whereabouts;
 mod zygote;
 
 pub(crate) use board::{Board, ProcessLimits, Stillness};

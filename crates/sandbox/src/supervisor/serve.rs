@@ -9,7 +9,7 @@ use super::disk::Heard;
 use super::live::Sandboxes;
 use super::reach::Reach;
 use super::upkeep::Upkeep;
-use super::{Cgroups, Config, Failure, LayerId, abandoned};
+use super::{Cgroups, Config, Failure, Home, LayerId, abandoned, whereabouts};
 use crate::dispatch::Ops;
 use crate::guest::signals;
 use crate::wire::{Greeting, LONG, SupervisorAsk, SupervisorTell, Versions, decode, encode, receive, send};
@@ -96,8 +96,12 @@ impl Supervisor {
     ) -> Result<Self, Failure> {
         let take_cgroups = || {
             let found = Cgroups::found(&crate::native::cgroup_name(&config.dir));
-            let lingering = Cgroups::sweep(&found);
-            abandoned::sweep(&found);
+            let all = whereabouts::all(&config.dir);
+            let lingering = Cgroups::sweep(&all);
+            all.iter().filter(|home| !found.contains(home)).for_each(Home::remove);
+            abandoned::sweep(&all);
+            // Without it, others look for them at the top of each hierarchy.
+            let _ = whereabouts::note(&config.dir, &found);
             match config.cgroups {
                 true => (Cgroups::prepare(found, &config.dir), lingering),
                 false => (Cgroups::without(found, "cgroups are switched off"), lingering),

@@ -15,7 +15,7 @@ use super::ranges::Ranges;
 use super::reach::Reach;
 use super::requirements::Place;
 use super::serve::Supervisor;
-use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements, subordinate};
+use super::{Doing, Failure, Standing, own_namespace, predecessors, requirements, scope, subordinate};
 use crate::dispatch::{Ops, SUPERVISOR};
 use crate::native::cgroup_name;
 
@@ -149,8 +149,19 @@ fn prepare(config: Config, ops: Ops) -> Result<Option<Supervisor>, Failure> {
     let Some(lock) = take(&dir).doing(|| format!("locking {}", dir.display()))? else { return Ok(None) };
     requirements::cut_short(&dir).iter().for_each(|trial| drop(std::fs::remove_dir_all(trial)));
     predecessors::end(&cgroup_name(&dir)).doing(|| "waiting for the end of earlier sandboxes".to_owned())?;
+    if config.cgroups && Standing::ours() == Standing::Root {
+        enter_scope(&cgroup_name(&dir));
+    }
     let listener = listen_at(&dir, "supervisor.sock").doing(|| "listening for the server".to_owned())?;
     Supervisor::new(config, ops, lock, listener, reach).map(Some)
+}
+
+/// Without a scope, groups are made at the top of the hierarchy.
+#[expect(clippy::print_stderr, reason = "its standard error is the supervisor's log")]
+fn enter_scope(name: &str) {
+    if let Err(error) = scope::enter(name) {
+        eprintln!("systemd made no unit for sandboxes beside the server's: {error}");
+    }
 }
 
 /// Takes the directory for this process and its life; `None` if another supervisor has it.

@@ -174,9 +174,15 @@ impl Watcher {
         Room::of(&self.dir).is_ok_and(|room| floor.judge(room, self.floor_bytes).over.is_some())
     }
 
-    /// Judges a sandbox again, whose limits are others now.
-    pub(crate) fn judge_again(&mut self, session: SessionId, board: &Board) -> Option<Found> {
-        self.watches.get_mut(&session)?.judge_again(most(board))
+    /// Judges a sandbox again, whose limits are others now. Where that takes knowing more than was counted, it is counted now: before
+    /// it passes the new limit, as one has to be known by then that is ended for that at the first look.
+    pub(crate) fn judge_again(&mut self, subject: Subject) -> Option<Found> {
+        let watch = self.watches.get_mut(&subject.session)?;
+        let found = watch.judge_again(most(subject.board));
+        if watch.count().is_none() {
+            self.want(subject.session, Some(subject));
+        }
+        found
     }
 
     /// Takes what a process has counted, when it is done.
@@ -256,9 +262,41 @@ fn processor_time() -> Duration {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use rustix::event::{PollFd, PollFlags, poll};
     use tenure_core::id::SessionId;
 
-    use super::{Board, Count, Counted, Room, Subject, Watcher};
+    use super::{Board, Count, Counted, Found, Room, Subject, Watcher};
+    use crate::spec::Applied;
+
+    #[test]
+    fn what_was_not_counted_to_its_end_is_as_soon_as_the_limit_is_raised() {
+        let session = SessionId::from_bits(1);
+        let dir = tempfile::tempdir().expect("a directory");
+        let layer = dir.path().join("sessions").join(session.to_string()).join("layer");
+        std::fs::create_dir_all(&layer).expect("made");
+        (0..9).for_each(|n| std::fs::write(layer.join(n.to_string()), "").expect("written"));
+        let board: &'static Board = &Board::shared(1).expect("shared memory")[0];
+        let limit = |inodes| board.set_limits(&Applied { inodes: Some(inodes), ..Applied::default() });
+        let subject = Subject { session, keeper: i32::MAX, board };
+        let mut watcher = Watcher::new(dir.path(), None);
+        let found = |inodes, cut| Counted { count: Count { bytes: 0, inodes }, cut, took: Duration::ZERO };
+        let take = |watcher: &mut Watcher, counted| {
+            let watch = watcher.watches.entry(session).or_default();
+            watch.take(counted, Count::default(), Instant::now(), super::most(board))
+        };
+        limit(5);
+        take(&mut watcher, found(2, false));
+        assert!(take(&mut watcher, found(6, true)).ends);
+        limit(20);
+        assert_eq!(watcher.judge_again(subject), Some(Found { over: None, ends: false }));
+        let counting = watcher.answer().expect("it is counted").try_clone_to_owned().expect("a descriptor");
+        poll(&mut [PollFd::new(&counting, PollFlags::IN)], None).expect("counted");
+        while watcher.hear(|_| Some(board)).is_none() {
+            poll(&mut [PollFd::new(&counting, PollFlags::IN)], None).expect("counted");
+        }
+        assert_eq!(watcher.count(session).map(|count| count.inodes), Some(9));
+        assert!(take(&mut watcher, found(21, false)).ends, "at the first look");
+    }
 
     #[test]
     fn who_has_waited_longest_is_counted_first() {
