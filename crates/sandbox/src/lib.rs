@@ -16,6 +16,7 @@ mod pipes;
 mod port;
 mod process;
 mod progress;
+mod removal;
 mod report;
 mod spec;
 

@@ -71,7 +71,7 @@ impl Trash {
 pub(super) fn empty(dir: &Path) -> io::Result<()> {
     let mut outcome = Ok(());
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if let Err(error) = std::fs::remove_dir_all(entry.path())
+        if let Err(error) = crate::removal::remove_all(&entry.path())
             && error.kind() != io::ErrorKind::NotFound
         {
             let cause = format!("{}: {error}", entry.path().display());

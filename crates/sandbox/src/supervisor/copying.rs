@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::copy::{NotCopied, can_share, copy, weigh};
 use super::freezer::Frozen;
 use crate::guest::{privileges, signals};
+use crate::removal::remove_all;
 
 /// What is to be copied.
 #[derive(Debug)]
@@ -37,13 +39,15 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Copying {
     pub(crate) job: Job,
-    worker: i32,
+    /// Held by a descriptor: by the time that it is given up it may have been waited for, and its number be another's.
+    worker: OwnedFd,
     answer: OwnedFd,
 }
 
 impl Copying {
     pub(crate) fn start(job: Job) -> io::Result<Self> {
         let (answer, say) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&answer, true)?;
         // SAFETY: this process has one thread, so its copy finds every lock open; the child never returns.
         let worker = match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error()),
@@ -54,7 +58,7 @@ impl Copying {
             }
             worker => worker,
         };
-        rustix::io::ioctl_fionbio(&answer, true)?;
+        let worker = pidfd_open(Pid::from_raw(worker).ok_or(io::ErrorKind::InvalidInput)?, PidfdFlags::empty())?;
         Ok(Self { job, worker, answer })
     }
 
@@ -78,11 +82,11 @@ impl Copying {
 
     /// Ends it wherever it is, lets everything go on, and leaves nothing.
     pub(crate) fn give_up(self, keeper: i32, groups: &[PathBuf]) {
-        // SAFETY: the worker is our child. If it has been reaped meanwhile, its answer was there, and nobody gives it up.
-        unsafe { libc::kill(self.worker, libc::SIGKILL) };
+        // One that has ended needs no signal.
+        let _ = pidfd_send_signal(&self.worker, Signal::KILL);
         Frozen::thaw_all(keeper, groups);
-        let _ = std::fs::remove_dir_all(&self.job.to);
-        let _ = std::fs::remove_dir_all(self.job.to.with_extension("links"));
+        let _ = remove_all(&self.job.to);
+        let _ = remove_all(&self.job.to.with_extension("links"));
     }
 }
 
@@ -94,7 +98,7 @@ fn work(job: &Job, say: &OwnedFd) {
     let outcome = match attempt(job) {
         Ok(bytes) => Outcome::Copied { bytes },
         Err(not_copied) => {
-            let _ = std::fs::remove_dir_all(&job.to);
+            let _ = remove_all(&job.to);
             match not_copied {
                 NotCopied::TooMuch(bytes) => Outcome::TooMuch { bytes },
                 NotCopied::Failed(error) => Outcome::Failed { cause: error.to_string() },

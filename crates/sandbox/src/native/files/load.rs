@@ -47,7 +47,7 @@ pub fn load_files(root: &Path, session: SessionId, from: &mut dyn Read) -> Resul
 }
 
 pub(super) fn remove(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
+    match crate::removal::remove_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -308,6 +308,10 @@ fn parse_time(text: &[u8]) -> Option<Timespec> {
     let text = std::str::from_utf8(text).ok()?;
     let (is_before, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
     let (seconds, nanos) = text.split_once('.').unwrap_or((text, "0"));
+    // Neither has a sign of its own.
+    if ![seconds, nanos].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit())) {
+        return None;
+    }
     let seconds: i64 = seconds.parse().ok()?;
     let nanos: i64 = format!("{nanos:0<9}").get(..9)?.parse().ok()?;
     Some(match (is_before, nanos) {
@@ -319,4 +323,22 @@ fn parse_time(text: &[u8]) -> Option<Timespec> {
 
 fn bad(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::Timespec;
+
+    use super::parse_time;
+
+    #[test]
+    fn a_time_has_one_sign_at_most() {
+        let time = |tv_sec, tv_nsec| Some(Timespec { tv_sec, tv_nsec });
+        assert_eq!(parse_time(b"12.5"), time(12, 500_000_000));
+        assert_eq!(parse_time(b"-12.5"), time(-13, 500_000_000));
+        assert_eq!(parse_time(b"-9223372036854775807.1"), time(i64::MIN, 900_000_000));
+        for odd in ["--9223372036854775808", "--1", "+1", "1.-5", "1.+5", ".", "9223372036854775808"] {
+            assert_eq!(parse_time(odd.as_bytes()), None, "{odd}");
+        }
+    }
 }

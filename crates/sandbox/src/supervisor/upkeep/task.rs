@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::scan::Report;
 use crate::supervisor::head::LayerId;
 
-/// What a worker is told, in [`TASK_VARIABLE`](super::worker::TASK_VARIABLE).
+/// What a worker is told, on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Task {
     /// The directory of the supervisor.

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -15,9 +15,6 @@ use crate::supervisor::snapshots::{LAYERS, MERGED, TRASH};
 
 /// The first argument (`argv[0]`) of a worker; the second is the name that its supervisor has as well.
 pub(crate) const WORKER: &str = "tenure-sandbox-worker";
-/// The variable that has its task.
-pub(super) const TASK_VARIABLE: &str = "TENURE_SANDBOX_TASK";
-
 /// A process that does something that takes long, so that the supervisor need not. It is a program of its own, started anew, so
 /// that it holds nothing of the supervisor's; it ends with it.
 #[derive(Debug)]
@@ -32,11 +29,14 @@ impl Worker {
     pub(super) fn start(dir: &Path, work: Work) -> io::Result<Self> {
         let task = Task { dir: dir.to_owned(), work };
         let said = File::from(memfd_create("tenure-worker", MemfdFlags::CLOEXEC)?);
+        // It may name any number of layers, for which arguments and variables have no room.
+        let mut told = File::from(memfd_create("tenure-task", MemfdFlags::CLOEXEC)?);
+        told.write_all(&serde_json::to_vec(&task)?)?;
+        told.rewind()?;
         let child = Command::new("/proc/self/exe")
             .arg0(WORKER)
             .arg(cgroup_name(dir))
-            .env(TASK_VARIABLE, serde_json::to_string(&task)?)
-            .stdin(Stdio::null())
+            .stdin(told)
             .stdout(said.try_clone()?)
             .spawn()?;
         // The supervisor waits for all its children in one place.
@@ -74,7 +74,8 @@ pub(crate) fn play() -> ! {
     step_back();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::supervisor::allow_many_files();
-    let task: Option<Task> = std::env::var(TASK_VARIABLE).ok().and_then(|task| serde_json::from_str(&task).ok());
+    let mut told = Vec::new();
+    let task = io::stdin().read_to_end(&mut told).ok().and_then(|_| serde_json::from_slice::<Task>(&told).ok());
     let Some(task) = task else { std::process::exit(2) };
     // It may have died before its death was ours.
     if rustix::process::getppid() != supervisor || supervisor.is_none_or(rustix::process::Pid::is_init) {
@@ -124,10 +125,26 @@ fn make(layers: &Path, run: &Run, to: &str) -> io::Result<()> {
 fn empty(trash: &Path) -> io::Result<()> {
     let mut failed = None;
     for entry in std::fs::read_dir(trash)? {
-        match std::fs::remove_dir_all(entry?.path()) {
+        match crate::removal::remove_all(&entry?.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => failed = Some(error),
             Ok(()) | Err(_) => {}
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Work, Worker};
+    use crate::supervisor::head::LayerId;
+
+    #[test]
+    fn a_worker_is_started_however_many_layers_it_is_told_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run: Vec<LayerId> = (0..30).map(|_| LayerId::random().expect("a name")).collect();
+        let refused = vec![run; 1_000];
+        let work = Work::Scan { refused, most_layers: 20, unarchived: Vec::new(), archives: false };
+        // What it becomes here is another process of this test, which finds no test of the name that it is given.
+        Worker::start(dir.path(), work).expect("started").end();
+    }
 }
