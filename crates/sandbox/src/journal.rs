@@ -17,7 +17,8 @@ use crate::{CallEnd, Exit, Reached};
 /// The first bytes of every journal; the digit is the format's version.
 pub const MAGIC: &[u8; 8] = b"TENUREJ1";
 
-const FRAME_OVERHEAD: usize = 9;
+/// What an entry takes beside what it says.
+pub(crate) const FRAME_OVERHEAD: usize = 9;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

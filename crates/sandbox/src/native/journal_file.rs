@@ -9,16 +9,26 @@ use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, fcntl_add_seals, flock, 
 use tenure_core::id::ItemId;
 
 use super::files::restored_at;
-use crate::journal::{Age, Entry, MAGIC, Record};
+use crate::journal::{Age, Entry, FRAME_OVERHEAD, MAGIC, Record};
 use crate::order::{Sheet, Work};
 
 /// The journal of a call as the server sees it: a path, opened afresh for each look.
 #[derive(Debug, Clone)]
-pub(crate) struct JournalFile(PathBuf);
+pub(crate) struct JournalFile {
+    at: PathBuf,
+    /// No journal of this call is longer.
+    most: u64,
+}
+
+/// How long a journal may be if so much is kept of each stream of output. Each byte may have come by itself, and then takes an entry.
+pub(crate) fn longest(output_cap_bytes: usize) -> u64 {
+    (output_cap_bytes as u64).saturating_mul(2 * (1 + FRAME_OVERHEAD as u64)).saturating_add(1 << 20)
+}
 
 impl JournalFile {
-    pub(crate) fn new(session_dir: &Path, call: ItemId) -> Self {
-        Self(session_dir.join("calls").join(call.to_string()))
+    /// Of a call of which so much is kept of each stream. Whoever writes it may have been taken over: more is not read.
+    pub(crate) fn new(session_dir: &Path, call: ItemId, output_cap_bytes: usize) -> Self {
+        Self { at: session_dir.join("calls").join(call.to_string()), most: longest(output_cap_bytes) }
     }
 
     /// The calls of a session that have one.
@@ -34,7 +44,7 @@ impl JournalFile {
     }
 
     pub(crate) fn is_there(&self) -> bool {
-        self.0.exists()
+        self.at.exists()
     }
 
     /// Takes the lock if nobody can write it any more.
@@ -55,7 +65,7 @@ impl JournalFile {
     }
 
     pub(crate) fn read(&self) -> io::Result<Record> {
-        match std::fs::read(&self.0) {
+        match self.bytes() {
             Ok(bytes) => Ok(Record::read(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             Err(error) => Err(error),
@@ -64,27 +74,40 @@ impl JournalFile {
 
     /// What it has of the output, as it came.
     pub(crate) fn printed(&self) -> Vec<u8> {
-        std::fs::read(&self.0).map(|bytes| Record::printed(&bytes)).unwrap_or_default()
+        self.bytes().map(|bytes| Record::printed(&bytes)).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        read_at_most(&mut File::open(&self.at)?, self.most)
+    }
+
+    /// What it tells, once it is locked.
+    pub(crate) fn read_locked(&self, file: &mut File) -> io::Result<Record> {
+        read_locked(file, self.most)
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match std::fs::remove_file(&self.0) {
+        match std::fs::remove_file(&self.at) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
     fn open(&self) -> io::Result<File> {
-        File::options().read(true).append(true).create(true).open(&self.0)
+        File::options().read(true).append(true).create(true).open(&self.at)
     }
 }
 
-/// What a locked journal tells.
-pub(crate) fn read_locked(file: &mut File) -> io::Result<Record> {
-    let mut bytes = Vec::new();
+/// What a locked journal tells, of which no more than so much is read.
+pub(crate) fn read_locked(file: &mut File, most: u64) -> io::Result<Record> {
     file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    Ok(Record::read(&bytes))
+    Ok(Record::read(&read_at_most(file, most)?))
+}
+
+fn read_at_most(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(most)).unwrap_or(0));
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Begins a locked journal anew.
@@ -140,4 +163,29 @@ fn booted_at() -> SystemTime {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::{Entry, ItemId, JournalFile, begin};
+    use crate::journal::Flaw;
+
+    #[test]
+    fn of_a_journal_no_more_is_read_than_there_can_be() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("calls")).expect("made");
+        let journal = JournalFile::new(dir.path(), ItemId::from_bits(1), 100);
+        let mut file = journal.try_lock().expect("opened").expect("nobody writes it");
+        begin(&mut file).expect("begun");
+        std::io::Write::write_all(&mut file, &Entry::Started.encode()).expect("written");
+        // What a keeper that was taken over can do at once.
+        File::set_len(&file, 1 << 40).expect("lengthened");
+        for record in [journal.read(), journal.read_locked(&mut file)] {
+            let record = record.expect("read");
+            assert_eq!((record.started, record.flaw), (true, Some(Flaw::Torn)));
+        }
+        assert_eq!(journal.printed(), b"");
+    }
 }

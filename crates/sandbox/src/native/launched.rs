@@ -1,7 +1,7 @@
 //! The server's side of a process with which somebody talks.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::journal_file::{boot_id, read_locked, write_sheet};
+use super::journal_file::{boot_id, longest, read_locked, write_sheet};
 use super::sandbox::{Shared, millis};
 use crate::journal::{Entry, MAGIC};
 use crate::order::Sheet;
@@ -27,6 +27,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How much of what is left in a pipe is read after a process has ended: the most that a pipe can hold. What others go on
 /// writing to it isn't its output.
 const MOST_LEFT_BYTES: usize = 1 << 20;
+
+/// As much as a keeper keeps of why a process could not be started.
+const COMPLAINT_BYTES: usize = 4096;
 
 /// The first version whose keepers launch processes.
 const LAUNCHES_SINCE: u16 = 3;
@@ -164,8 +167,7 @@ struct Record(File);
 impl Record {
     /// How it ended, if that is there.
     fn exit(&mut self) -> Option<Exit> {
-        self.0.seek(SeekFrom::Start(0)).ok()?;
-        read_locked(&mut self.0).ok()?.into_exit()
+        read_locked(&mut self.0, longest(COMPLAINT_BYTES)).ok()?.into_exit()
     }
 }
 

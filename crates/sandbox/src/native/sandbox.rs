@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::channel::Channel;
-use super::journal_file::{JournalFile, age, begin, boot_id, read_locked, write_order};
+use super::journal_file::{JournalFile, age, begin, boot_id, write_order};
 use super::supervisor_link::SupervisorLink;
 use crate::journal::{Record, Verdict, judge};
 use crate::wire::{Greeting, KeeperAsk, KeeperTell, SupervisorAsk, decode, encode};
@@ -150,7 +150,7 @@ impl Sandbox for NativeSandbox {
 
     fn acknowledge(&self, call: ItemId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
-            let removed = JournalFile::new(&self.shared.session_dir, call).remove();
+            let removed = JournalFile::new(&self.shared.session_dir, call, 0).remove();
             crate::failpoint::pass("acknowledged");
             removed.map_err(Error::failed("removing a call's journal"))
         })
@@ -234,7 +234,7 @@ impl Shared {
 
     /// Runs a call, or joins whoever waits for it already.
     async fn run(&self, order: Order, progress: Option<mpsc::Sender<Vec<u8>>>) -> Result<CallEnd, Error> {
-        let journal = JournalFile::new(&self.session_dir, order.call);
+        let journal = JournalFile::new(&self.session_dir, order.call, order.output_cap_bytes);
         while let Some(ended) = self.join(order.call) {
             self.wait(ended).await;
             if let Some(exit) = journal.read().map_err(Error::failed("reading a call's journal"))?.into_exit() {
@@ -254,7 +254,7 @@ impl Shared {
     async fn settle(&self, over: Vec<ItemId>) -> Result<(), Error> {
         let failed = |error| Error::failed("removing the journals of calls that are over")(error);
         for call in over.into_iter().filter(|call| self.join(*call).is_none()) {
-            let journal = JournalFile::new(&self.session_dir, call);
+            let journal = JournalFile::new(&self.session_dir, call, 0);
             // Whoever sent an order that is still unread was dropped with it when this connection was made; so if anyone
             // can write it, the keeper has the call.
             if journal.is_there() && journal.try_lock().map_err(failed)?.is_none() {
@@ -288,7 +288,7 @@ impl Shared {
                 journal.wait_unlocked().await.map_err(failed)?;
                 continue;
             };
-            match judge(read_locked(&mut file).map_err(failed)?, boot_id(), age) {
+            match judge(journal.read_locked(&mut file).map_err(failed)?, boot_id(), age) {
                 Verdict::Ended(end) => return Ok(end),
                 Verdict::Run if self.lost.borrow().is_some() => return Err(Error::Lost),
                 Verdict::Run => {}
@@ -372,7 +372,8 @@ impl Waiting {
         }
         let known = usize::try_from(self.shown.saturating_sub(from)).unwrap_or(usize::MAX);
         if let Some(fresh) = bytes.get(known..) {
-            self.shown = from + bytes.len() as u64;
+            // A keeper that was taken over says what it likes.
+            self.shown = from.saturating_add(bytes.len() as u64);
             self.give(fresh.to_vec());
         }
     }
@@ -420,5 +421,25 @@ struct Leaving<'s> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.shared.waiting.lock().expect("no holder panics").remove(&self.call);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::{ItemId, JournalFile, Waiting};
+
+    #[test]
+    fn a_keeper_may_say_what_it_likes_of_how_much_there_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (sender, mut progress) = mpsc::channel(16);
+        let (ended, _) = watch::channel(false);
+        let journal = JournalFile::new(dir.path(), ItemId::from_bits(1), 0);
+        let mut waiting = Waiting { ended, attached: None, progress: Some(sender), shown: 0, journal };
+        for from in [u64::MAX, 0, u64::MAX - 1] {
+            waiting.show(from, b"late");
+        }
+        assert_eq!((progress.try_recv().expect("it is shown"), waiting.shown), (b"late".to_vec(), u64::MAX));
     }
 }

@@ -335,6 +335,9 @@ impl Sandboxes {
 
     /// How long until the disk wants to be looked at.
     pub(crate) fn disk_timeout(&self) -> Option<Duration> {
+        if self.watcher.has_news() {
+            return Some(Duration::ZERO);
+        }
         (!self.live.is_empty() || !self.builds.is_empty()).then(|| self.watcher.timeout(self.any_busy()))
     }
 

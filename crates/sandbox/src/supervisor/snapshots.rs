@@ -268,7 +268,9 @@ impl Files {
 
     /// A shell that the first had is missed in the second as well.
     fn share_shell_mark(&self, from: SessionId, to: SessionId) -> io::Result<()> {
-        match std::fs::copy(self.session_dir(from).join(SHELL_MARK), self.session_dir(to).join(SHELL_MARK)) {
+        // Only whether there is anything in it counts. A keeper may write to it, and so make it long.
+        match std::fs::metadata(self.session_dir(from).join(SHELL_MARK)) {
+            Ok(mark) if mark.len() > 0 => std::fs::write(self.session_dir(to).join(SHELL_MARK), b"1"),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tenure_sandbox::{CallEnd, Order, Work};
 
 use crate::host::{Host, call, exec, run, session, shell, text};
+use crate::snapshots::snapshot;
 
 #[tokio::test]
 async fn it_remembers_directory_variables_functions_and_options() {
@@ -157,5 +158,21 @@ async fn what_is_printed_can_be_opened_by_its_name() {
     }
     let errors = run(&sandbox, 10, exec(&["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"])).await;
     assert_eq!((errors.stdout.as_slice(), errors.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    host.finish().await;
+}
+
+/// A keeper may write to its shell's mark, and so make it as long as a file can be.
+#[tokio::test]
+async fn of_the_mark_of_a_shell_a_fork_gets_no_more_than_that_there_was_one() {
+    crate::host::needs_own_files("it reaches into them");
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    run(&sandbox, 1, shell("echo one > a")).await;
+    sandbox.stop(Duration::ZERO).await.expect("stopped");
+    host.backend.snapshot(session(1), snapshot(10), None).await.expect("taken");
+    let mark = |n| host.dir.path().join(format!("sessions/{}/shell", session(n)));
+    std::fs::write(mark(1), [b'1'; 4096]).expect("written");
+    host.backend.fork(session(1), snapshot(10), &[], session(2)).await.expect("forked");
+    assert_eq!(std::fs::metadata(mark(2)).expect("there").len(), 1);
     host.finish().await;
 }

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, openat};
 use tenure_core::id::{ItemId, SessionId, SnapshotId};
 
 use super::owner;
-use super::save::{Found, MOST_LEVELS};
+use super::save::{Found, LONGEST_PATH, MOST_LEVELS};
 use crate::Error;
 use crate::journal::{Flaw, Record};
 use crate::supervisor::head::{Head, LayerId, Noted};
@@ -205,6 +205,8 @@ impl Check {
                 None => {
                     let Some((dir, path, names)) = levels.last_mut() else { return };
                     match names.pop() {
+                        // As archives, which leave it out.
+                        Some(name) if path.as_os_str().len() + name.len() >= LONGEST_PATH => {}
                         Some(name) => {
                             let path = path.join(&name);
                             next = self.open(dir, &name, &path);

@@ -23,6 +23,10 @@ pub(super) const PARTS: [&str; 5] = [HEAD, "calls", LAYER, SHELL_MARK, SNAPSHOTS
 /// How deep directories may lie in each other: each level takes a descriptor.
 pub(super) const MOST_LEVELS: usize = 4_096;
 
+/// How long a path may be: four times as long as any that programs can use. Each thing's is in the archive, and held while what is
+/// below it is read, so that without a bound a few directories with long names in each other would make any archive endless.
+pub(super) const LONGEST_PATH: usize = 16 * 1024;
+
 /// A file with more data between its holes than this many pieces is saved with zeros from there on.
 const MOST_PIECES: usize = 65_536;
 
@@ -148,6 +152,12 @@ impl<'w> Tape<'w> {
                 levels.pop();
                 continue;
             };
+            if level.path.as_os_str().len() + name.len() >= LONGEST_PATH {
+                self.saved
+                    .left_out
+                    .add(&level.path, format!("something in it has a path of more than {LONGEST_PATH} bytes"));
+                continue;
+            }
             let path = level.path.join(&name);
             if let Some(next) = self.add(level.dir.as_fd(), &name, path)? {
                 if levels.len() < MOST_LEVELS {
@@ -451,5 +461,33 @@ impl Read for Pieces<'_> {
         };
         self.now = (at + read as u64, length - read as u64);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+
+    use super::{Found, LONGEST_PATH, Level, PathBuf, Tape};
+
+    #[test]
+    fn what_has_a_path_that_nobody_could_use_is_left_out_and_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top: OwnedFd = openat(CWD, dir.path(), flags, Mode::empty()).expect("opened");
+        let (mut at, name) = (top.try_clone().expect("again"), "d".repeat(255));
+        for _ in 0..100 {
+            mkdirat(&at, &name, Mode::from_raw_mode(0o755)).expect("made");
+            at = openat(&at, &name, flags, Mode::empty()).expect("opened");
+        }
+        let (top, names) = Found::list_of(&top).expect("listed");
+        let mut archive = Vec::new();
+        let mut tape = Tape::new(&mut archive);
+        tape.walk(Level { dir: top, path: PathBuf::new(), names }).expect("written");
+        let (files, left_out) = (tape.saved.files, tape.saved.left_out.clone());
+        drop(tape);
+        assert_eq!((files, left_out.count), (LONGEST_PATH as u64 / 256, 1));
     }
 }

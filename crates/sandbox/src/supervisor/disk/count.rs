@@ -30,12 +30,20 @@ impl Count {
 /// counted, and so is too much.
 const MOST_LEVELS: usize = 4_096;
 
+/// How many open files and parts of memory are looked at. Copies of them take next to nothing to make, and each takes a while to look
+/// at: who has more can't be counted while it goes on writing, and so has too much.
+const MOST_LOOKS: usize = 1 << 20;
+
 /// Counts what lies in these directories, and the files that processes below the keeper have open or in their memory although
 /// they are removed. The tree may be changed by whoever it belongs to meanwhile: no link is followed, and nothing but
 /// directories is opened. It ends as soon as there is more than `enough`: who makes files faster than they can be counted must not
 /// keep it from its end.
 pub(crate) fn count(dirs: &[PathBuf], keeper: Option<i32>, enough: Count) -> Count {
-    let mut counting = Counting { enough, ..Counting::default() };
+    count_looking(dirs, keeper, enough, MOST_LOOKS)
+}
+
+fn count_looking(dirs: &[PathBuf], keeper: Option<i32>, enough: Count, looks_left: usize) -> Count {
+    let mut counting = Counting { enough, looks_left, ..Counting::default() };
     for dir in dirs {
         if let Ok(top) = open_dir(CWD, dir) {
             counting.tree(top);
@@ -53,6 +61,8 @@ struct Counting {
     enough: Count,
     /// Files that have several names, or are removed: each is counted once.
     seen: HashSet<(u64, u64)>,
+    /// How much more is looked at of what processes have.
+    looks_left: usize,
 }
 
 impl Counting {
@@ -88,12 +98,25 @@ impl Counting {
     }
 
     fn removed_files(&mut self, pid: i32) {
+        if self.count.is_beyond(self.enough) {
+            return;
+        }
         let open = entries(&format!("/proc/{pid}/fd"));
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let removed =
             maps.lines().filter(|line| line.ends_with(" (deleted)")).filter_map(|line| line.split(' ').next());
         let mapped: Vec<PathBuf> =
             removed.map(|range| PathBuf::from(format!("/proc/{pid}/map_files/{}", trimmed(range)))).collect();
+        // Reading a line takes much less.
+        let looks = open.len() + maps.lines().count() / 8;
+        match self.looks_left.checked_sub(looks) {
+            Some(left) => self.looks_left = left,
+            None => {
+                self.count.inodes = u64::MAX;
+                self.looks_left = 0;
+                return;
+            }
+        }
         for path in open.into_iter().chain(mapped) {
             if self.count.is_beyond(self.enough) {
                 return;
@@ -183,6 +206,17 @@ mod tests {
         assert_eq!(of(&["a/link", "nowhere"]), Count::default());
         let enough = Count { inodes: 2, ..Count::MAX };
         assert_eq!(count(&[at("a")], None, enough).inodes, 3, "no more than is needed to know that it is too much");
+    }
+
+    #[test]
+    fn more_open_files_than_can_be_looked_at_are_too_much() {
+        // Below this process, as in a sandbox below its keeper.
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        let of = |looks| super::count_looking(&[], Some(std::process::id() as i32), Count::MAX, looks).inodes;
+        assert_eq!(of(super::MOST_LOOKS), 0, "it has removed nothing");
+        assert_eq!(of(2), u64::MAX, "it has three files open at least");
+        child.kill().expect("ended");
+        child.wait().expect("ended");
     }
 
     #[test]

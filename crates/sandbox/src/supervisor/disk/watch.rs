@@ -165,7 +165,7 @@ impl Floor {
     pub(crate) fn judge(&mut self, room: Room, floor_bytes: Option<u64>) -> Found {
         let floor = floor_bytes.unwrap_or_else(|| default_floor(room.total_bytes));
         let margin = if self.low_at.is_some() { floor / 8 } else { 0 };
-        let is_low = room.free.bytes < floor + margin || room.free.inodes < FLOOR_INODES.min(floor);
+        let is_low = room.free.bytes < floor.saturating_add(margin) || room.free.inodes < FLOOR_INODES.min(floor);
         let falls = |low_at: Count| {
             room.free.bytes.saturating_add(GROWTH.bytes * 16) < low_at.bytes
                 || room.free.inodes.saturating_add(GROWTH.inodes * 16) < low_at.inodes

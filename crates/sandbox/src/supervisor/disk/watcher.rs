@@ -34,6 +34,8 @@ pub(crate) struct Watcher {
     due: Vec<Subject>,
     /// Somebody wants to know what these have, live ones and others.
     wanted: VecDeque<(SessionId, Option<Subject>)>,
+    /// As above, of which counting couldn't even be begun; nobody has been told yet.
+    unbegun: VecDeque<SessionId>,
     looked: Option<Instant>,
 }
 
@@ -68,8 +70,8 @@ struct Counting {
 impl Watcher {
     pub(crate) fn new(dir: &Path, floor_bytes: Option<u64>) -> Self {
         let (floor, watches) = (Floor::default(), HashMap::new());
-        let (due, wanted) = (Vec::new(), VecDeque::new());
-        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, due, wanted, looked: None }
+        let (due, wanted, unbegun) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        Self { dir: dir.to_owned(), floor_bytes, floor, watches, counting: None, due, wanted, unbegun, looked: None }
     }
 
     /// How long until it wants to look again.
@@ -101,7 +103,15 @@ impl Watcher {
             && let Some((session, live)) = self.wanted.pop_front()
         {
             self.start(session, live);
+            if self.counting.is_none() {
+                self.unbegun.push_back(session);
+            }
         }
+    }
+
+    /// Whether [`hear`](Self::hear) has something to tell at once.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.unbegun.is_empty()
     }
 
     fn start_due(&mut self) {
@@ -187,6 +197,9 @@ impl Watcher {
 
     /// Takes what a process has counted, when it is done.
     pub(crate) fn hear(&mut self, board: impl FnOnce(SessionId) -> Option<&'static Board>) -> Option<Heard> {
+        if let Some(session) = self.unbegun.pop_front() {
+            return Some(Heard { session, count: None, found: None });
+        }
         let counting = self.counting.as_mut()?;
         if !counting.is_done() {
             return None;
@@ -324,5 +337,24 @@ mod tests {
         assert_eq!(due(&[1, 0]), [2, 1, 0], "nothing is known of the last");
         assert_eq!(due(&[2, 0, 1]), [2, 0, 1]);
         assert_eq!(due(&[0, 1, 2]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn who_wants_to_know_is_told_even_if_counting_cannot_begin() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut watcher = Watcher::new(dir.path(), None);
+        let files = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..files }).expect("no more files can be opened");
+        for n in 0..2 {
+            watcher.want(SessionId::from_bits(n), None);
+        }
+        setrlimit(Resource::Nofile, files).expect("as before");
+        for n in 0..2 {
+            assert!(watcher.has_news());
+            let heard = watcher.hear(|_| None).expect("it can't be counted");
+            assert_eq!((heard.session, heard.count), (SessionId::from_bits(n), None));
+        }
+        assert!(!watcher.has_news());
     }
 }
