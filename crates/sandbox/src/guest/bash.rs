@@ -14,6 +14,9 @@ use crate::pipes::pipe_for_tools;
 const COMMANDS: i32 = 254;
 const STATUSES: i32 = 253;
 
+/// No status is longer than this.
+const LONGEST_STATUS: usize = 64;
+
 /// The loop that bash runs. `eval` with redirections closes our descriptors for what the command starts and opens them
 /// again after it; errors of the loop itself (under `set -x`, say) go nowhere.
 const LOOP: &str = r#"while { IFS= builtin read -r -d '' -u 254 __tenure_line; } 2>/dev/null; do
@@ -121,6 +124,10 @@ impl Bash {
                 self.statuses = None;
             }
             self.status_text.extend_from_slice(&bytes[..length]);
+        }
+        if self.status_text.len() > LONGEST_STATUS && !self.status_text.contains(&b'\n') {
+            // A command has found the descriptor, and writes to it without end.
+            self.status_text.clear();
         }
         let end = self.status_text.iter().position(|byte| *byte == b'\n')?;
         let line: Vec<u8> = self.status_text.drain(..=end).collect();

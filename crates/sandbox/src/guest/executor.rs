@@ -105,6 +105,16 @@ impl Executor {
         self.socket = None;
     }
 
+    /// Ends the present one, which doesn't do what it is told: tools, being the same user, can stop it. What it has not forked yet
+    /// it never will, and what it has goes on.
+    pub(crate) fn end(&mut self) {
+        self.socket = None;
+        if self.pid > 0 {
+            // SAFETY: takes numbers only. If it has been waited for, whoever has its number now is a process of this sandbox.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        }
+    }
+
     /// The process of the present one.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
@@ -137,6 +147,7 @@ impl Executor {
         let unable = limited
             .and_then(|()| fill_standard_descriptors())
             .and_then(|()| limit_processes(self.board.process_limits()))
+            .and_then(|()| self.board.leave())
             .and_then(|()| become_agent())
             .err()
             .map(|error| format!("the sandbox's limits can't be applied: {error}"));

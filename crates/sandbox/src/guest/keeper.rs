@@ -31,9 +31,10 @@ const MOST_CALLS: usize = 128;
 const LAUNCH_DESCRIPTORS: usize = 6;
 /// How much is kept of why it could not be started.
 const COMPLAINT_BYTES: usize = 4096;
-/// How many pipes of ended calls are kept open for what still writes to them. Beyond that the oldest is closed, which
-/// whatever writes to it gets to know as any program does whose reader has gone.
+/// How many pipes of ended calls are kept open for what still writes to them. Beyond that the oldest is closed, as others are.
 const MOST_DRAINS: usize = 256;
+/// How long the executor may take to fork what is to be killed already. It takes some milliseconds, more on a busy host.
+const EXECUTOR_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a keeper that is to stop looks whether everything has ended.
 const STOP_TICK: Duration = Duration::from_millis(2);
 
@@ -140,6 +141,7 @@ impl Keeper {
             }
             self.check_deadlines();
             self.end_launched();
+            self.check_executor();
             let step = self.shell.advance(&mut self.executor);
             self.take_step(step);
             self.board.set_busy(self.is_busy());
@@ -184,7 +186,20 @@ impl Keeper {
     fn next_deadline(&self) -> Option<Instant> {
         let tools = self.tools.values().filter_map(|tool| tool.call.deadline());
         let stop = self.stop_by.map(|_| Instant::now() + STOP_TICK);
-        tools.chain(self.shell.deadline()).chain(stop).min()
+        tools.chain(self.shell.deadline()).chain(stop).chain(self.executor_deadline()).min()
+    }
+
+    /// By when the executor has to have forked what is to be killed.
+    fn executor_deadline(&self) -> Option<Instant> {
+        let unheard = self.tools.values().filter_map(|tool| tool.kill_wanted).chain(self.shell.unheard_since());
+        unheard.min().map(|since| since + EXECUTOR_PATIENCE)
+    }
+
+    /// Ends an executor that forks nothing any more.
+    fn check_executor(&mut self) {
+        if self.executor_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.executor.end();
+        }
     }
 
     fn handle(&mut self, wake: Wake) {

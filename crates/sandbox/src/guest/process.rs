@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -22,8 +23,8 @@ pub(crate) struct ToolProcess {
     notice_bytes: Vec<u8>,
     /// The process at the top of its tree, and the tool itself.
     pids: Option<(i32, i32)>,
-    /// It is to be killed as soon as it is known.
-    kill_wanted: bool,
+    /// Since when it is to be killed as soon as it is known, which it isn't yet.
+    pub(crate) kill_wanted: Option<Instant>,
     /// The connection it came by, if it is to end with that.
     pub(crate) launched_by: Option<u64>,
 }
@@ -57,7 +58,7 @@ impl ToolProcess {
                     notices,
                     notice_bytes: Vec::new(),
                     pids: None,
-                    kill_wanted: false,
+                    kill_wanted: None,
                     launched_by: None,
                 })
             }
@@ -88,7 +89,7 @@ impl ToolProcess {
                 notices,
                 notice_bytes: Vec::new(),
                 pids: None,
-                kill_wanted: false,
+                kill_wanted: None,
                 launched_by: Some(connection),
             }),
             Err(error) => Err(Box::new((call, error))),
@@ -148,7 +149,7 @@ impl ToolProcess {
                 }
             }
         }
-        if self.kill_wanted {
+        if self.kill_wanted.is_some() {
             self.kill();
         }
         end
@@ -156,9 +157,11 @@ impl ToolProcess {
 
     /// Kills its whole tree; its end comes as a notice.
     pub(crate) fn kill(&mut self) {
-        self.kill_wanted = true;
-        let Some((top, tool)) = self.pids else { return };
-        self.kill_wanted = false;
+        let Some((top, tool)) = self.pids else {
+            self.kill_wanted.get_or_insert_with(Instant::now);
+            return;
+        };
+        self.kill_wanted = None;
         kill_below(&[top], &HashSet::new());
         if top == tool {
             kill(top);

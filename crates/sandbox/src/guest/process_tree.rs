@@ -53,9 +53,17 @@ impl Snapshot {
 
     /// Everything below a process, except what is below one of `spared`.
     fn below(&self, pid: i32, spared: &HashSet<Process>, found: &mut Vec<Process>) {
-        for child in self.children(pid).iter().filter(|child| !spared.contains(child)) {
-            found.push(*child);
-            self.below(child.pid, spared, found);
+        // They may be as deep below each other as there may be processes, and those of a process that ended meanwhile, whose number is
+        // another's by now, may seem to be above it.
+        let mut seen = HashSet::from([pid]);
+        let mut left = vec![pid];
+        while let Some(parent) = left.pop() {
+            for child in self.children(parent).iter().filter(|child| !spared.contains(child)) {
+                if seen.insert(child.pid) {
+                    found.push(*child);
+                    left.push(child.pid);
+                }
+            }
         }
     }
 }
@@ -164,7 +172,30 @@ fn signal(pid: i32, signal: Signal) {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use std::collections::HashSet;
+
+    use super::{Process, Snapshot, parse};
+
+    fn snapshot(parents: impl IntoIterator<Item = (i32, i32)>) -> Snapshot {
+        let mut all = Snapshot::default();
+        for (pid, parent) in parents {
+            all.0.entry(parent).or_default().push(Process { pid, started: 0 });
+        }
+        all
+    }
+
+    #[test]
+    fn what_lies_deep_below_a_process_is_found() {
+        let chain = snapshot((2..1_000_000).map(|pid| (pid, pid - 1)));
+        assert_eq!(chain.all_below(1).len(), 999_998);
+    }
+
+    #[test]
+    fn a_process_that_seems_to_be_below_itself_is_no_end_of_them() {
+        let circle = snapshot([(2, 3), (3, 2), (4, 3)]);
+        let found: HashSet<i32> = circle.all_below(2).into_iter().collect();
+        assert_eq!(found, HashSet::from([3, 4]));
+    }
 
     #[test]
     fn a_name_with_brackets_and_spaces_is_no_hindrance() {

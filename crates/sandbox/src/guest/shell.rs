@@ -62,6 +62,8 @@ struct Current {
     spared: HashSet<Process>,
     kills: u32,
     kill_again: Option<Instant>,
+    /// Since when it is to be killed and isn't known yet.
+    unheard_since: Option<Instant>,
 }
 
 /// A descriptor of the shell.
@@ -135,7 +137,7 @@ impl Shell {
         let bash = self.running.as_mut().expect("it was started above");
         let spared = bash.pids.map(|(top, tool)| living_under(top, tool)).unwrap_or_default();
         bash.command(&command);
-        self.current = Some(Current { call, spared, kills: 0, kill_again: None });
+        self.current = Some(Current { call, spared, kills: 0, kill_again: None, unheard_since: None });
         Step::default()
     }
 
@@ -199,7 +201,8 @@ impl Shell {
         }
         if let Some(saving) = &mut bash.saving {
             saving.print(&bytes);
-            return Some((length, bytes));
+            // It is of no call, even if one has begun: the shell took too long to tell.
+            return Some((0, Vec::new()));
         }
         match &mut self.current {
             Some(current) => {
@@ -293,6 +296,11 @@ impl Shell {
         self.current.as_ref().map(|Current { call, .. }| (call.id, call.watched, call.printed))
     }
 
+    /// Since when the current call is to be killed although it isn't known yet which process it is.
+    pub(crate) fn unheard_since(&self) -> Option<Instant> {
+        self.current.as_ref()?.unheard_since
+    }
+
     /// How many calls it has, running or waiting.
     pub(crate) fn calls(&self) -> usize {
         usize::from(self.current.is_some()) + self.waiting.len()
@@ -334,7 +342,11 @@ impl Shell {
     pub(crate) fn kill_current(&mut self, now: Instant) {
         let (Some(current), Some(bash)) = (&mut self.current, &self.running) else { return };
         current.kill_again = Some(now + KILL_AGAIN);
-        let Some((top, tool)) = bash.pids else { return };
+        let Some((top, tool)) = bash.pids else {
+            current.unheard_since.get_or_insert(now);
+            return;
+        };
+        current.unheard_since = None;
         current.kills += 1;
         kill_below(&[top, tool], &current.spared);
         if current.kills > KILL_ROUNDS {
@@ -374,4 +386,68 @@ fn living_under(top: i32, tool: i32) -> HashSet<Process> {
     let snapshot = Snapshot::take();
     let adopted = snapshot.children(top).iter().filter(|child| child.pid != tool);
     adopted.chain(snapshot.children(tool)).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use tenure_core::id::ItemId;
+
+    use super::{Bash, Call, Current, HashSet, Saving, Shell, ShellPort};
+
+    fn empty_file() -> OwnedFd {
+        rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).expect("made")
+    }
+
+    /// A shell with nobody in it, and where its output and its statuses come from.
+    fn shell() -> (Shell, OwnedFd, OwnedFd) {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe");
+        let ((_, commands), (out, prints), (statuses, says), (notices, _)) = (pipe(), pipe(), pipe(), pipe());
+        let mut shell = Shell::new(empty_file());
+        shell.running = Some(Bash {
+            commands,
+            unwritten: Vec::new(),
+            out: Some(out),
+            statuses: Some(statuses),
+            status_text: Vec::new(),
+            notices,
+            notice_bytes: Vec::new(),
+            pids: None,
+            saving: None,
+            restoring: false,
+        });
+        (shell, prints, says)
+    }
+
+    fn current() -> Current {
+        let call = Call::new(ItemId::from_bits(1), empty_file(), None, 100, true);
+        Current { call, spared: HashSet::new(), kills: 0, kill_again: None, unheard_since: None }
+    }
+
+    #[test]
+    fn what_a_slow_shell_tells_of_itself_is_not_taken_for_what_a_call_printed() {
+        let (mut shell, prints, _says) = shell();
+        // It took longer than anybody waited, and the next call has begun.
+        shell.running.as_mut().expect("it runs").saving = Some(Saving::new().expect("a mark"));
+        shell.current = Some(current());
+        rustix::io::write(&prints, b"declare -- x=1").expect("room");
+        let step = shell.hear(ShellPort::Out);
+        let (_, _, printed) = shell.current().expect("a call");
+        assert!(step.printed.is_none_or(|(length, bytes)| length as u64 <= printed && bytes.is_empty()));
+    }
+
+    #[test]
+    fn a_status_without_end_is_not_kept() {
+        let (mut shell, _prints, says) = shell();
+        shell.current = Some(current());
+        for _ in 0..100 {
+            rustix::io::write(&says, &[b'1'; 64]).expect("room");
+            assert!(shell.hear(ShellPort::Statuses).ended.is_none());
+        }
+        assert!(shell.running.as_ref().expect("it runs").status_text.len() <= 128);
+        rustix::io::write(&says, b"\n").expect("room");
+        assert!(shell.hear(ShellPort::Statuses).ended.is_some(), "the loop itself is heard again");
+    }
 }

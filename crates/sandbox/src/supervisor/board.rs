@@ -1,4 +1,5 @@
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::{Group, Standing};
@@ -7,7 +8,10 @@ use crate::spec::Applied;
 
 /// What the supervisor and the keeper of a sandbox tell each other without messages, in memory that both have: neither
 /// ever waits for the other.
+///
+/// Each has a page of its own, and processes of a sandbox have no other's: who takes one over must not get at those of other sandboxes.
 #[derive(Debug)]
+#[repr(align(4096))]
 pub(crate) struct Board {
     /// Whether a call runs. The keeper's to say; all else is the supervisor's.
     busy: AtomicBool,
@@ -59,6 +63,22 @@ pub(crate) struct ProcessLimits {
 /// Limits of the disk as numbers; 0 is none.
 const OF_THE_DISK: [Limit; 3] = [Limit::Disk, Limit::Inodes, Limit::HostDisk];
 
+/// Where the boards are of the supervisor that this process is, or was forked from, and how long they are.
+static MAPPED: OnceLock<(usize, usize)> = OnceLock::new();
+
+/// Takes boards from this process. Where pages are larger than a board, some stay.
+fn unmap(from: usize, to: usize) -> io::Result<()> {
+    // SAFETY: takes a number and gives one.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+    let (from, to) = (from.next_multiple_of(page), to / page * page);
+    if from >= to {
+        return Ok(());
+    }
+    // SAFETY: these are whole pages of boards, which whoever calls this won't look at again in this process; nothing else is in them.
+    unsafe { rustix::mm::munmap(std::ptr::without_provenance_mut(from), to - from) }?;
+    Ok(())
+}
+
 fn number(limit: Option<Limit>) -> u8 {
     let at = limit.and_then(|limit| OF_THE_DISK.iter().position(|other| *other == limit));
     at.map_or(0, |at| at as u8 + 1)
@@ -78,8 +98,30 @@ impl Board {
         unsafe {
             let at =
                 mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?;
-            Ok(std::slice::from_raw_parts(at.cast(), count))
+            let boards = std::slice::from_raw_parts(at.cast(), count);
+            let _ = MAPPED.set((at.addr(), length));
+            Ok(boards)
         }
+    }
+
+    /// Lets go of all boards but this one, which is one of the first that were [shared](Self::shared): in a process that has just been
+    /// forked, and will look at no other.
+    pub(crate) fn leave_others(&'static self) -> io::Result<()> {
+        let Some((all, length)) = MAPPED.get().copied() else { return Ok(()) };
+        let own = std::ptr::from_ref(self).addr();
+        unmap(all, own)?;
+        unmap(own + size_of::<Self>(), all + length)
+    }
+
+    /// Lets go of all of them, in a process that has just been forked.
+    pub(crate) fn leave_all() -> io::Result<()> {
+        MAPPED.get().map_or(Ok(()), |(all, length)| unmap(*all, all + length))
+    }
+
+    /// Lets go of this one, in a process that won't look at it again and has let go of the others.
+    pub(crate) fn leave(&'static self) -> io::Result<()> {
+        let own = std::ptr::from_ref(self).addr();
+        unmap(own, own + size_of::<Self>())
     }
 
     /// Makes it the board of a new sandbox.

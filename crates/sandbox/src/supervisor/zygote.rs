@@ -160,12 +160,12 @@ fn fork_keeper(packet: Packet, common: Common, name: &CString) -> io::Result<i32
     let keeper = match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         0 => match wanted.take(packet.descriptors, common) {
-            Some(setup) => {
+            Some(setup) if setup.inherited.board.leave_others().is_ok() => {
                 let _ = rustix::thread::set_name(name);
                 setup::enter(setup)
             }
             // SAFETY: ends the process.
-            None => unsafe { libc::_exit(1) },
+            Some(_) | None => unsafe { libc::_exit(1) },
         },
         pid => Ok(pid as i32),
     };

@@ -113,7 +113,8 @@ async fn memory() {
 async fn the_disk() {
     let mut pair = Pair::new().await;
     // In files so large that there are never too many of them.
-    let bytes = pair.perl("while (1) { $n++; open(my $f, '>', \"full$n\"); syswrite $f, 'x' x (1<<20) for 1..64 }").await;
+    let bytes =
+        pair.perl("while (1) { $n++; open(my $f, '>', \"full$n\"); syswrite $f, 'x' x (1<<20) for 1..64 }").await;
     assert_eq!(reached(&bytes), [Limit::Disk], "{bytes:?}");
     let inodes = pair.perl("while (1) { $n++; mkdir \"d$n\" }").await;
     assert_eq!(reached(&inodes), [Limit::Inodes], "{inodes:?}");

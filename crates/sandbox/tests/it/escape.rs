@@ -5,7 +5,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use tenure_sandbox::Outcome;
 
-use crate::host::{Host, exec, guest, has_given_ids, is_root, run, session, shell, text};
+use crate::host::{Host, exec, guest, has_given_ids, is_root, needs_root, run, session, shell, text};
 
 #[tokio::test]
 async fn every_check_of_the_probe_passes() {
@@ -58,6 +58,32 @@ async fn one_session_sees_nothing_of_another() {
     };
     // An ordinary user has but one map to give.
     assert_eq!(maps[0] != maps[1], is_root());
+    host.finish().await;
+}
+
+/// How much memory a process has in common with the supervisor and others.
+fn shared_bytes(pid: i32) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is ours");
+    let shared = maps.lines().filter(|line| line.contains("rw-s") && line.ends_with("/dev/zero (deleted)"));
+    let number = |text: &str| u64::from_str_radix(text, 16).expect("a number");
+    shared.filter_map(|line| line.split(' ').next()?.split_once('-')).map(|(from, to)| number(to) - number(from)).sum()
+}
+
+/// Who takes over one of a sandbox's own processes must not get at what other sandboxes' tell the supervisor.
+#[tokio::test]
+async fn no_process_of_a_sandbox_has_memory_in_common_with_another_sandbox() {
+    needs_root("it looks into processes that hide themselves");
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    host.open(session(2)).await;
+    run(&sandbox, 1, shell("true")).await;
+    let (supervisor, keepers) = (host.supervisor(), host.keepers());
+    assert!(shared_bytes(supervisor) >= 4_095 * 4_096, "control: it is seen");
+    for (pid, _) in host.family().into_iter().filter(|(pid, _)| *pid != supervisor && *pid != host.zygote()) {
+        // Its own board, which has a page.
+        let most = if keepers.contains(&pid) { 4_096 } else { 0 };
+        assert_eq!(shared_bytes(pid), most, "process {pid}");
+    }
     host.finish().await;
 }
 

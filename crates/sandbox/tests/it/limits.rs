@@ -1,8 +1,10 @@
 //! Limits: enforced, reported, and refused where they can't be had.
 
-use tenure_sandbox::{Error, Exit, Limit, Limits, Reached, Spec, Usage, Work};
+use std::sync::Arc;
 
-use crate::host::{Host, exec, is_root, needs_cgroups, run, session, shell, text};
+use tenure_sandbox::{CallEnd, Error, Exit, Limit, Limits, Order, Reached, Sandbox, Spec, Usage, Work};
+
+use crate::host::{Host, call, exec, is_root, needs_cgroups, run, session, shell, text};
 
 /// Why a test needs root.
 const CGROUPS: &str = "limits take cgroups, and those of most hosts are root's";
@@ -59,15 +61,12 @@ async fn a_fork_bomb_is_contained_and_can_be_cancelled() {
     let host = Host::new();
     let limits = Limits { pids: Some(40), ..Limits::default() };
     let sandbox = host.backend.open(spec(limits)).await.expect("a sandbox").sandbox;
-    let mut order = tenure_sandbox::Order::new(
-        crate::host::call(1),
-        exec(&["bash", "-c", "b() { b | b & }; b 2>/dev/null; sleep 1000"]),
-    );
+    let mut order = Order::new(call(1), exec(&["bash", "-c", "b() { b | b & }; b 2>/dev/null; sleep 1000"]));
     order.timeout = Some(std::time::Duration::from_millis(500));
     let end = sandbox.run(order, None).await.expect("a result");
     let reached = Reached { limit: Limit::Pids, most: 40, ended: false };
     let told = |exit: &Exit| exit.timed_out && exit.reached == [reached];
-    assert!(matches!(&end, tenure_sandbox::CallEnd::Exited(exit) if told(exit)), "{end:?}");
+    assert!(matches!(&end, CallEnd::Exited(exit) if told(exit)), "{end:?}");
     let after = run(&sandbox, 2, exec(&["echo", "fine"])).await;
     assert_eq!((text(&after).as_str(), &after.reached), ("fine\n", &Vec::new()));
     host.finish().await;
@@ -266,5 +265,32 @@ async fn a_sandbox_for_a_larger_machine_is_refused_and_leaves_nothing() {
     // What a machine of that size could have limited is no hindrance to one with none.
     let sandbox = host.open(session(1)).await;
     assert_eq!(text(&run(&sandbox, 1, exec(&["echo", "fine"])).await), "fine\n");
+    host.finish().await;
+}
+
+/// Ended by its time, and not by the test's patience.
+async fn is_timed_out(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) {
+    let mut order = Order::new(call(n), work);
+    order.timeout = Some(std::time::Duration::from_millis(50));
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), sandbox.run(order, None)).await;
+    let ended = ended.expect("it ends").expect("a result");
+    assert!(matches!(&ended, CallEnd::Exited(exit) if exit.timed_out), "{ended:?}");
+}
+
+/// Tools are the user that what forks them is, and may stop it.
+#[tokio::test]
+async fn calls_end_in_time_though_a_tool_has_stopped_what_forks_them() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    // Of the fourth field of its parent's, which is above this tool alone.
+    let stop = "kill -STOP $(sed 's/.*) //' /proc/$PPID/stat | cut -d' ' -f2)";
+    let calls = [shell("sleep 1000"), exec(&["sleep", "1000"])];
+    for (n, work) in (1..).zip(calls) {
+        let stopped = run(&sandbox, 10 * n, exec(&["sh", "-c", stop])).await;
+        assert_eq!(text(&stopped), "");
+        is_timed_out(&sandbox, 10 * n + 1, work).await;
+        assert_eq!(text(&run(&sandbox, 10 * n + 2, exec(&["echo", "fine"])).await), "fine\n");
+        assert_eq!(text(&run(&sandbox, 10 * n + 3, shell("echo fine")).await), "fine\n");
+    }
     host.finish().await;
 }

@@ -21,7 +21,7 @@ use crate::guest::privileges::{self, Capabilities};
 use crate::guest::setup::forbid_core_files;
 use crate::guest::{seccomp, signals};
 use crate::spec::{Applied, Limits};
-use crate::supervisor::{Detached, Doing, Failure, Standing, allow_many_files};
+use crate::supervisor::{Board, Detached, Doing, Failure, Standing, allow_many_files};
 use crate::wire::Step;
 
 /// What a builder is made from.
@@ -84,6 +84,9 @@ pub(crate) fn enter(builder: Builder) -> ! {
 
 fn live(builder: Builder) {
     close_what_is_not_ours(&builder);
+    if Board::leave_all().is_err() {
+        return;
+    }
     let Builder { root, task, disk, entrances, mapped, outcome, limits } = builder;
     let mut outcome = File::from(outcome);
     let prepared = prepare(root, &task, &entrances, mapped, &limits);
