@@ -402,13 +402,3 @@ impl Backend for Native {
         })
     }
 }
-
-/// The name that the sandboxes of a directory have on the host: of their group in each cgroup hierarchy, and the first
-/// argument of their processes.
-pub fn cgroup_name(dir: &Path) -> String {
-    let hash =
-        dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-    format!("tenure-{hash:016x}")
-}
