@@ -33,6 +33,15 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+/// As whom managers work.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Installer {
+    /// As who may read what Tenure may.
+    Ours,
+    /// As another user of the host, and owners can't be shifted.
+    Another,
+}
+
 /// What is to be installed, and from what.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
@@ -64,16 +73,16 @@ impl Archives {
     }
 
     /// Finds out what they are to be installed from. Reads the archives, so it takes its time.
-    pub(super) fn choose(&self, packages: &Packages) -> Result<Chosen, Error> {
+    pub(super) fn choose(&self, packages: &Packages, installer: Installer) -> Result<Chosen, Error> {
         let mut chosen = Chosen { steps: Vec::new(), key: String::new() };
         for (manager, names) in packages.iter() {
             let (step, files) = self.choose_of(manager, names)?;
-            readable_inside(&self.dir, 0o5)?;
-            readable_inside(&self.dir.join(manager.name()), 0o5)?;
+            installer.may_read(&self.dir, 0o5)?;
+            installer.may_read(&self.dir.join(manager.name()), 0o5)?;
             let _ = write!(chosen.key, " {manager}: {}", step.packages.join(" "));
             for file in files {
                 let path = self.dir.join(manager.name()).join(&file);
-                readable_inside(&path, 0o4)?;
+                installer.may_read(&path, 0o4)?;
                 let digest =
                     self.digest(&path).map_err(Error::failed(format!("reading the archive {}", path.display())))?;
                 let _ = write!(chosen.key, " {file}:{digest}");
@@ -165,19 +174,22 @@ impl Archives {
     }
 }
 
-/// Refuses what managers couldn't read. Where an ordinary user runs Tenure they are other users, and owners can't be shifted.
-fn readable_inside(path: &Path, needed: u32) -> Result<(), Error> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let found = std::fs::metadata(path).map_err(Error::failed(format!("looking at {}", path.display())))?;
-    match found.mode() & needed == needed {
-        true => Ok(()),
-        false => Err(Error::Invalid(format!(
-            "packages are installed by another user than the one that runs Tenure, and {} isn't open to all: `chmod -R a+rX` the \
-             directory of the archives",
-            path.display()
-        ))),
+impl Installer {
+    /// Refuses what managers couldn't read.
+    fn may_read(self, path: &Path, needed: u32) -> Result<(), Error> {
+        match self {
+            Self::Ours => return Ok(()),
+            Self::Another => {}
+        }
+        let found = std::fs::metadata(path).map_err(Error::failed(format!("looking at {}", path.display())))?;
+        match found.mode() & needed == needed {
+            true => Ok(()),
+            false => Err(Error::Invalid(format!(
+                "packages are installed by another user than the one that runs Tenure, and {} isn't open to all: `chmod -R a+rX` the \
+                 directory of the archives",
+                path.display()
+            ))),
+        }
     }
 }
 
@@ -264,7 +276,7 @@ fn put_there(manager: Manager) -> &'static str {
 mod tests {
     use tenure_core::packages::{Manager, Packages};
 
-    use super::{Archive, Archives, DEBIANS_NAME};
+    use super::{Archive, Archives, DEBIANS_NAME, Installer};
 
     fn packages(of: &[(Manager, &[&str])]) -> Packages {
         let mut packages = Packages::default();
@@ -327,7 +339,7 @@ mod tests {
         write(&deb, "one");
         write("pip/a-1-py3-none-any.whl", "one");
         let of = packages(&[(Manager::Pip, &["a"]), (Manager::Apt, &["jq"])]);
-        let key = || archives.choose(&of).expect("chosen").key;
+        let key = || archives.choose(&of, Installer::Ours).expect("chosen").key;
         let first = key();
         assert!(first.contains(" apt: ./jq_1.6_") && first.contains(" pip: a a-1-py3-none-any.whl:"), "{first}");
         write("apt/other_1_all.deb", "two");

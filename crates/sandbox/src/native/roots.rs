@@ -12,7 +12,7 @@ use tenure_core::packages::{Manager, Packages};
 use tenure_core::root::Root;
 use tokio::sync::Semaphore;
 
-use super::archives::Archives;
+use super::archives::{Archives, Installer};
 use super::backend::refusal;
 use super::supervisor_link::SupervisorLink;
 use super::trash::Trash;
@@ -39,6 +39,44 @@ pub(super) struct Roots {
     root_dirs: Vec<PathBuf>,
     archives: Arc<Archives>,
     building: Semaphore,
+}
+
+/// Whose the files of layers are.
+#[derive(Debug, Clone, Copy)]
+enum Owners {
+    /// Users' that root gave to sandboxes.
+    Root,
+    /// Those of the ids that an ordinary user was given.
+    Given,
+    /// All are that one user's, so its layers have names of their own, lest they be taken for others where a backup is restored.
+    One,
+}
+
+impl Owners {
+    /// What layers of images are called.
+    fn image(self) -> &'static str {
+        match self {
+            Self::Root | Self::Given => "image",
+            Self::One => "image-one",
+        }
+    }
+
+    /// What layers of packages are called.
+    fn packages(self) -> &'static str {
+        match self {
+            Self::Root | Self::Given => "packages",
+            Self::One => "packages-one",
+        }
+    }
+
+    /// As whom packages are installed, as it counts for who may read their archives.
+    fn installer(self) -> Installer {
+        match self {
+            // Owners are shifted in what it sees.
+            Self::Root | Self::One => Installer::Ours,
+            Self::Given => Installer::Another,
+        }
+    }
 }
 
 /// The sandboxes' side of it.
@@ -77,9 +115,6 @@ impl Roots {
 
     /// Whether packages may be had, as far as can be told without installing them.
     pub(super) fn check_packages(&self, packages: &Packages) -> Result<(), Error> {
-        if !packages.is_empty() && !rustix::process::geteuid().is_root() && !subordinate::has_users(&self.dir) {
-            return Err(Error::Invalid(supervisor::PACKAGES_NEED_USERS.to_owned()));
-        }
         self.archives.check(packages)
     }
 
@@ -126,14 +161,16 @@ impl Roots {
     /// Has the packages installed over what there is.
     async fn with_packages(&self, start: Start, packages: &Packages, builders: &Builders<'_>) -> Result<Start, Error> {
         self.check_packages(packages)?;
+        let owners = self.owners(builders).await?;
         let (archives, wanted) = (self.archives.clone(), packages.clone());
-        let chosen = tokio::task::spawn_blocking(move || archives.choose(&wanted)).await;
+        let installer = owners.installer();
+        let chosen = tokio::task::spawn_blocking(move || archives.choose(&wanted, installer)).await;
         let chosen = chosen.map_err(|error| Error::failed("choosing archives")(io::Error::other(error)))??;
         let below = match (&start.root, start.base.last()) {
             (_, Some(top)) => top.to_string(),
             (_, None) => hosts_key(packages),
         };
-        let made = layer("packages", &format!("{INSTALL_VERSION} {below}{}", chosen.key));
+        let made = layer(owners.packages(), &format!("{INSTALL_VERSION} {below}{}", chosen.key));
         let Start { root, mut base } = start;
         let task = BuildTask::Install { archives: self.archives.dir().to_owned(), steps: chosen.steps };
         let all: Vec<LayerId> = base.iter().chain([&made]).cloned().collect();
@@ -158,16 +195,16 @@ impl Roots {
         Ok(Start { root, base: vec![system] })
     }
 
-    /// What layers of images are called here. With one id all in them is that one user's, so they are others, in a backup too.
-    async fn kind(&self, builders: &Builders<'_>) -> Result<&'static str, Error> {
+    /// Whose the files of layers are here.
+    async fn owners(&self, builders: &Builders<'_>) -> Result<Owners, Error> {
         if rustix::process::geteuid().is_root() {
-            return Ok("image");
+            return Ok(Owners::Root);
         }
         // Once there is a supervisor, it is settled whose the files are.
         builders.supervisor.ask(&SupervisorAsk::Alive).await?;
         let users =
             subordinate::Users::read(&self.dir).map_err(Error::failed("reading whose the sandboxes' files are"))?;
-        Ok(if users.is_some() { "image" } else { "image-one" })
+        Ok(if users.is_some() { Owners::Given } else { Owners::One })
     }
 
     async fn of_image(&self, root: &Root, builders: &Builders<'_>) -> Result<Start, Error> {
@@ -175,7 +212,7 @@ impl Roots {
         let name = printed(root);
         builders.progress.say(&format!("image {name}: looking it up"));
         let image = images.find(root).await?;
-        let layers = layers_of(&image, self.kind(builders).await?);
+        let layers = layers_of(&image, self.owners(builders).await?.image());
         if layers.is_empty() || layers.len() != image.layers.len() {
             return Err(Error::Invalid(format!("the image {} has no usable layers", printed(root))));
         }

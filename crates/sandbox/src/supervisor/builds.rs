@@ -213,7 +213,8 @@ fn start(
         BuildTask::Install { archives, steps } => {
             let is_hosts = below == Root::Host && steps.iter().any(|step| step.manager == Manager::Apt);
             let hosts_database = is_hosts.then(|| File::open(HOSTS_DATABASE).ok()).flatten().map(OwnedFd::from);
-            Task::Install { archives: slot.mount_archives(&archives)?, steps, hosts_database }
+            let product = (!Standing::ours().has_own_users()).then(|| slot.mount_product(&dir)).transpose()?;
+            Task::Install { archives: slot.mount_archives(&archives)?, steps, hosts_database, product }
         }
     };
     let mut limits = group.applied.clone();
@@ -235,8 +236,8 @@ fn start(
     }
     drop((ownership, mapped, say_outcome, root, task, disk));
     group.entrances.clear();
-    let mapped =
-        idmap::write_map(pid, &Standing::ours().map(slot.base())).and_then(|()| File::from(say_mapped).write_all(b"1"));
+    let mapped = idmap::write_map(pid, &Standing::ours().builders_map(slot.base()))
+        .and_then(|()| File::from(say_mapped).write_all(b"1"));
     if let Err(error) = mapped {
         // SAFETY: the child is ours and not yet waited for.
         unsafe {

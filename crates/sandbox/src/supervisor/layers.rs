@@ -203,9 +203,6 @@ impl Slot {
         sources: &Sources,
         mirror: Option<&Mirror>,
     ) -> Result<Vec<Detached>, Failure> {
-        if !Standing::ours().has_own_users() {
-            return Err(Failure::Invalid { why: PACKAGES_NEED_USERS.to_owned() });
-        }
         let head = Head { root: root.clone(), layers: layers.to_vec(), ..Head::default() };
         let layer = dir.join("layer");
         let make = || -> io::Result<()> {
@@ -219,6 +216,15 @@ impl Slot {
     /// A directory of archives as a builder sees it.
     pub(crate) fn mount_archives(&self, at: &Path) -> Result<OwnedFd, Failure> {
         self.host_mount(at)
+    }
+
+    /// What a builder has made so far, out of which it can't get.
+    pub(crate) fn mount_product(&self, dir: &Path) -> Result<OwnedFd, Failure> {
+        let layer = dir.join("layer");
+        let mount = clone_tree(&layer).doing(|| format!("opening {}", layer.display()))?;
+        let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        idmap::set_attributes(&mount, attributes, 0).doing(|| format!("mounting {}", layer.display()))?;
+        Ok(mount)
     }
 
     /// Where sealed layers, highest first, have a part.
@@ -255,9 +261,6 @@ impl Slot {
     }
 }
 
-/// Why sandboxes of an ordinary user with one id have no packages.
-pub(crate) const PACKAGES_NEED_USERS: &str = "packages take a Tenure that runs as root, or as a user with subordinate ids (see `tenure \
-                                              doctor`): they belong to the root of the sandbox, who has to be another user than its tools";
 /// Why an ordinary user's sandboxes have no directory of the host as their root.
 pub(crate) const NEEDS_ROOT: &str =
     "directories of the host as roots take a Tenure that runs as root: their files belong to users of the host";

@@ -47,7 +47,7 @@ pub(crate) use create::{KEEPER_SOCKET, SHELL_MARK};
 pub(crate) use failure::{Doing, Failure};
 pub(crate) use head::{Head, LayerId, Root};
 pub(crate) use idmap::set_attributes;
-pub(crate) use layers::{Detached, NEEDS_ROOT, PACKAGES_NEED_USERS};
+pub(crate) use layers::{Detached, NEEDS_ROOT};
 pub(crate) use own_namespace::enter as enter_own_namespace;
 pub(crate) use ownership::is_given_away as has_own_maker;
 pub(crate) use requirements::cut_short;

@@ -73,6 +73,14 @@ impl Standing {
         }
     }
 
+    /// The same for a builder, which is root of its namespace everywhere: with one id that is the same user, by another number.
+    pub(crate) fn builders_map(self, first_uid: u32) -> String {
+        match self {
+            Self::Root | Self::Given => self.map(first_uid),
+            Self::One => format!("0 {AGENT} 1"),
+        }
+    }
+
     /// Who a keeper is inside. With one id there is no other than the tools'.
     pub(crate) fn keeper(self) -> u32 {
         match self {
@@ -164,5 +172,14 @@ mod tests {
     fn a_sandbox_maps_its_agent_to_who_owns_its_files() {
         assert_eq!((Standing::One.map(7), Standing::One.on_disk(0)), ("1000 1000 1".to_owned(), 1000));
         assert_eq!((Standing::Root.map(7), Standing::Root.on_disk(1000)), ("0 7 65536".to_owned(), 101_000));
+    }
+
+    #[test]
+    fn a_builder_is_root_whoever_that_is() {
+        assert_eq!(Standing::One.builders_map(7), "0 1000 1");
+        assert_eq!(
+            (Standing::Root.builders_map(7), Standing::Given.builders_map(7)),
+            (Standing::Root.map(7), Standing::Given.map(7))
+        );
     }
 }

@@ -187,13 +187,6 @@ pub(crate) fn needs_root(reason: &str) {
     std::process::exit(0);
 }
 
-/// As above, where an ordinary user that has ids besides its own can make it too.
-pub(crate) fn needs_users(reason: &str) {
-    if !has_given_ids() {
-        needs_root(reason);
-    }
-}
-
 /// As above, where an ordinary user to whom control groups were handed over can make it too.
 pub(crate) fn needs_cgroups(reason: &str) {
     if !std::env::var("TENURE_TEST_CGROUPS").is_ok_and(|cgroups| cgroups == "delegated") {
@@ -220,6 +213,19 @@ pub(crate) fn needs_given_ids() {
     {
         println!("skipped, needs subordinate ids: they are an ordinary user's, and `scripts/rootless-tests` has one");
     }
+}
+
+/// Says why a test that is of ordinary users did nothing.
+pub(crate) fn needs_ordinary_user() {
+    #[expect(clippy::print_stdout, reason = "says why the test did nothing")]
+    {
+        println!("skipped, needs an ordinary user: `scripts/rootless-tests` is one");
+    }
+}
+
+/// Whether all files of sandboxes belong to the one user that makes them.
+pub(crate) fn has_one_id() -> bool {
+    !is_root() && !has_given_ids()
 }
 
 /// Whether `scripts/rootless-tests` has given this user ids besides its own.

@@ -12,10 +12,8 @@ use tenure_core::packages::{Manager, Packages};
 use tenure_core::root::Root;
 use tenure_sandbox::{Error, Progress, Sandbox, Spec};
 
-use crate::host::{Host, has_given_ids, is_root, needs_given_ids, needs_users, run, session, shell, text};
+use crate::host::{Host, has_given_ids, has_one_id, is_root, needs_ordinary_user, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
-
-const WHY: &str = "packages belong to the root of the sandbox, who has to be another user than its tools";
 
 /// What was said while a sandbox was made ready.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +44,6 @@ impl Depot {
     }
 
     fn with(change: impl FnOnce(&mut tenure_sandbox::NativeConfig)) -> Self {
-        needs_users(WHY);
         let archives = tempfile::tempdir().expect("a directory");
         for manager in Manager::ALL {
             std::fs::create_dir(archives.path().join(manager.name())).expect("made");
@@ -181,9 +178,12 @@ async fn wheels_are_installed_once_for_all_that_want_the_same() {
         said.starts_with("one below\none\nModuleNotFoundError: No module named 'other'\n/run:\n\n/var/tmp:\n"),
         "{said}"
     );
-    assert!(said.contains("Permission denied") && said.contains("no\n"), "{said}");
+    // Where there is one user, what is installed is the tools' own.
+    assert_eq!(said.contains("Permission denied") && said.contains("no\n"), !has_one_id(), "{said}");
     let layers = depot.layers();
     assert_eq!(layers.len(), 1);
+    // Whose owners are kept and whose aren't can't be taken for each other, in a backup neither.
+    assert_eq!(layers[0].starts_with("packages-one-"), has_one_id(), "{layers:?}");
     let second = depot.open(2, &[(Manager::Pip, &["tiny==1.0"])]).await;
     assert_eq!(text(&run(&second, 1, shell("say-tiny")).await), "one\n");
     assert_eq!(depot.layers(), layers, "the second session has the first one's layer");
@@ -264,11 +264,11 @@ async fn nothing_is_installed_on_a_disk_that_is_nearly_full() {
     depot.host.finish().await;
 }
 
-/// With subordinate ids the host's files are nobody's in a sandbox.
+/// The host's files are nobody's in an ordinary user's sandbox.
 #[tokio::test]
 async fn what_the_host_has_can_be_replaced_but_not_changed_by_an_ordinary_users_packages() {
-    if !has_given_ids() {
-        return needs_given_ids();
+    if is_root() {
+        return needs_ordinary_user();
     }
     let depot = Depot::new();
     let script = r#"
@@ -307,17 +307,39 @@ async fn archives_that_are_not_open_to_all_are_named() {
     depot.host.finish().await;
 }
 
+/// Elsewhere it is root's, as it should be.
 #[tokio::test]
-async fn a_user_with_one_id_has_no_packages_and_is_told_why() {
-    let host = Host::new();
-    let mut packages = Packages::default();
-    packages.set(Manager::Pip, vec!["tiny".to_owned()]);
-    let why = host.backend.check_packages(&packages).await.expect_err("there is no archive").to_string();
-    match is_root() || has_given_ids() {
-        true => assert!(why.starts_with("pip: no archive of tiny in "), "{why}"),
-        false => assert!(why.contains("subordinate ids") && why.contains("tenure doctor"), "{why}"),
+async fn with_one_id_what_is_installed_is_the_tools_own() {
+    let depot = Depot::new();
+    let script = "cp /bin/true /opt/bits; chmod 6755 /opt/bits; mkdir -m 3775 /opt/dir; id -u > /opt/id";
+    depot.deb("with-bits", script);
+    depot.deb("with-users", "touch /opt/daemons; chown daemon /opt/daemons");
+    let wanted: &[(Manager, &[&str])] = &[(Manager::Apt, &["with-bits"])];
+    let sandbox = depot.open(1, wanted).await;
+    let look = "stat -c '%u %a' /opt/bits /opt/dir /usr/share/with-bits/note; cat /opt/id";
+    let change = "{ echo mine > /usr/share/with-bits/note; } 2> /dev/null; cat /usr/share/with-bits/note";
+    let (looks, note) = match has_one_id() {
+        true => ("1000 755\n1000 1775\n1000 644\n0\n", "mine\n"),
+        false => ("0 6755\n0 3775\n0 644\n0\n", "from a package\n"),
+    };
+    assert_eq!(text(&run(&sandbox, 1, shell(look)).await), looks);
+    assert_eq!(text(&run(&sandbox, 2, shell(change)).await), note);
+    // Nobody else's.
+    let other = depot.open(2, wanted).await;
+    assert_eq!(text(&run(&other, 1, shell("cat /usr/share/with-bits/note")).await), "from a package\n");
+    let wanted: &[(Manager, &[&str])] = &[(Manager::Apt, &["with-users"])];
+    match has_one_id() {
+        true => {
+            let why = depot.refusal(3, wanted).await;
+            assert!(why.contains("chown: ") && why.contains("/opt/daemons"), "{why}");
+            assert!(why.ends_with("it takes subordinate ids, see `tenure doctor`.)"), "{why}");
+        }
+        false => {
+            let sandbox = depot.open(3, wanted).await;
+            assert_eq!(text(&run(&sandbox, 1, shell("stat -c %U /opt/daemons")).await), "daemon\n");
+        }
     }
-    host.finish().await;
+    depot.host.finish().await;
 }
 
 /// As root of its sandbox, but of nothing else.
@@ -349,11 +371,15 @@ async fn hostile_scripts_are_confined() {
         )
         .await,
     );
-    let expected = "0\ncould: kill -9 1\ncould: ls /root/..\n/workspace\ndirectory root 755\ndirectory agent 755\ndirectory root 755\n\
-                    directory agent 755\ndirectory root 755\n127.0.0.1 localhost sandbox\n";
-    assert!(said.starts_with(expected), "{said}");
+    // Where there is one user, nothing reaches the first process, and the root is the tools' own.
+    let (could, root) = if has_one_id() { ("", "agent") } else { ("could: kill -9 1\n", "root") };
+    let expected = format!(
+        "0\n{could}could: ls /root/..\n/workspace\ndirectory {root} 755\ndirectory agent 755\ndirectory {root} 755\n\
+         directory agent 755\ndirectory {root} 755\n127.0.0.1 localhost sandbox\n"
+    );
+    assert!(said.starts_with(&expected), "{said}");
     let said = text(&run(&sandbox, 2, shell("/opt/sh -c 'id -u'; pgrep -c sleep; touch /opt/mine || echo no")).await);
-    assert!(said.starts_with("1000\n0\n") && said.contains("no\n"), "{said}");
+    assert!(said.starts_with("1000\n0\n") && said.contains("no\n") != has_one_id(), "{said}");
     assert!(depot.at("apt/hostile_1.0-1_all.deb").exists() && !depot.at("apt/planted").exists());
     depot.host.finish().await;
 }

@@ -8,7 +8,7 @@ use tenure_core::id::SessionId;
 use tenure_core::root::Root;
 use tenure_sandbox::{Error, NativeConfig, Packing, Sandbox, Spec};
 
-use crate::host::{Host, exec, has_given_ids, is_root, needs_root, run, session, shell, text};
+use crate::host::{Host, exec, has_one_id, needs_root, run, session, shell, text};
 use crate::shelf::{Layer, Shelf, image};
 
 /// Files of other systems on the host belong to its users.
@@ -59,10 +59,6 @@ async fn tree(sandbox: &Arc<dyn Sandbox>, n: u128, dir: &str) -> Vec<String> {
         .collect();
     lines.sort_unstable();
     lines
-}
-
-fn has_one_id() -> bool {
-    !is_root() && !has_given_ids()
 }
 
 /// What is to be seen of such files where this test runs: with one id all of them are the tools' own, and no bit makes others be

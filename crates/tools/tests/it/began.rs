@@ -69,7 +69,9 @@ fn package(archives: &Path) {
     std::fs::create_dir(dir.path().join("DEBIAN")).expect("made");
     std::fs::create_dir(archives.join("apt")).expect("made");
     let control = "Package: mine\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: a test\n";
-    let script = "#!/bin/sh\nset -e\nmkdir /srv/mine\nprintf old > /srv/mine/file\nchown -R 1000:1000 /srv/mine\n";
+    // Where there is one user, all of it is the tools' own anyway.
+    let script =
+        "#!/bin/sh\nset -e\nmkdir /srv/mine\nprintf old > /srv/mine/file\nchown -R 1000:1000 /srv/mine || true\n";
     let readable = |at: &Path, mode: u32| {
         std::fs::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set");
     };
@@ -109,11 +111,7 @@ async fn what_a_session_began_with_is_no_difference() {
     let Some(real) = Real::open_with(set).await else { return };
     let mut packages = Packages::default();
     packages.set(Manager::Apt, vec!["mine".to_owned()]);
-    let mut began = vec![(image, Packages::default())];
-    match real.backend().check_packages(&packages).await {
-        Ok(()) => began.push((Root::Host, packages)),
-        Err(why) => assert!(why.to_string().contains("subordinate ids"), "{why}"),
-    }
+    let began = [(image, Packages::default()), (Root::Host, packages)];
     for (n, (root, packages)) in began.into_iter().enumerate() {
         let [session, fresh, fork] = [10, 20, 30].map(|first| SessionId::from_bits(first + n as u128));
         let open = async |session| {

@@ -10,6 +10,7 @@ use rustix::mount::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::bits;
 use super::layer::{Bounds, Refusal, unpack};
 use super::packages::{ARCHIVES, install};
 use super::system;
@@ -21,7 +22,7 @@ use crate::guest::privileges::{self, Capabilities};
 use crate::guest::setup::forbid_core_files;
 use crate::guest::{seccomp, signals};
 use crate::spec::{Applied, Limits};
-use crate::supervisor::{Board, Detached, Doing, Failure, Standing, allow_many_files};
+use crate::supervisor::{Board, Detached, Doing, Failure, allow_many_files};
 use crate::wire::Step;
 
 /// What a builder is made from.
@@ -52,6 +53,8 @@ pub(crate) enum Task {
         steps: Vec<Step>,
         /// What the host has installed, if that is in the root.
         hosts_database: Option<OwnedFd>,
+        /// Where there is but one user, the product as a mount that is nowhere.
+        product: Option<OwnedFd>,
     },
 }
 
@@ -118,8 +121,8 @@ fn close_what_is_not_ours(builder: &Builder) {
     match task {
         Task::Unpack { packed, .. } => keep.push(packed.as_raw_fd()),
         Task::System => {}
-        Task::Install { archives, hosts_database, steps: _ } => {
-            keep.extend(std::iter::once(archives).chain(hosts_database).map(AsRawFd::as_raw_fd));
+        Task::Install { archives, hosts_database, product, steps: _ } => {
+            keep.extend(std::iter::once(archives).chain(hosts_database).chain(product).map(AsRawFd::as_raw_fd));
         }
     }
     keep.extend([0, 1, 2]);
@@ -137,7 +140,7 @@ fn prepare(
 ) -> Result<OwnedFd, Failure> {
     signals::reset();
     File::from(mapped).read_exact(&mut [0]).doing(|| "waiting for the supervisor".to_owned())?;
-    privileges::become_user(Standing::ours().keeper()).doing(|| "becoming the builder's root".to_owned())?;
+    privileges::become_user(0).doing(|| "becoming the builder's root".to_owned())?;
     privileges::die_with_parent().doing(|| "tying the builder to its supervisor".to_owned())?;
     privileges::hide_from_peers().doing(|| "hiding the builder".to_owned())?;
     let enter_limits = |entrance: &OwnedFd| rustix::io::write(entrance, b"0").map(drop);
@@ -207,9 +210,10 @@ fn perform(task: Task, root: OwnedFd, disk: &OwnedFd) -> Outcome {
                 unpack(&tree, File::from(packed), packing, &diff_id, Bounds::OURS)
             }
             Task::System => system::add(&tree, &again).map_err(Refusal::Here),
-            Task::Install { archives: _, steps, hosts_database } => {
+            Task::Install { archives: _, steps, hosts_database, product } => {
                 let time = Duration::from_secs((DEADLINE - GRACE).into());
                 install(&tree, &steps, hosts_database.as_ref(), time)?;
+                product.as_ref().map_or(Ok(()), bits::clear).map_err(Refusal::Here)?;
                 // Their scripts may have done anything to it.
                 system::add(&tree, &again).map_err(Refusal::Here)
             }

@@ -18,6 +18,7 @@ use tenure_core::packages::Manager;
 use super::layer::Refusal;
 use super::tree::{Looks, Tree};
 use crate::guest::privileges;
+use crate::supervisor::Standing;
 use crate::wire::Step;
 
 /// Where the archives are, in a directory for each manager: in `/run`, of which nothing gets into the layer.
@@ -80,7 +81,11 @@ fn run_step(step: &Step, until: Instant) -> Result<(), Refusal> {
     let printed = tail(&printed);
     match ended {
         Some(status) if status.success() => {}
-        Some(status) => return Err(failed(format!("installing {} failed ({status}): {printed}", packages.join(", ")))),
+        Some(status) => {
+            let packages = packages.join(", ");
+            let remedy = remedy(*manager, &printed);
+            return Err(failed(format!("installing {packages} failed ({status}): {printed}{remedy}")));
+        }
         None => return Err(failed(format!("installing {} took too long: {printed}", packages.join(", ")))),
     }
     if *manager == Manager::Apt {
@@ -88,6 +93,18 @@ fn run_step(step: &Step, until: Instant) -> Result<(), Refusal> {
         let _ = run(self::command("ldconfig", &[]), until);
     }
     Ok(())
+}
+
+/// What may help where there is but one user: files of packages, and what their scripts make, may be others'. This is what the kernel
+/// calls an owner that nobody can be.
+fn remedy(manager: Manager, printed: &str) -> &'static str {
+    match manager {
+        Manager::Apt if !Standing::ours().has_own_users() && printed.contains("Invalid argument") => {
+            "\n(A package that has files of several users, or makes users, can't be installed where Tenure is run by an ordinary user with \
+             one id: it takes subordinate ids, see `tenure doctor`.)"
+        }
+        Manager::Apt | Manager::Gem | Manager::Npm | Manager::Pip => "",
+    }
 }
 
 /// What has to be in the root for a manager to work.

@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::supervisor::{AGENT, Standing};
+use crate::supervisor::Standing;
 
 /// Files below one directory. Names in it are strangers': whatever they say, nothing outside is reached.
 #[derive(Debug)]
@@ -45,12 +45,12 @@ impl Looks {
         Self { mode, uid: 0, gid: 0, modified: None }
     }
 
-    /// As near to these as this sandbox can have. Where there is but one user, everything is that user's, who is one of the host, too:
+    /// As near to these as this builder can give. Where there is but one user, everything is that user's, who is one of the host, too:
     /// no program of a stranger's may run as it for others there.
     pub(super) fn possible(self) -> Self {
         match Standing::ours().has_own_users() {
             true => self,
-            false => Self { mode: self.mode & 0o1777, uid: AGENT, gid: AGENT, ..self },
+            false => Self { mode: self.mode & 0o1777, uid: 0, gid: 0, ..self },
         }
     }
 
