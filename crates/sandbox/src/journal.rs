@@ -369,8 +369,8 @@ mod tests {
     #[test]
     fn limits_that_were_reached_are_read_whoever_wrote_them() {
         let reached = vec![
-            Reached { limit: Limit::Disk, most: 1 << 30, ended: true },
-            Reached { limit: Limit::Pids, most: 512, ended: false },
+            Reached { limit: Limit::Disk, most: 1 << 30, ended: true, refused: 0 },
+            Reached { limit: Limit::Pids, most: 512, ended: false, refused: 37 },
         ];
         let ending = Ending { signal: Some(9), reached: reached.clone(), ..Ending::default() };
         let record = Record::read(&file(&[Entry::Started, Entry::Exited(ending)]));
@@ -379,7 +379,7 @@ mod tests {
             (r#"{"signal":9,"out_of_memory":true}"#, Vec::new()),
             (
                 r#"{"signal":9,"reached":[{"limit":"patience","most":3}]}"#,
-                vec![Reached { limit: Limit::Other, most: 3, ended: false }],
+                vec![Reached { limit: Limit::Other, most: 3, ended: false, refused: 0 }],
             ),
         ];
         for (written, expected) in of_others {

@@ -112,6 +112,9 @@ pub struct Reached {
     /// Whether something was ended for it. Otherwise more was refused.
     #[serde(default)]
     pub ended: bool,
+    /// How often more was refused, where the kernel counts that; else 0.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// A limit of a sandbox that can be reached.

@@ -8,19 +8,26 @@ impl Exit {
         let mut reached = self.reached.clone();
         if self.out_of_memory && !reached.iter().any(|reached| reached.limit == Limit::Memory) {
             // From a record of an earlier version, which has no more than that.
-            reached.insert(0, Reached { limit: Limit::Memory, most: 0, ended: true });
+            reached.insert(0, Reached { limit: Limit::Memory, most: 0, ended: true, refused: 0 });
         }
         reached.into_iter().map(sentence).collect()
     }
 }
 
-fn sentence(Reached { limit, most, ended }: Reached) -> String {
+fn sentence(Reached { limit, most, ended, refused }: Reached) -> String {
     let of = |most: String| if most.is_empty() { most } else { format!(" {most}") };
     let (bytes, count) = (of(bytes(most)), of(if most == 0 { String::new() } else { most.to_string() }));
     let over = if ended { "killed: " } else { "over the " };
     match limit {
         Limit::Memory => format!("killed: memory limit{bytes}; something in the sandbox needed more than is left"),
-        Limit::Pids => format!("process limit{count} reached: no more processes or threads could be started"),
+        Limit::Pids => {
+            let times = match refused {
+                0 => String::new(),
+                1 => ", once".to_owned(),
+                times => format!(", {times} times"),
+            };
+            format!("process limit{count} reached: no more processes or threads could be started{times}")
+        }
         Limit::Disk => format!("{over}disk limit{bytes}; until files are removed, none can be made longer"),
         Limit::Inodes => {
             format!("{over}limit of{count} files on the disk; until some are removed, none can be made longer")
@@ -61,8 +68,14 @@ mod tests {
             (Limit::HostDisk, 0, false, "the host has hardly any disk space left;"),
         ];
         for (limit, most, ended, expected) in cases {
-            let told = Exit { reached: vec![Reached { limit, most, ended }], ..Exit::default() }.limits_told();
+            let told =
+                Exit { reached: vec![Reached { limit, most, ended, refused: 0 }], ..Exit::default() }.limits_told();
             assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+        }
+        for (refused, expected) in [(0, "be started"), (1, "be started, once"), (37, "be started, 37 times")] {
+            let reached = vec![Reached { limit: Limit::Pids, most: 512, ended: false, refused }];
+            let told = Exit { reached, ..Exit::default() }.limits_told();
+            assert!(told.len() == 1 && told[0].ends_with(expected), "{told:?}");
         }
         let earlier = Exit { out_of_memory: true, ..Exit::default() }.limits_told();
         assert!(earlier.len() == 1 && earlier[0].starts_with("killed: memory limit;"), "{earlier:?}");

@@ -58,20 +58,27 @@ impl Events {
     /// The limits that were reached since this was last asked.
     pub(crate) fn take(&mut self) -> Vec<Reached> {
         let counted = self.counters.iter_mut().filter_map(Counter::has_risen);
-        let counted = counted.map(|limit| (limit, limit == Limit::Memory));
+        // For want of memory processes are killed; more processes are refused.
+        let counted = counted.map(|(limit, times)| (limit, limit == Limit::Memory, times));
         // As long as it is over, the next call ought to know.
         let (passed, fence) = (self.passed.take(), self.board.fence());
-        let of_the_disk = passed.map(|limit| (limit, true)).or(fence.map(|limit| (limit, false)));
-        let reached: Vec<(Limit, bool)> = counted.chain(of_the_disk).collect();
-        reached.into_iter().map(|(limit, ended)| Reached { limit, most: self.board.most(limit), ended }).collect()
+        let of_the_disk = passed.map(|limit| (limit, true, 0)).or(fence.map(|limit| (limit, false, 0)));
+        let reached: Vec<(Limit, bool, u64)> = counted.chain(of_the_disk).collect();
+        let told = |(limit, ended, times)| {
+            let refused = if ended { 0 } else { times };
+            Reached { limit, most: self.board.most(limit), ended, refused }
+        };
+        reached.into_iter().map(told).collect()
     }
 }
 
 impl Counter {
-    fn has_risen(&mut self) -> Option<Limit> {
+    /// By how much it has since it was last asked, if it has.
+    fn has_risen(&mut self) -> Option<(Limit, u64)> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_string(&mut text)).ok()?;
-        let count = text.lines().find_map(|line| line.strip_prefix(self.key)?.trim().parse().ok()).unwrap_or(0);
-        (std::mem::replace(&mut self.seen, count) < count).then_some(self.limit)
+        let count: u64 = text.lines().find_map(|line| line.strip_prefix(self.key)?.trim().parse().ok()).unwrap_or(0);
+        let risen = count.saturating_sub(std::mem::replace(&mut self.seen, count));
+        (risen > 0).then_some((self.limit, risen))
     }
 }

@@ -27,7 +27,7 @@ async fn run_endless(sandbox: &Arc<dyn Sandbox>, n: u128, work: Work) -> Exit {
 }
 
 fn told(limit: Limit, most: u64, ended: bool) -> [Reached; 1] {
-    [Reached { limit, most, ended }]
+    [Reached { limit, most, ended, refused: 0 }]
 }
 
 /// As soon as enough is removed, files may grow again; until then they may not.
