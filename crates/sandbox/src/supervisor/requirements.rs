@@ -9,6 +9,7 @@ use super::layers::{Slot, Sources};
 use super::reach::Reach;
 use super::skeleton::Skeleton;
 use super::{Doing, Failure, idmap, subdirectories};
+use crate::dispatch::SUPERVISOR;
 use crate::guest::privileges;
 
 /// Something that is in the way, and what the operator can do about it.
@@ -65,14 +66,19 @@ pub(crate) fn check_directory(dir: &Path, reach: &Reach) -> Result<(), Failure> 
     }
 }
 
-/// Trials of processes that were killed in the middle of them.
+/// Trials of supervisors that were killed in the middle of them.
 pub(crate) fn cut_short(dir: &Path) -> Vec<PathBuf> {
     let mut trials = subdirectories(dir);
     trials.retain(|trial| {
         let pid = trial.file_name().and_then(|name| name.to_str()?.strip_prefix("trial-")?.parse::<u32>().ok());
-        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+        pid.is_some_and(|pid| !is_supervisor(pid))
     });
     trials
+}
+
+/// Whether a supervisor has this number: not one that is dead and not yet waited for, which has no arguments any more.
+fn is_supervisor(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(SUPERVISOR.as_bytes()))
 }
 
 /// A directory that goes when it is no longer needed.

@@ -284,9 +284,13 @@ async fn wherever_a_supervisor_dies_the_next_one_goes_on() {
         host.restarted();
         let left = host.backend.leftovers(&[session(1)]).await.expect("a list");
         assert!(left.iter().any(|left| left.to_string().contains("trial-4000000")), "{left:?}");
+        // Of one that is dead but not yet waited for, or whose number is somebody else's.
+        let unclear = host.dir.path().join(format!("trial-{}", std::process::id()));
+        std::fs::create_dir(&unclear).expect("made");
         let sandbox = host.open(session(1)).await;
         assert_eq!(text(&run(&sandbox, 1, shell("echo ran")).await), "ran\n", "{place}");
         assert_eq!(host.keepers().len(), 1, "{place}");
+        assert!(!unclear.exists(), "{place}");
         let left = host.backend.leftovers(&[session(1)]).await.expect("a list");
         let ours: Vec<_> = left
             .iter()

@@ -99,13 +99,9 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
                     found.push(unreadable(path, &error));
                 }
             }
-            // Emptied when there is nothing better to do, now or after the next start.
+            // Emptied when there is nothing better to do, now or after the next start, which also removes trials of this directory.
             "trash" => {}
-            name if name.starts_with("trial-") => {
-                let meaning = "a test of whether the directory can carry layers".to_owned();
-                let remedy = "the next start removes it";
-                found.push(Damage { path, what: "a test that was cut short", meaning, remedy });
-            }
+            name if name.starts_with("trial-") => {}
             name if name.starts_with("loading-") => {
                 let meaning = "files of a restore that was cut short".to_owned();
                 found.push(Damage { path, what: "a restore that was cut short", meaning, remedy: REMOVE });
