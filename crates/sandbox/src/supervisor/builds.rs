@@ -124,6 +124,7 @@ impl Builds {
                 }
             }
             (Ok(()), None) => {
+                crate::failpoint::pass("build.done");
                 forget_untouched(&dir.join("layer"));
                 let sealed = std::fs::rename(dir.join("layer"), files.layers_dir().join(layer.to_string()));
                 sealed.doing(|| format!("sealing the {layer:?}"))

@@ -211,11 +211,13 @@ impl Sandboxes {
             |descriptors: &[BorrowedFd<'_>]| send(&spare.claim, &encode(&terms), descriptors, SendFlags::empty());
         let Some(head) = head else {
             std::fs::rename(&spare.dir, session_dir).doing(doing)?;
+            crate::failpoint::pass("claim.renamed");
             return tell(&[]).doing(doing);
         };
         let tenant = tenant(spec.clone(), session_dir, epoch)?;
         let mounts = spare.slot.mount(session_dir, head, &self.sources)?;
         replace_root(spare.keeper, mounts).doing(doing)?;
+        crate::failpoint::pass("claim.swapped");
         tell(&[tenant.listener.as_fd(), tenant.shell_mark.as_fd()]).doing(doing)
     }
 }

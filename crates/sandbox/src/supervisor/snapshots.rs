@@ -105,6 +105,7 @@ impl Files {
         let head = Head { root, layers: base.clone(), base, ..head };
         self.write_head(&self.session_dir(session).join(HEAD), &head)
             .doing(|| format!("beginning the files of {session}"))?;
+        crate::failpoint::pass("begin.headed");
         Ok(head)
     }
 
@@ -198,6 +199,7 @@ impl Files {
         if is_done {
             return Ok(());
         }
+        crate::failpoint::pass("fork.noted");
         make_session_directory(&to_dir).and_then(|_| self.share_shell_mark(from, to)).doing(doing)?;
         self.write_head(&to_dir.join(HEAD), &start.head).doing(doing)?;
         crate::failpoint::pass("fork.headed");

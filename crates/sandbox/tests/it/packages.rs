@@ -442,19 +442,27 @@ async fn packages_stay_through_snapshots_forks_and_rewinding() {
     depot.host.finish().await;
 }
 
-/// The supervisor dies right after the layer has its name; the next one finds it.
+/// The supervisor dies right before or after the layer has its name, or when the session's files begin with it; the next one goes on.
+/// Those started in its place die of the same, so another server's has to.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn a_supervisor_that_dies_when_a_layer_is_sealed_leaves_it_whole() {
-    let depot = Depot::with(|config| config.failpoint = Some("build.sealed:1".to_owned()));
-    depot.deb("unique", "cat /proc/sys/kernel/random/uuid > /opt/id");
-    let wanted: &[(Manager, &[&str])] = &[(Manager::Apt, &["unique"])];
-    let sandbox = depot.open(1, wanted).await;
-    let layers = depot.layers();
-    let id = std::fs::read_to_string(depot.host.dir.path().join("layers").join(&layers[0]).join("root/opt/id"));
-    assert_eq!(text(&run(&sandbox, 1, shell("cat /opt/id")).await), id.expect("it has one"));
-    assert_eq!((layers.len(), depot.names("builds")), (1, Vec::new()));
-    depot.host.finish().await;
+    for place in ["build.done", "build.sealed", "begin.headed"] {
+        let mut depot = Depot::with(|config| config.failpoint = Some(format!("{place}:1")));
+        depot.deb("unique", "cat /proc/sys/kernel/random/uuid > /opt/id");
+        let wanted: &[(Manager, &[&str])] = &[(Manager::Apt, &["unique"])];
+        let opened = depot.host.backend.open(spec(session(1), Root::Host, wanted)).await;
+        assert_eq!(opened.is_err(), place == "build.done", "{place}");
+        depot.host.backend.shutdown().await.expect("shut down");
+        let archives = depot.archives.path().to_owned();
+        depot.host.restarted_with(|config| config.packages_dir = archives);
+        let sandbox = depot.open(1, wanted).await;
+        let layers = depot.layers();
+        let id = std::fs::read_to_string(depot.host.dir.path().join("layers").join(&layers[0]).join("root/opt/id"));
+        assert_eq!(text(&run(&sandbox, 1, shell("cat /opt/id")).await), id.expect("it has one"), "{place}");
+        assert_eq!((layers.len(), depot.names("builds")), (1, Vec::new()), "{place}");
+        depot.host.finish().await;
+    }
 }
 
 #[tokio::test]

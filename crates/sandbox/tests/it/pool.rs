@@ -134,3 +134,32 @@ async fn spare_sandboxes_end_with_their_supervisor() {
     assert_eq!(std::fs::read_dir(host.dir.path().join("pool")).expect("a directory").count(), 1);
     host.finish().await;
 }
+
+/// Wherever a supervisor dies while it hands one over, the session's files are its own, and the next one makes it a sandbox.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_supervisor_that_dies_while_it_hands_one_over_takes_nothing_along() {
+    for place in ["claim.renamed", "claim.swapped"] {
+        let host = Host::with(|config| {
+            config.pool = 1;
+            config.failpoint = Some(format!("{place}:1"));
+        });
+        let has_files = place == "claim.swapped";
+        let first = host.open(session(1)).await;
+        run(&first, 1, shell("echo one > f")).await;
+        host.wait_for_keepers(2).await;
+        let before = host.supervisor();
+        if has_files {
+            first.stop(Duration::ZERO).await.expect("stopped");
+        }
+        let claimed = if has_files { session(1) } else { session(2) };
+        let sandbox = host.open(claimed).await;
+        assert_ne!(host.supervisor(), before, "{place} was reached");
+        let expected = if has_files { "one\n" } else { "none\n" };
+        assert_eq!(text(&run(&sandbox, 2, shell("cat f 2> /dev/null || echo none; echo two > f")).await), expected);
+        sandbox.stop(Duration::ZERO).await.expect("stopped");
+        let again = host.open(claimed).await;
+        assert_eq!(text(&run(&again, 3, shell("cat f")).await), "two\n", "{place}");
+        host.finish().await;
+    }
+}

@@ -305,3 +305,36 @@ async fn archives_are_made_of_what_is_needed_and_are_what_a_backup_takes() {
     assert_eq!(listed(), of(&all[..1]));
     host.finish().await;
 }
+
+/// Wherever a supervisor dies while it makes a stack flat or collects what nothing needs, files are as before, and the next one does
+/// the rest.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn wherever_a_supervisor_dies_in_its_upkeep_the_next_one_does_the_rest() {
+    for place in ["upkeep.merged", "upkeep.swapped", "upkeep.collected"] {
+        let mut host = Host::new();
+        for n in 1..=6 {
+            step(&host, n).await;
+        }
+        let before = stopped(&host, 100, SHOW).await;
+        host.backend.shutdown().await.expect("shut down");
+        host.restarted_with(|config| {
+            config.most_layers = 2;
+            config.failpoint = Some(format!("{place}:1"));
+        });
+        drop(host.open(session(8)).await);
+        let first = host.supervisor();
+        tidy_but(&host).await;
+        assert_ne!(host.try_supervisor(), Some(first), "{place} was reached");
+        host.restarted_with(|config| config.most_layers = 2);
+        assert_eq!(stopped(&host, 101, SHOW).await, before, "{place}");
+        tidy_but(&host).await;
+        assert_eq!(stopped(&host, 102, SHOW).await, before, "{place}");
+        let flat = head(&host, session(1));
+        assert!(flat.len() < 6 && layers(&host).is_superset(&flat.iter().cloned().collect()), "{place}: {flat:?}");
+        assert_eq!(check_files(host.dir.path(), session(1)).expect("checked"), [], "{place}");
+        host.backend.rewind(session(1), Some(snapshot(6))).await.expect("rewound");
+        assert_eq!(stopped(&host, 103, SHOW).await, before, "{place}");
+        host.finish().await;
+    }
+}
