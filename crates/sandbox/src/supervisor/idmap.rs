@@ -3,21 +3,29 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::RANGE;
+use crate::guest::privileges;
 
 /// A user namespace that maps `first..first + RANGE` to `base..base + RANGE`, for mounting with shifted owners. Nothing
 /// lives in it.
 pub(crate) fn user_namespace(first: u32, base: u32) -> io::Result<OwnedFd> {
+    let parent = rustix::process::getpid();
     // SAFETY: the child shares nothing with us that it could change, and only waits to be killed.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
     if pid == 0 {
-        loop {
-            // SAFETY: waits for a signal; it has no other effect.
-            unsafe { libc::pause() };
+        // It has all that this process has open: were it to outlive this one, nobody could take its lock over.
+        if privileges::die_with_parent().is_ok() && rustix::process::getppid() == Some(parent) {
+            loop {
+                // SAFETY: waits for a signal; it has no other effect.
+                unsafe { libc::pause() };
+            }
         }
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(1) }
     }
+    crate::failpoint::pass("supervisor.shifting");
     let namespace = write_maps(pid, first, base).and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
     // SAFETY: the child is ours and not yet waited for, so the id is still its own.
     unsafe {

@@ -9,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use super::{Doing, Failure, RANGE};
+use crate::guest::privileges;
 
 /// The ids on the host that files of a sandbox directory belong to, beside the user's own.
 ///
@@ -172,6 +173,7 @@ impl Users {
         let pid = match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error()),
             0 => unsafe {
+                let _ = privileges::die_with_parent();
                 if libc::unshare(libc::CLONE_NEWUSER) == 0 {
                     let _ = rustix::io::write(&say_made, b"1");
                 }

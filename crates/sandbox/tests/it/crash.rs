@@ -195,6 +195,21 @@ async fn a_supervisor_without_server_and_work_ends_everything() {
     Host::at(dir).finish().await;
 }
 
+/// What it has just forked, with all that it had open, must not keep the next one from the directory.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_supervisor_that_dies_while_it_prepares_users_leaves_nobody() {
+    needs_root("only root's sandboxes have users of their own on disk");
+    // The first two are those of the first sandbox.
+    let host = Host::with(|config| config.failpoint = Some("supervisor.shifting:3".to_owned()));
+    drop(host.open(session(1)).await);
+    let first = host.supervisor();
+    let sandbox = host.open(session(2)).await;
+    assert_ne!(host.supervisor(), first, "the place was reached");
+    assert_eq!(text(&run(&sandbox, 1, shell("echo fine")).await), "fine\n");
+    host.finish().await;
+}
+
 /// Each place where a keeper can die, and what is then said of the call and seen of its effect.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
