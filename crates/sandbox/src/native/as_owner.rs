@@ -1,5 +1,5 @@
-//! Commands that read or write files of sandboxes, where these belong to ids that an ordinary user was given: such a command has to
-//! run in a namespace that has them.
+//! Commands that read or write files of sandboxes of an ordinary user's. These belong to ids that it was given, or are its own and perhaps
+//! closed to their own owner: such a command runs in a namespace that has those ids, with an owner's rights over all of it.
 
 use std::ffi::OsString;
 use std::io;
@@ -25,12 +25,11 @@ pub(super) struct Again {
     arguments: Vec<OsString>,
 }
 
-/// To be called before anything else by a command that reads files in a sandbox directory, or makes one: an ordinary user's
-/// belong to other ids where it was given some, and then this starts the command over as who may read and write them. Returns
-/// if there is nothing to be done, or once it is done.
+/// To be called before anything else by a command that reads files in a sandbox directory, or makes one: for an ordinary user
+/// this starts the command over as who may read and write them. Returns if there is nothing to be done, or once it is done.
 pub fn as_owner_of_files(root: &Path) -> Result<(), Error> {
     let is_done = std::env::var(STARTED).is_ok_and(|pid| pid == std::process::id().to_string());
-    if rustix::process::geteuid().is_root() || is_done || !subordinate::has_users(root) {
+    if rustix::process::geteuid().is_root() || is_done {
         return Ok(());
     }
     let start = || -> io::Result<()> {
@@ -45,14 +44,22 @@ pub fn as_owner_of_files(root: &Path) -> Result<(), Error> {
 impl Again {
     /// Becomes that command; returns only if that fails. In a process with one thread.
     pub(super) fn run(self) -> io::Result<std::convert::Infallible> {
-        let mut again = Command::new("/proc/self/exe");
         let (name, rest) = self.arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        again.arg0(name).args(rest).env(STARTED, std::process::id().to_string());
+        let again = || {
+            let mut again = Command::new("/proc/self/exe");
+            again.arg0(name).args(rest).env(STARTED, std::process::id().to_string());
+            again
+        };
         let failed = |failure| io::Error::other(Error::from(failure));
-        let users: Option<Users> = subordinate::found(&self.root).map_err(failed)?;
-        match users {
-            Some(_) => enter_own_namespace(again, users).map_err(failed),
-            None => Err(again.exec()),
+        let users: Option<Users> = match subordinate::has_users(&self.root) {
+            true => subordinate::found(&self.root).map_err(failed)?,
+            false => None,
+        };
+        match (users, enter_own_namespace(again(), users)) {
+            (_, Ok(never)) => match never {},
+            (Some(_), Err(failure)) => Err(failed(failure)),
+            // A host that forbids namespaces has no sandboxes whose files they could be. What can't be read is named.
+            (None, Err(_)) => Err(again().exec()),
         }
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{Timespec, Timestamps, XattrFlags};
 use tenure_sandbox::native::{check_files, load_files, mark_restored, save_files, strays};
 use tenure_sandbox::{CallEnd, Order};
 
+use crate::given::files;
 use crate::host::{Host, call, exec, is_root, judge, needs_root, run, session, shell, text};
 
 /// All that can be told of what lies below a directory.
@@ -351,5 +352,27 @@ async fn what_is_amiss_with_files_is_named() {
     let mut names: Vec<_> = stray.iter().map(|damage| damage.path.file_name().expect("a name").to_owned()).collect();
     names.sort();
     assert_eq!(names, [session(2).to_string().as_str(), "notes"]);
+    host.finish().await;
+}
+
+/// With one id that is the user that saves them.
+#[tokio::test]
+async fn files_that_are_closed_to_their_own_owner_are_saved_and_restored() {
+    let host = Host::new();
+    let sandbox = host.open(session(1)).await;
+    let close = "mkdir d; echo secret > d/f; chmod 0 d/f d";
+    assert_eq!(text(&run(&sandbox, 1, shell(close)).await), "");
+    sandbox.stop(Duration::ZERO).await.expect("stopped");
+    let place = tempfile::tempdir().expect("a directory");
+    let stream = files("save-files", host.dir.path(), session(1), b"");
+    files("load-files", place.path(), session(1), &stream);
+    for dir in [host.dir.path(), place.path()] {
+        assert_eq!(String::from_utf8_lossy(&files("check-files", dir, session(1), b"")), "");
+    }
+    host.finish().await;
+    let host = Host::at(place);
+    let sandbox = host.open(session(1)).await;
+    let open = "stat -c %a d; chmod 700 d; stat -c %a d/f; chmod 600 d/f; cat d/f";
+    assert_eq!(text(&run(&sandbox, 2, shell(open)).await), "0\n0\nsecret\n");
     host.finish().await;
 }

@@ -26,7 +26,7 @@ fn first() -> u32 {
 }
 
 /// Has another process do this with the files of a session, and gives what it printed.
-fn files(what: &str, dir: &Path, of: SessionId, input: &[u8]) -> Vec<u8> {
+pub(crate) fn files(what: &str, dir: &Path, of: SessionId, input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(guest());
     command.args([what, &dir.to_string_lossy(), &of.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("started");
