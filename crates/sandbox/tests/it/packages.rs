@@ -199,6 +199,8 @@ async fn wheels_are_installed_once_for_all_that_want_the_same() {
     sandbox.stop(Duration::ZERO).await.expect("stopped");
     let again = depot.open(1, &[(Manager::Pip, &["tiny==1.0"])]).await;
     assert_eq!(text(&run(&again, 2, shell("say-tiny")).await), "one\n");
+    let strays = tenure_sandbox::native::strays(depot.host.dir.path(), &|_| true);
+    assert_eq!(strays.expect("looked"), [], "all that came about on the way is known");
     let plain = depot.open(4, &[]).await;
     assert_eq!(text(&run(&plain, 1, shell("which say-tiny || echo none")).await), "none\n");
     depot.host.finish().await;

@@ -92,8 +92,9 @@ pub fn strays(root: &Path, known: &dyn Fn(SessionId) -> bool) -> Result<Vec<Dama
     let mut found = Vec::new();
     for (path, name) in entries(root).map_err(Error::failed(format!("reading {}", root.display())))? {
         match name.as_str() {
-            "sessions" | "layers" | "copies" | "pool" | "roots" | "archives" | "skeleton" | "collect.lock"
-            | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" | "mounts" | "cgroups" | USERS => {}
+            "sessions" | "layers" | "copies" | "builds" | "pool" | "roots" | "archives" | "skeleton"
+            | "collect.lock" | "supervisor.lock" | "supervisor.sock" | "supervisor.log" | "epoch" | "mounts"
+            | "cgroups" | USERS => {}
             "restored-at" => {
                 if let Err(error) = super::restored_at(root) {
                     found.push(unreadable(path, &error));
