@@ -72,6 +72,23 @@ async fn what_may_not_be_read_is_denied_by_its_name() {
             other => panic!("{path}: {other:?}"),
         }
     }
+    for (path, parents) in [("/proc/made", false), ("/proc/self/made/here", true), ("/proc/self/comm", false)] {
+        let mut upload = files.write(Name::plain(path), parents, None).await.expect("it is asked");
+        upload.send(b"words").await;
+        match upload.finish().await {
+            Err(Error::Refused(Refused { why: Why::Denied, message })) => {
+                assert!(
+                    message.starts_with("/proc/") && message.contains(": no file can be made in /proc"),
+                    "{message}"
+                );
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    let mut upload = files.unpack(Name::plain("/proc/self"), false).await.expect("it is asked");
+    upload.send(&archive(&["file"])).await;
+    let refused = upload.finish().await.expect_err("nothing can be unpacked there");
+    assert!(matches!(&refused, Error::Refused(Refused { why: Why::Denied, .. })), "{refused:?}");
     let (slice, mut body) = files.read(Name::plain("/proc/self/status"), None).await.expect("it can be read");
     let mut read = Vec::new();
     while let Some(piece) = body.next().await {

@@ -77,6 +77,19 @@ fn refused(path: &Path, error: &io::Error) -> Refused {
     Refused { why, message: format!("{}: {}", path.display(), super::reason(error)) }
 }
 
+/// The same for what can't be made. The file system of `/proc` takes nothing new, and says so as if the directory weren't there.
+fn not_made(path: &Path, error: &io::Error) -> Refused {
+    let nearest = path.ancestors().skip(1).find(|above| above.exists());
+    match nearest.and_then(|above| Some((above, rustix::fs::statfs(above).ok()?))) {
+        Some((above, kind)) if kind.f_type == rustix::fs::PROC_SUPER_MAGIC => {
+            let message =
+                format!("{}: no file can be made in {}, which is the kernel's", path.display(), above.display());
+            Refused { why: Why::Denied, message }
+        }
+        Some(_) | None => refused(path, error),
+    }
+}
+
 /// The same for a message of our own.
 fn wrong(why: Why, message: impl Into<String>) -> Refused {
     Refused { why, message: message.into() }

@@ -22,7 +22,7 @@ use tar::{Archive, EntryType};
 
 use super::change::{open_directory, remove_tree};
 use super::place::{entry, resolve};
-use super::{refused, wrong};
+use super::{not_made, refused, wrong};
 use crate::files::{Name, Outcome, Refused, Told, Why};
 use crate::guest::file::{MadeDirectories, make_directories};
 
@@ -48,8 +48,10 @@ pub(super) fn unpack(workspace: &Path, at: &Name, parents: bool, mut body: impl 
 
 fn begin(workspace: &Path, at: &Name, parents: bool, body: &mut impl Read) -> Outcome {
     let path = resolve(workspace, at)?;
-    let failed = |error: io::Error| refused(&path, &error);
-    let made = if parents { make_directories(&path).map_err(failed)? } else { MadeDirectories::default() };
+    let made = match parents {
+        true => make_directories(&path).map_err(|error| not_made(&path, &error))?,
+        false => MadeDirectories::default(),
+    };
     let unpacked = into(&path, body);
     if unpacked.is_err() {
         made.take_back();
@@ -62,7 +64,8 @@ fn into(path: &Path, body: &mut impl Read) -> Outcome {
     let real = fs::canonicalize(path).map_err(failed)?;
     let target = open_directory(CWD, real.as_os_str()).map_err(failed)?;
     let stage = OsString::from(format!(".tenure-unpacked-{}", std::process::id()));
-    mkdirat(&target, &stage, Mode::from_raw_mode(0o700)).map_err(|error| failed(error.into()))?;
+    mkdirat(&target, &stage, Mode::from_raw_mode(0o700))
+        .map_err(|error| not_made(&real.join(&stage), &error.into()))?;
     let staged = open_directory(&target, &stage).map_err(failed).and_then(|staged| {
         let mut unpacking = Unpacking::into(staged, Links::All);
         unpacking.all(body)?;

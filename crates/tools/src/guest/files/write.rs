@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::place::{entry, resolve};
-use super::{refused, wrong};
+use super::{not_made, refused, wrong};
 use crate::files::{Name, Outcome, Refused, Told, Why};
 use crate::guest::file::{MadeDirectories, follow_links, make_directories, temporary_beside};
 
@@ -36,12 +36,12 @@ fn begin(workspace: &Path, at: &Name, parents: bool, mode: Option<u32>, body: &m
         Err(error) => return Err(failed(error)),
     };
     let made = match (parents, target.parent()) {
-        (true, Some(parent)) => make_directories(parent).map_err(failed)?,
+        (true, Some(parent)) => make_directories(parent).map_err(|error| not_made(&target, &error))?,
         (true, None) | (false, _) => MadeDirectories::default(),
     };
     let (temporary, mut file) = temporary_beside(&target).map_err(|error| {
         made.take_back();
-        failed(error)
+        not_made(&target, &error)
     })?;
     let mode = mode.or(before.as_ref().map(|before| before.mode() & 0o7777)).unwrap_or(MODE);
     let done = io::copy(body, &mut file)
