@@ -97,7 +97,7 @@ commands! {
     Rewind = "rewind";
     /// It is the copy of another session, and begins its own life.
     Fork = "fork";
-    /// Somebody other than a call is about to write to its files.
+    /// Somebody other than a call uses its sandbox, or did until now.
     NoteFiles = "note_files";
     /// A model replied.
     FinishAttempt = "finish_attempt";

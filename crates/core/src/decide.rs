@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::command::Command;
+use crate::command::{Command, NoteFiles};
 use crate::fact::{Fact, StoredFact};
 use crate::files::MAX_NAMED;
 use crate::id::{Ids, ItemId, SnapshotId};
@@ -29,6 +29,8 @@ pub struct Moment {
     pub at: Timestamp,
     /// Fresh ids.
     pub ids: Ids,
+    /// Whether somebody other than the session just runs something in its sandbox, or writes its files.
+    pub in_use: bool,
 }
 
 /// What follows from a command.
@@ -149,6 +151,8 @@ pub enum Refusal {
 /// What follows from `command`. What was due by itself at `moment` is applied first.
 pub fn decide(state: &State, command: Command, moment: Moment) -> Decision {
     let mut draft = Draft::new(state, moment);
+    // Whoever has just left was there until now.
+    draft.in_use |= matches!(command, Command::NoteFiles(NoteFiles { over: true }));
     // What waits to be tried again wasn't under way when the server died, so it is left until that is judged.
     let recovers = matches!(command, Command::Recover(_));
     // A copy has nothing to do with what was due in the other session.
@@ -184,6 +188,8 @@ pub(crate) struct Draft {
     pub(crate) facts: Vec<StoredFact>,
     pub(crate) at: Timestamp,
     pub(crate) ids: Ids,
+    /// Whether somebody other than the session uses its sandbox: it isn't idle then.
+    pub(crate) in_use: bool,
     /// Messages that start a turn in this very decision and so were never queued.
     pub(crate) fresh: Vec<(ItemId, Input)>,
     /// Whether this decision took in an answer that a waiting call asked for.
@@ -193,7 +199,8 @@ pub(crate) struct Draft {
 impl Draft {
     fn new(state: &State, moment: Moment) -> Self {
         let at = moment.at.max(state.at);
-        Self { state: state.clone(), facts: Vec::new(), at, ids: moment.ids, fresh: Vec::new(), answered: false }
+        let Moment { at: _, ids, in_use } = moment;
+        Self { state: state.clone(), facts: Vec::new(), at, ids, in_use, fresh: Vec::new(), answered: false }
     }
 
     /// Records a fact.

@@ -189,7 +189,10 @@ impl State {
             }
             Fact::SnapshotEnded { snapshot, ending } => self.files.end_snapshot(*snapshot, ending, at),
             Fact::SnapshotRemoved { snapshot } => self.files.remove_snapshot(*snapshot),
-            Fact::FilesChanged {} => self.files.changed = true,
+            Fact::FilesChanged {} => {
+                self.files.changed = true;
+                self.last_active_at = at;
+            }
             Fact::FilesRewound { failed } => self.files.end_rewind(failed.is_none()),
             Fact::SessionRewound { to, snapshot, files } => {
                 self.rewinds.push(Rewind { place: stored.seq, to: *to });

@@ -339,7 +339,7 @@ pub enum Fact {
         /// Which.
         snapshot: SnapshotId,
     },
-    /// Somebody other than a call wrote to the files.
+    /// Somebody other than a call wrote to the files, or runs something that may. The session isn't idle while they do.
     FilesChanged {},
     /// The session goes on from an earlier place of its log.
     SessionRewound {

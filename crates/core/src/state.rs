@@ -77,7 +77,7 @@ pub struct State {
     pub messages: u64,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When a person or the agent last did something: what the idle clock counts from.
+    /// When a person or the agent last did something, in the conversation or in the sandbox: what the idle clock counts from.
     pub last_active_at: Timestamp,
     /// When its last fact happened.
     pub at: Timestamp,

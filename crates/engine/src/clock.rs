@@ -115,9 +115,9 @@ impl Clock {
         }
     }
 
-    /// The time and fresh ids for one decision.
+    /// The time and fresh ids for one decision, while nobody uses the sandbox.
     pub fn moment(&self) -> Moment {
-        Moment { at: self.now(), ids: self.ids() }
+        Moment { at: self.now(), ids: self.ids(), in_use: false }
     }
 
     /// Fresh ids.

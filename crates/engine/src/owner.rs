@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tenure_core::command::{Command, Recover, ReportSandbox, SandboxReport};
-use tenure_core::decide::{Decision, Refusal, decide};
+use tenure_core::decide::{Decision, Moment, Refusal, decide};
 use tenure_core::effect::{Effect, effects, outstanding};
 use tenure_core::fact::{Fact, StoredFact};
 use tenure_core::id::{AttemptId, ItemId, TenantId};
@@ -284,7 +284,8 @@ impl<'m> Owner<'m> {
     /// Decides and stores. What is to be done comes back, and isn't done yet.
     async fn commit(&mut self, command: Command, keyed: Option<Keyed>) -> Result<(Executed, Vec<Effect>), Error> {
         loop {
-            let moment = self.shared.clock.moment();
+            let in_use = self.shared.sandboxes.in_use(self.state.session);
+            let moment = Moment { in_use, ..self.shared.clock.moment() };
             let now = moment.at;
             let items = sent_items(&command);
             let Decision { facts, refusal } = decide(&self.state, command.clone(), moment);

@@ -12,7 +12,7 @@ use tenure_core::root::Basis;
 use tenure_core::time::Timestamp;
 use tenure_sandbox::{Backend, Error, LostReason, Progress, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -75,6 +75,11 @@ impl Inner {
 struct Slot {
     jobs: mpsc::UnboundedSender<Job>,
     handle: Option<Arc<dyn Sandbox>>,
+    /// Whether it is there for visits alone.
+    for_visits: bool,
+    /// Whether it has been told to close if nobody visits it.
+    to_close: bool,
+    visitors: Arc<Visitors>,
     /// What is being done to get a sandbox ready.
     preparing: Option<Arc<str>>,
 }
@@ -106,6 +111,11 @@ impl Sandboxes {
         self.lock().slots.get(&session)?.handle.clone()
     }
 
+    /// Whether somebody other than the session runs something in its sandbox, or writes its files.
+    pub(crate) fn in_use(&self, session: SessionId) -> bool {
+        self.lock().slots.get(&session).is_some_and(|slot| slot.visitors.any_using())
+    }
+
     /// What is being done to get the session's sandbox ready, if that takes its time.
     pub(crate) fn preparing(&self, session: SessionId) -> Option<Arc<str>> {
         self.lock().slots.get(&session)?.preparing.clone()
@@ -122,8 +132,10 @@ impl Sandboxes {
         let mut inner = self.lock();
         let slot = inner.slots.entry(session).or_insert_with(|| {
             let (jobs, queue) = mpsc::unbounded_channel();
-            self.runtime.spawn(Keeper::new(self.clone(), directory.clone(), session).run(queue));
-            Slot { jobs, handle: None, preparing: None }
+            let visitors = Arc::<Visitors>::default();
+            let keeper = Keeper::new(self.clone(), directory.clone(), session, visitors.clone());
+            self.runtime.spawn(keeper.run(queue));
+            Slot { jobs, handle: None, for_visits: false, to_close: false, visitors, preparing: None }
         });
         // The receiver is dropped only together with its slot, under the same lock.
         let _ = slot.jobs.send(job);
@@ -171,6 +183,35 @@ impl Sandboxes {
         tokio::time::timeout(PATIENCE, self.beyond.clone().acquire_owned()).await.ok()?.ok()
     }
 
+    /// Has one that was opened for visits closed if nobody is in it any more, though somebody may come back: who needs the room
+    /// now comes first. Whether there is one; it is gone when what it gives is answered.
+    fn make_room(&self) -> Option<oneshot::Receiver<()>> {
+        let mut inner = self.lock();
+        let deserted = |slot: &&mut Slot| slot.for_visits && !slot.to_close && !slot.visitors.any();
+        let slot = inner.slots.values_mut().find(deserted)?;
+        let (reply, gone) = oneshot::channel();
+        slot.jobs.send(Job::Close { reply }).ok()?;
+        slot.to_close = true;
+        Some(gone)
+    }
+
+    /// Takes room as a visitor does, who isn't in the line: of a sandbox that is left open for visits, if there is none else.
+    async fn claim_room_to_visit(&self, session: SessionId, beyond: bool) -> bool {
+        let claim = async {
+            while !self.claim_room(session, false) {
+                let Some(gone) = self.make_room() else { return false };
+                let _ = gone.await;
+            }
+            true
+        };
+        tokio::time::timeout(PATIENCE, claim).await.unwrap_or(false) || self.claim_room(session, beyond)
+    }
+
+    /// Whether anybody waits for room.
+    fn is_awaited(&self) -> bool {
+        self.lock().waiting.len() > 0
+    }
+
     /// Takes room for a sandbox that is about to be made, if there is any, or if it is somebody's turn to have it without.
     fn claim_room(&self, session: SessionId, beyond: bool) -> bool {
         let mut inner = self.lock();
@@ -184,11 +225,12 @@ impl Sandboxes {
         self.lock().opening -= 1;
     }
 
-    fn set(&self, session: SessionId, handle: Option<Arc<dyn Sandbox>>) {
+    fn set(&self, session: SessionId, current: Option<&Current>) {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(&session) else { return };
-        let (was, is) = (slot.handle.is_some(), handle.is_some());
-        slot.handle = handle;
+        let (was, is) = (slot.handle.is_some(), current.is_some());
+        slot.handle = current.map(|current| current.handle.clone());
+        slot.for_visits = current.is_some_and(|current| current.sandbox.is_none());
         inner.alive = inner.alive + usize::from(is) - usize::from(was);
     }
 
@@ -240,8 +282,16 @@ enum Wake {
 }
 
 impl Keeper {
-    fn new(sandboxes: Arc<Sandboxes>, directory: Directory, session: SessionId) -> Self {
-        Self { sandboxes, directory, session, current: None, visitors: Arc::default(), is_view: false }
+    fn new(sandboxes: Arc<Sandboxes>, directory: Directory, session: SessionId, visitors: Arc<Visitors>) -> Self {
+        Self { sandboxes, directory, session, current: None, visitors, is_view: false }
+    }
+
+    /// From now on the sandbox is the session's, by this name, or there for visits alone.
+    fn belongs_to(&mut self, sandbox: Option<SandboxId>) {
+        if let Some(current) = &mut self.current {
+            current.sandbox = sandbox;
+            self.sandboxes.set(self.session, Some(current));
+        }
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
@@ -250,8 +300,7 @@ impl Keeper {
                 Wake::Job(job) => self.perform(job).await,
                 Wake::Gone(_) if self.is_view => self.end_view().await,
                 Wake::Gone(reason) => self.gone(reason),
-                Wake::Deserted if self.is_view => self.end_view().await,
-                Wake::Deserted => self.stop(VISIT_GRACE).await,
+                Wake::Deserted => self.close().await,
                 Wake::Nothing => return,
             }
         }
@@ -263,7 +312,7 @@ impl Keeper {
                 biased;
                 job = queue.recv() => job.map_or(Wake::Nothing, Wake::Job),
                 reason = handle.lost() => Wake::Gone(reason),
-                () = self.visitors.all_gone(self.linger()), if sandbox.is_none() => Wake::Deserted,
+                () = self.visitors.all_gone(|| self.linger()), if sandbox.is_none() => Wake::Deserted,
             },
             None => match queue.try_recv() {
                 Ok(job) => Wake::Job(job),
@@ -293,11 +342,20 @@ impl Keeper {
                 let _ = reply.send(visit);
             }
             Job::Stop { sandbox, grace, idle } => {
-                match &mut self.current {
-                    Some(current) if idle && self.visitors.any() => current.sandbox = None,
+                match &self.current {
+                    Some(_) if idle && self.visitors.any() => self.belongs_to(None),
                     Some(_) | None => self.stop(grace).await,
                 }
                 self.report(sandbox, SandboxReport::Stopped);
+            }
+            Job::Close { reply } => {
+                if self.current.as_ref().is_some_and(|current| current.sandbox.is_none()) && !self.visitors.any() {
+                    self.close().await;
+                }
+                if let Some(slot) = self.sandboxes.lock().slots.get_mut(&self.session) {
+                    slot.to_close = false;
+                }
+                let _ = reply.send(());
             }
             Job::Snapshot { snapshot, most_copied, keep } => self.snapshot(snapshot, most_copied, keep).await,
             Job::Rewind { place, snapshot } => self.rewind(place, snapshot).await,
@@ -323,14 +381,19 @@ impl Keeper {
     }
 
     async fn start(&mut self, sandbox: SandboxId, limits: Limits, basis: Basis, tenant: TenantId) {
-        if let Some(current) = &mut self.current {
-            current.sandbox = Some(sandbox);
+        if self.current.is_some() {
+            self.belongs_to(Some(sandbox));
             self.sandboxes.give_up(&self.directory, self.session);
             return self.report(sandbox, SandboxReport::Started);
         }
         if !self.sandboxes.claim_room(self.session, false) {
+            // Before it is in the line, so that it hears of room only when it knows that it waits.
+            self.report(sandbox, SandboxReport::Queued);
             self.sandboxes.wait_for_room(tenant, self.session, sandbox, self.sandboxes.clock.now());
-            return self.report(sandbox, SandboxReport::Queued);
+            // Whoever closes offers the room to those who wait.
+            drop(self.sandboxes.make_room());
+            // There may have become some just before.
+            return self.sandboxes.offer_room(&self.directory);
         }
         let opened = self.open(Some(sandbox), limits, basis).await;
         self.sandboxes.settle_claim();
@@ -351,9 +414,10 @@ impl Keeper {
         limits: Limits,
         basis: Basis,
     ) -> Result<Arc<dyn Sandbox>, Error> {
-        if let Some(current) = &mut self.current {
-            current.sandbox = sandbox.or(current.sandbox);
-            return Ok(current.handle.clone());
+        if let Some(Current { handle, sandbox: known }) = &self.current {
+            let (handle, sandbox) = (handle.clone(), sandbox.or(*known));
+            self.belongs_to(sandbox);
+            return Ok(handle);
         }
         let mut spec = Spec::new(self.session);
         spec.limits = for_sandbox(limits);
@@ -367,8 +431,8 @@ impl Keeper {
         let opened = self.sandboxes.backend.open(spec).await;
         self.sandboxes.set_preparing(session, None);
         let opened = opened?;
-        self.current = Some(Current { handle: opened.sandbox.clone(), sandbox });
-        self.sandboxes.set(self.session, Some(opened.sandbox.clone()));
+        let current = self.current.insert(Current { handle: opened.sandbox.clone(), sandbox });
+        self.sandboxes.set(self.session, Some(current));
         Ok(opened.sandbox)
     }
 

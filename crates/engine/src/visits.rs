@@ -20,8 +20,10 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Visit {
     sandbox: Arc<dyn Sandbox>,
+    // Noted before it is over, so that at no time between the two the session is taken for idle.
     _noting: Option<Noting>,
-    _place: Place,
+    _using: Option<Place>,
+    _here: Place,
 }
 
 impl Visit {
@@ -35,10 +37,11 @@ impl Visit {
         Ok(self.sandbox.launch(launch).await?)
     }
 
-    /// When it is over, the session is told that its files may have changed, once more: a snapshot that was taken meanwhile
-    /// lacks what was written after it.
+    /// It is there to change files, or to run something: the session isn't idle meanwhile. When it is over, the session is told that its
+    /// files may have changed, once more: a snapshot that was taken meanwhile lacks what was written after it.
     pub(crate) fn noted(self, directory: Directory, session: SessionId) -> Self {
-        Self { _noting: Some(Noting { directory, session }), ..self }
+        let using = Place::taken(&self._here.visitors, Visitors::using);
+        Self { _noting: Some(Noting { directory, session }), _using: Some(using), ..self }
     }
 }
 
@@ -46,29 +49,43 @@ impl Visit {
 #[derive(Debug, Default)]
 pub(crate) struct Visitors {
     here: AtomicUsize,
+    /// Those of them who don't only look.
+    using: AtomicUsize,
     left: Notify,
 }
 
 impl Visitors {
     pub(crate) fn welcome(self: &Arc<Self>, sandbox: Arc<dyn Sandbox>) -> Visit {
-        self.here.fetch_add(1, Ordering::SeqCst);
-        Visit { sandbox, _noting: None, _place: Place(self.clone()) }
+        Visit { sandbox, _noting: None, _using: None, _here: Place::taken(self, Self::here) }
     }
 
     pub(crate) fn any(&self) -> bool {
-        self.here.load(Ordering::SeqCst) > 0
+        self.here().load(Ordering::SeqCst) > 0
     }
 
-    /// Waits until nobody has been here for so long.
-    pub(crate) async fn all_gone(&self, linger: Duration) {
+    /// Whether somebody changes files, or runs something.
+    pub(crate) fn any_using(&self) -> bool {
+        self.using().load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until nobody has been here for as long as one is to be kept then.
+    pub(crate) async fn all_gone(&self, linger: impl Fn() -> Duration) {
         loop {
             let left = self.left.notified();
             if self.any() {
                 left.await;
-            } else if tokio::time::timeout(linger, left).await.is_err() && !self.any() {
+            } else if tokio::time::timeout(linger(), left).await.is_err() && !self.any() {
                 return;
             }
         }
+    }
+
+    fn here(&self) -> &AtomicUsize {
+        &self.here
+    }
+
+    fn using(&self) -> &AtomicUsize {
+        &self.using
     }
 }
 
@@ -81,16 +98,27 @@ struct Noting {
 
 impl Drop for Noting {
     fn drop(&mut self) {
-        self.directory.bring(self.session, NoteFiles {});
+        self.directory.bring(self.session, NoteFiles { over: true });
     }
 }
 
+/// A place among those who are counted; it is given back when dropped.
 #[derive(Debug)]
-struct Place(Arc<Visitors>);
+struct Place {
+    visitors: Arc<Visitors>,
+    among: fn(&Visitors) -> &AtomicUsize,
+}
+
+impl Place {
+    fn taken(visitors: &Arc<Visitors>, among: fn(&Visitors) -> &AtomicUsize) -> Self {
+        among(visitors).fetch_add(1, Ordering::SeqCst);
+        Self { visitors: visitors.clone(), among }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.here.fetch_sub(1, Ordering::SeqCst);
-        self.0.left.notify_one();
+        (self.among)(&self.visitors).fetch_sub(1, Ordering::SeqCst);
+        self.visitors.left.notify_one();
     }
 }

@@ -249,8 +249,9 @@ pub(super) const TABLE: &[Known] = &[
     },
     Known {
         kind: "files_changed",
-        made_by: &["note_files"],
-        when: "for the first time since the last snapshot, if no call has run since then",
+        made_by: &["note_files", "tick"],
+        when: "for the first time since the last snapshot, if no call has run since then; or when a part of an idle clock has passed, \
+               and with any command when all of it has while somebody uses the sandbox",
         effects: "",
         fence: NOBODY,
         v2: "",

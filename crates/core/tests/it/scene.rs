@@ -42,6 +42,8 @@ pub(crate) struct Scene {
     pub(crate) log: Vec<StoredFact>,
     pub(crate) at: Timestamp,
     pub(crate) next_id: u128,
+    /// Whether somebody else uses its sandbox.
+    pub(crate) in_use: bool,
 }
 
 impl Scene {
@@ -114,9 +116,9 @@ impl Scene {
             labels: Labels::new(),
             budget,
         };
-        let first = create(command, Moment { at, ids: Ids::Counting(0x100) });
+        let first = create(command, Moment { at, ids: Ids::Counting(0x100), in_use: false });
         let state = State::open(&first).expect("the first fact creates the session");
-        Self { state, log: vec![first], at, next_id: 0x100 }
+        Self { state, log: vec![first], at, next_id: 0x100, in_use: false }
     }
 
     /// Has it be created with another way of trying failed requests again, and another window.
@@ -130,7 +132,7 @@ impl Scene {
             labels: Labels::new(),
             budget: self.state.budget,
         };
-        let first = create(command, Moment { at: self.at, ids: Ids::Counting(0x100) });
+        let first = create(command, Moment { at: self.at, ids: Ids::Counting(0x100), in_use: false });
         self.state = State::open(&first).expect("the first fact creates the session");
         self.log = vec![first];
     }
@@ -139,7 +141,7 @@ impl Scene {
     pub(crate) fn play(&mut self, command: impl Into<Command>) -> (Decision, Vec<Effect>) {
         self.at = self.at.after(Duration::from_secs(1));
         self.next_id += 0x100;
-        let moment = Moment { at: self.at, ids: Ids::Counting(self.next_id) };
+        let moment = Moment { at: self.at, ids: Ids::Counting(self.next_id), in_use: self.in_use };
         let command = command.into();
         let past = past_of(&command);
         let decision = decide(&self.state, command, moment);
@@ -395,7 +397,7 @@ pub(crate) fn scenes() -> Scenes {
     let idle_running = snapshotting.clone().step(sealed);
     let naming = idle_running.clone().step(|_| TakeSnapshot { name: "before".into() }.into());
     let named = naming.clone().step(sealed);
-    let files_changed = named.clone().step(|_| NoteFiles {}.into());
+    let files_changed = named.clone().step(|_| NoteFiles { over: false }.into());
     let snapshotting_again =
         named.clone().step(|_| send(message("once more"))).step(|scene| scene.calls(&["bash"])).step(finish).step(done);
     let again = snapshotting_again.clone().step(sealed);
@@ -461,6 +463,8 @@ pub(crate) fn scenes() -> Scenes {
         ..Lifetimes::default()
     });
     idle_long.at = idle_long.at.after(Duration::from_secs(3600));
+    let (mut idle_long_in_use, mut sandbox_in_use) = (idle_long.clone(), sandbox_unused.clone());
+    (idle_long_in_use.in_use, sandbox_in_use.in_use) = (true, true);
     let budgeted = Scene::with_budget(plain, Some(3));
     let budgeted_asking = budgeted.step(|_| send(message("hello"))).step(|_| budget(Some(2)));
     // After the second reply the two cents are spent.
@@ -530,6 +534,7 @@ pub(crate) fn scenes() -> Scenes {
         ("rewound", rewound),
         ("archiving_and_snapshot", archiving_and_snapshot),
         ("sandbox_unused", sandbox_unused),
+        ("sandbox_in_use", sandbox_in_use),
         ("stopping", stopping),
         ("stopped", stopped),
         ("approving_stopped", approving_stopped),
@@ -538,6 +543,7 @@ pub(crate) fn scenes() -> Scenes {
         ("archiving", archiving),
         ("archived", archived),
         ("idle_long_overdue", idle_long),
+        ("idle_long_in_use", idle_long_in_use),
         ("cancelled", cancelled),
         ("summing_up", summing_up),
         ("summed_up", summed_up),
@@ -642,7 +648,8 @@ pub(crate) fn commands() -> Vec<(&'static str, &'static str, Builder)> {
     add("rewind", "without_snapshot", |scene| scene.rewind(1, Some(SnapshotId::from_bits(0xdead))));
     add("fork", "without_files", |scene| scene.fork(None));
     add("fork", "with_files", |scene| scene.fork(Some(SnapshotId::from_bits(0x5a))));
-    add("note_files", "note_files", |_| NoteFiles {}.into());
+    add("note_files", "begins", |_| NoteFiles { over: false }.into());
+    add("note_files", "is_over", |_| NoteFiles { over: true }.into());
     add("report_files", "sealed", |scene| scene.files_report(SnapshotEnding::Sealed, None));
     add("report_files", "copied_and_one_is_kept", |scene| {
         scene.files_report(SnapshotEnding::Copied { bytes: 4_096 }, Some(1))

@@ -17,7 +17,7 @@ use crate::engine::Shared;
 use crate::error::Error;
 
 /// The form of a kept state. It grows by one when the state's own form changes; older ones are then ignored.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 
 /// Facts read at once while waking.
 const PAGE: usize = 1_000;

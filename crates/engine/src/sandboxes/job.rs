@@ -32,6 +32,8 @@ pub(crate) enum Job {
         beyond: bool,
         reply: oneshot::Sender<Result<Visit, VisitError>>,
     },
+    /// Close it if it was opened for visits, and nobody is in it now.
+    Close { reply: oneshot::Sender<()> },
     /// End its processes; if only because it was idle, then when those who visit it have left.
     Stop { sandbox: SandboxId, grace: Duration, idle: bool },
     /// Take a snapshot of its files. Of those without a name, so many are kept.

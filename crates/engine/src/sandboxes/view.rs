@@ -6,7 +6,7 @@ use tenure_core::agent::Limits;
 use tenure_core::id::{SessionId, SnapshotId};
 use tenure_core::root::Basis;
 
-use super::{Keeper, VisitError};
+use super::{Keeper, VISIT_GRACE, VisitError};
 use crate::visits::Visit;
 
 impl Keeper {
@@ -15,7 +15,7 @@ impl Keeper {
         if let Some(current) = &self.current {
             return Ok(self.visitors.welcome(current.handle.clone()));
         }
-        if !self.sandboxes.claim_room(self.session, beyond) {
+        if !self.sandboxes.claim_room_to_visit(self.session, beyond).await {
             return Err(VisitError::NoRoom);
         }
         let opened = self.open(None, limits, basis).await;
@@ -46,9 +46,14 @@ impl Keeper {
         visit
     }
 
-    /// How long one that was opened for visits is kept after the last.
+    /// How long one that was opened for visits is kept after the last. Whoever waits for room gets it at once.
     pub(super) fn linger(&self) -> Duration {
-        if self.is_view { Duration::ZERO } else { self.sandboxes.visit_linger }
+        if self.is_view || self.sandboxes.is_awaited() { Duration::ZERO } else { self.sandboxes.visit_linger }
+    }
+
+    /// Ends one that was opened for visits.
+    pub(super) async fn close(&mut self) {
+        if self.is_view { self.end_view().await } else { self.stop(VISIT_GRACE).await }
     }
 
     /// Removes it with its files. What stays after a crash is removed by the next server.

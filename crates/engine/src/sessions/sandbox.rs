@@ -100,6 +100,6 @@ impl Sessions {
 
     /// Notes that somebody other than a call is about to write to the files, so that the next turn's end keeps them anew.
     async fn note_files(&self, tenant: TenantId, session: SessionId) -> Result<(), Error> {
-        self.execute(tenant, session, NoteFiles {}, None).await.map(drop)
+        self.execute(tenant, session, NoteFiles { over: false }, None).await.map(drop)
     }
 }

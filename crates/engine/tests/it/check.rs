@@ -71,7 +71,7 @@ async fn a_row_or_kept_state_that_is_not_of_its_log_is_named_and_repaired() {
     }
     let keep = |state: &State| CachedState {
         seq: state.seq,
-        format: 4,
+        format: 5,
         blob: serde_json::to_vec(state).expect("it is plain data"),
     };
     store.save_state(ids[0], keep(&states[0])).await.expect("kept");

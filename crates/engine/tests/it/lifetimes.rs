@@ -7,6 +7,7 @@ use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{IdleRule, IdleThen, Keep, Lifetimes, Outcome};
 use tenure_core::time::Timestamp;
+use tenure_engine::Wanted;
 use tenure_testkit::{TestEngine, script};
 
 const TOOL: &str = "{tools: [{name: bash, input: {command: ls}}]}";
@@ -44,6 +45,63 @@ async fn an_idle_session_times_out_and_loses_its_files() {
     let last = idle.last().expect("there are facts").seq;
     engine.until(session, last, |fact| matches!(fact, Fact::SessionEnded { outcome: Outcome::TimedOut, .. })).await;
     assert!(!engine.backend.has_files(session));
+}
+
+#[tokio::test]
+async fn a_session_is_not_idle_while_somebody_uses_its_sandbox() {
+    let engine = TestEngine::start(None).await;
+    engine.script("tool", &script(&[TOOL, "{text: done}"]));
+    let then = IdleThen::End { outcome: Outcome::TimedOut, keep: Keep::Log };
+    let after = Duration::from_secs(1740);
+    let lifetimes = Lifetimes { idle: Some(IdleRule { after, then }), ..Lifetimes::default() };
+    let session = engine.session_for(engine.agent("script/tool").await, Some(lifetimes)).await;
+    let sessions = engine.engine.sessions();
+    engine.say(session, "go").await;
+    engine.until_idle(session, 0).await;
+    let visit = sessions.visit(DEFAULT_TENANT, session, Wanted::Change).await.expect("it is opened");
+    let mut last = sessions.get(DEFAULT_TENANT, session).await.expect("it is there").summary.seq;
+    for _ in 0..2 {
+        // The clock would have run out, and is begun anew.
+        engine.clock.advance(after);
+        let view = sessions.get(DEFAULT_TENANT, session).await.expect("it is there");
+        assert_eq!(view.phase(), Phase::Idle);
+        let facts = engine.until(session, last, |fact| matches!(fact, Fact::FilesChanged {})).await;
+        last = facts.last().expect("there are facts").seq;
+    }
+    // Half of it later they leave, from when on it runs whole.
+    engine.clock.advance(after / 2);
+    drop(visit);
+    let facts = engine.until(session, last, |fact| matches!(fact, Fact::FilesChanged {})).await;
+    last = facts.last().expect("there are facts").seq;
+    engine.clock.advance(after - Duration::from_secs(1));
+    let looking = sessions.visit(DEFAULT_TENANT, session, Wanted::Look).await.expect("it is open");
+    engine.clock.advance(Duration::from_secs(1));
+    let facts = engine.until(session, last, |fact| matches!(fact, Fact::SessionEnded { .. })).await;
+    assert!(!facts.iter().any(|stored| matches!(&*stored.fact, Fact::FilesChanged {})), "who looks does nothing");
+    drop(looking);
+}
+
+#[tokio::test]
+async fn a_short_use_of_the_sandbox_begins_the_idle_clock_anew() {
+    let mut engine = TestEngine::start(None).await;
+    let then = IdleThen::End { outcome: Outcome::Completed, keep: Keep::Everything };
+    let after = Duration::from_secs(600);
+    let lifetimes = Lifetimes { idle: Some(IdleRule { after, then }), ..Lifetimes::default() };
+    let session = engine.session_for(engine.agent("script/demo").await, Some(lifetimes)).await;
+    let sessions = engine.engine.sessions().clone();
+    engine.clock.advance(after - Duration::from_secs(1));
+    // Each is a use; the log tells of the first, since the others come within a sixtieth of the clock.
+    for _ in 0..3 {
+        drop(sessions.visit(DEFAULT_TENANT, session, Wanted::Change).await.expect("it is opened"));
+        engine.clock.advance(Duration::from_secs(1));
+    }
+    engine.crash_and_restart().await;
+    engine.clock.advance(after - Duration::from_secs(4));
+    let view = engine.engine.sessions().get(DEFAULT_TENANT, session).await.expect("it is there");
+    assert_eq!(view.phase(), Phase::Idle, "the clock outlives the server");
+    engine.clock.advance(Duration::from_secs(4));
+    let facts = engine.until(session, 0, |fact| matches!(fact, Fact::SessionEnded { .. })).await;
+    assert_eq!(facts.iter().filter(|stored| matches!(&*stored.fact, Fact::FilesChanged {})).count(), 1);
 }
 
 #[tokio::test]

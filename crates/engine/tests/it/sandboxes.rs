@@ -7,7 +7,7 @@ use tenure_core::fact::{CallEnding, Fact};
 use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{Absent, StopReason};
-use tenure_engine::{Config, Wanted};
+use tenure_engine::{Config, Error, Wanted};
 use tenure_testkit::{Answer, FakeModel, TestEngine, script};
 
 #[tokio::test]
@@ -51,6 +51,49 @@ async fn a_visit_that_a_dead_engine_left_is_closed_by_the_next() {
     engine.backend.wait_ended(session).await;
     let log = engine.store.read_facts(session, 0, usize::MAX).await.expect("the store works");
     assert!(log.iter().all(|stored| !stored.fact.kind().starts_with("sandbox")), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_left_open_for_visits_makes_room_for_who_needs_it() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "ls"})), Answer::Text("done")]).await;
+    // Left to themselves, those that were visited would stay until the test is over.
+    let config = Config { max_sandboxes: 1, visit_linger: Duration::from_secs(3600), ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let agent = engine.agent("claude-test").await;
+    let (first, second) = (engine.session_for(agent.clone(), None).await, engine.session_for(agent, None).await);
+    let sessions = engine.engine.sessions();
+    let visit = |session| sessions.visit(DEFAULT_TENANT, session, Wanted::Look);
+    let looking = visit(first).await.expect("it is opened");
+    let refused = visit(second).await.expect_err("somebody is in the only one");
+    assert!(matches!(refused, Error::NoRoom { most: 1 }), "{refused}");
+    drop(looking);
+    // For another visitor,
+    let looking = visit(second).await.expect("the first makes room");
+    assert_eq!((engine.backend.opened(), engine.backend.alive_count()), (2, 1));
+    // for a session that waits already,
+    engine.say(first, "go").await;
+    engine.until(first, 0, |fact| matches!(fact, Fact::SandboxAbsent { why: Absent::Queued, .. })).await;
+    drop(looking);
+    engine.until_idle(first, 0).await;
+    assert_eq!(engine.backend.started().len(), 1);
+    // but not one that its session keeps.
+    let refused = visit(second).await.expect_err("the first is the session's");
+    assert!(matches!(refused, Error::NoRoom { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_session_gets_the_room_of_a_sandbox_that_is_left_open_for_visits() {
+    let model = FakeModel::start([Answer::Call("bash", json!({"command": "ls"})), Answer::Text("done")]).await;
+    let config = Config { max_sandboxes: 1, visit_linger: Duration::from_secs(3600), ..Config::default() };
+    let engine = TestEngine::with_config(Some(&model.url), config).await;
+    let agent = engine.agent("claude-test").await;
+    let (visited, working) = (engine.session_for(agent.clone(), None).await, engine.session_for(agent, None).await);
+    let sessions = engine.engine.sessions();
+    drop(sessions.visit(DEFAULT_TENANT, visited, Wanted::Look).await.expect("it is opened"));
+    engine.say(working, "go").await;
+    engine.until_idle(working, 0).await;
+    assert_eq!(engine.backend.started().len(), 1);
+    assert_eq!(engine.backend.alive_count(), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tenure_core::id::ItemId;
 use tenure_core::lifetime::next_due;
 use tenure_core::model::Role;
 use tenure_core::phase::{Fold, Phase};
-use tenure_core::session::{Absent, CallProgress, Delivery, Input, Lifecycle, Sandbox};
+use tenure_core::session::{Absent, CallProgress, Delivery, Input, Lifecycle, Outcome, Sandbox, StopCause};
 use tenure_core::state::State;
 use tenure_core::transcript::Transcript;
 
@@ -23,6 +23,17 @@ pub(super) fn order(before: &State, decision: &Decision) {
     }
     let over = matches!(before.lifecycle, Lifecycle::Ended { .. });
     assert!(!over || decision.facts.is_empty(), "nothing follows the end: {:?}", decision.facts);
+}
+
+/// Whoever uses the sandbox isn't put out of it because the agent is idle.
+pub(super) fn is_not_taken_for_idle(decision: &Decision) {
+    for stored in &decision.facts {
+        match &*stored.fact {
+            Fact::SandboxStopping { why, .. } => assert_ne!(*why, StopCause::IdleTooLong, "somebody uses it"),
+            Fact::SessionClosing { outcome, .. } => assert_ne!(*outcome, Outcome::TimedOut, "somebody uses it"),
+            _ => {}
+        }
+    }
 }
 
 /// What the log said last about a status.

@@ -45,6 +45,8 @@ pub(super) enum Op {
     Rewind(usize),
     /// Somebody else writes to the files.
     Write,
+    /// Somebody begins to use the sandbox, or leaves.
+    Visit,
     /// Somebody forks it at a turn's end, which changes nothing here.
     Fork(usize),
     End(usize),
@@ -133,7 +135,8 @@ fn op(random: &mut Random, budgeted: bool, ends: bool, floods: bool, restarts: u
             0..2 => Op::Name(one),
             2 => Op::RemoveSnapshot(one),
             3..6 => Op::Rewind(one),
-            6 => Op::Write,
+            6 if one % 3 == 0 => Op::Write,
+            6 => Op::Visit,
             _ => Op::Fork(one),
         },
         84..86 => Op::Later(one as u64 % 2_000),

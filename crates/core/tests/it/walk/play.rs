@@ -51,6 +51,8 @@ struct Play {
     answered: BTreeSet<ItemId>,
     /// Calls that were given up while they may have been running.
     given_up: BTreeSet<ItemId>,
+    /// Whether somebody else uses the sandbox.
+    in_use: bool,
     /// Whether to say what happens.
     aloud: bool,
     /// What the command that is being carried out goes back to.
@@ -69,6 +71,7 @@ pub(super) fn play(plan: &Plan, aloud: bool) -> Played {
         brought: Vec::new(),
         answered: BTreeSet::new(),
         given_up: BTreeSet::new(),
+        in_use: false,
         aloud,
         past: None,
         steps: 0,
@@ -156,7 +159,11 @@ impl Play {
                 self.request(RemoveSnapshot { snapshot });
             }
             Op::Rewind(which) => self.rewind(which),
-            Op::Write => self.request(NoteFiles {}),
+            Op::Write => self.request(NoteFiles { over: false }),
+            Op::Visit => {
+                self.request(NoteFiles { over: self.in_use });
+                self.in_use = !self.in_use;
+            }
             Op::Fork(which) => self.fork(which),
             Op::End(how) => {
                 let outcomes = [Outcome::Archived, Outcome::EndedByUser, Outcome::Completed];
@@ -246,7 +253,7 @@ impl Play {
         let earlier: Vec<SnapshotId> = then.files.kept().into_iter().filter(|id| kept.contains(id)).collect();
         let title = Some("copy".to_owned());
         let mut copy = State { session, ..then.clone() };
-        let moment = Moment { at: self.now, ids: Ids::Counting(1 << 100) };
+        let moment = Moment { at: self.now, ids: Ids::Counting(1 << 100), in_use: false };
         let fork = Fork { from, name: None, earlier, title };
         let decision = decide(&copy, fork.into(), moment);
         assert_eq!(decision.refusal, None);
@@ -316,13 +323,16 @@ impl Play {
 
     fn decide(&self, command: Command) -> Decision {
         let ids = Ids::Counting((self.scene.next_id + 1) << 64);
-        decide(self.state(), command, Moment { at: self.now, ids })
+        decide(self.state(), command, Moment { at: self.now, ids, in_use: self.in_use })
     }
 
     fn commit(&mut self, decision: Decision, recovering: bool) {
         self.steps += 1;
         self.scene.next_id += 1;
         check::order(self.state(), &decision);
+        if self.in_use {
+            check::is_not_taken_for_idle(&decision);
+        }
         let mut answering = None;
         let before = self.state().clone();
         for stored in &decision.facts {
@@ -431,6 +441,7 @@ impl Play {
     fn restart(&mut self, clean: bool, sandbox_dies: bool, early: bool) {
         self.is_what_its_log_says();
         self.world.server_dies();
+        self.in_use = false;
         if sandbox_dies {
             self.world.sandbox_dies();
         }

@@ -61,7 +61,11 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("tenure.snapshot_started", "SnapshotStarted", "Ours: a snapshot of the files is being taken."),
     ("tenure.snapshot_ended", "SnapshotEnded", "Ours: a snapshot was taken, or won't be."),
     ("tenure.snapshot_removed", "SnapshotRemoved", "Ours: a snapshot isn't kept any longer."),
-    ("tenure.files_changed", "Empty", "Ours: somebody other than a call wrote to the files."),
+    (
+        "tenure.files_changed",
+        "Empty",
+        "Ours: somebody other than a call wrote to the files, or runs something that may.",
+    ),
     ("tenure.session_rewound", "Rewound", "Ours: the session goes on from an earlier place of its log."),
     (
         "tenure.files_rewound",
