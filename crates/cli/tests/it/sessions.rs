@@ -93,7 +93,7 @@ fn a_session_is_resumed_stopped_ended_and_deleted() {
     assert_eq!(asked.code, 1);
     assert!(asked.stderr.contains("--yes"), "{asked:#?}");
     let ended = home.run(&["sessions", "end", &id, "--yes"]);
-    assert!(ended.stderr.contains(&format!("Session {id} ended (status: ")), "{ended:#?}");
+    assert!(ended.stderr.contains(&format!("Session {id} ended (status: ENDED)")), "{ended:#?}");
     let refused = home.run(&["sessions", "resume", &id, "once more", "--single"]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("has status 'ended' and cannot be resumed"), "{refused:#?}");

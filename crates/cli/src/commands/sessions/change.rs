@@ -1,11 +1,12 @@
 //! Stopping, ending and deleting.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Session, session_id};
+use crate::client::{CliStatus, Client, EventStream, Session, session_id};
 use crate::failure::{Exit, advised};
 use crate::terminal::{out, say};
 
@@ -39,8 +40,33 @@ impl End {
         let id = session_id(client, &self.session).await?;
         confirm(self.yes, "Ending a session removes its files. This can't be undone.")?;
         let session = client.post(&format!("/v1/sessions/{id}/end"), &json!({"keep": "log"})).await?;
-        done(&session, as_json, "ended")
+        // It ends whether or not that can be watched.
+        let session = ended(client, &id, &session).await.unwrap_or(session);
+        match Session::read(&session)?.tenure.cli_status {
+            CliStatus::Active | CliStatus::Idle => {
+                done(&session, as_json, "is ending; what runs in it gets some time to end")
+            }
+            CliStatus::Ended | CliStatus::Timeout => done(&session, as_json, "ended"),
+        }
     }
+}
+
+/// How long an end is waited for: longer than processes get to end by themselves.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The session when it has ended, or as it is after so long.
+async fn ended(client: &Client, id: &str, session: &Value) -> Result<Value> {
+    let after = Session::read(session)?.tenure.cursor;
+    let mut events = EventStream::open(client, id, &after).await?;
+    let over = async {
+        while let Ok(Some(event)) = events.next().await {
+            if event.kind() == "session.status_terminated" {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, over).await;
+    client.get(&format!("/v1/sessions/{id}"), &[]).await
 }
 
 /// Delete a session and everything of it
