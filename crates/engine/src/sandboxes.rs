@@ -9,26 +9,22 @@ use tenure_core::command::{FilesReport, ReportFiles, SandboxReport};
 use tenure_core::files::SnapshotEnding;
 use tenure_core::id::{SandboxId, SessionId, SnapshotId, TenantId};
 use tenure_core::root::Basis;
-use tenure_core::time::Timestamp;
 use tenure_sandbox::{Backend, Error, LostReason, Progress, Sandbox, Spec, Taken};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::engine::Room;
 use crate::limits::for_sandbox;
 use crate::line::Line;
 use crate::visits::Visitors;
 
 mod job;
+mod room;
 mod view;
 
 pub(crate) use job::{Job, VisitError};
-
-/// How long a turn to look at files without room is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many times it is tried to put files back.
 const REWIND_TRIES: u32 = 5;
@@ -145,86 +141,6 @@ impl Sandboxes {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it stands with room.
-    pub(crate) fn room(&self, now: Timestamp) -> Room {
-        let inner = self.lock();
-        Room::new(inner.in_use(), self.most, &inner.waiting, now)
-    }
-
-    /// Tells those whose turn it is that there is room, as long as there is. Until they take it, nobody else gets it; one
-    /// that doesn't want it any more has to [pass it on](Self::give_up).
-    fn offer_room(&self, directory: &Directory) {
-        loop {
-            let next = {
-                let mut inner = self.lock();
-                let next = if inner.in_use() < self.most { inner.waiting.next() } else { None };
-                inner.promised.extend(next.map(|(session, _)| session));
-                next
-            };
-            let Some((session, sandbox)) = next else { return };
-            directory.report(session, sandbox, SandboxReport::Room);
-        }
-    }
-
-    /// A session doesn't wait for room any more, and doesn't want what it was promised.
-    pub(crate) fn give_up(&self, directory: &Directory, session: SessionId) {
-        let promised = {
-            let mut inner = self.lock();
-            inner.waiting.leave(|(waiting, _)| *waiting == session);
-            inner.promised.remove(&session)
-        };
-        if promised {
-            self.offer_room(directory);
-        }
-    }
-
-    /// Waits for the turn to look at files in sandboxes for which there is no room; nothing if that takes too long.
-    pub(crate) async fn beyond_room(&self) -> Option<OwnedSemaphorePermit> {
-        tokio::time::timeout(PATIENCE, self.beyond.clone().acquire_owned()).await.ok()?.ok()
-    }
-
-    /// Has one that was opened for visits closed if nobody is in it any more, though somebody may come back: who needs the room
-    /// now comes first. Whether there is one; it is gone when what it gives is answered.
-    fn make_room(&self) -> Option<oneshot::Receiver<()>> {
-        let mut inner = self.lock();
-        let deserted = |slot: &&mut Slot| slot.for_visits && !slot.to_close && !slot.visitors.any();
-        let slot = inner.slots.values_mut().find(deserted)?;
-        let (reply, gone) = oneshot::channel();
-        slot.jobs.send(Job::Close { reply }).ok()?;
-        slot.to_close = true;
-        Some(gone)
-    }
-
-    /// Takes room as a visitor does, who isn't in the line: of a sandbox that is left open for visits, if there is none else.
-    async fn claim_room_to_visit(&self, session: SessionId, beyond: bool) -> bool {
-        let claim = async {
-            while !self.claim_room(session, false) {
-                let Some(gone) = self.make_room() else { return false };
-                let _ = gone.await;
-            }
-            true
-        };
-        tokio::time::timeout(PATIENCE, claim).await.unwrap_or(false) || self.claim_room(session, beyond)
-    }
-
-    /// Whether anybody waits for room.
-    fn is_awaited(&self) -> bool {
-        self.lock().waiting.len() > 0
-    }
-
-    /// Takes room for a sandbox that is about to be made, if there is any, or if it is somebody's turn to have it without.
-    fn claim_room(&self, session: SessionId, beyond: bool) -> bool {
-        let mut inner = self.lock();
-        let free = inner.promised.remove(&session) || inner.in_use() < self.most || beyond;
-        inner.opening += usize::from(free);
-        free
-    }
-
-    /// The sandbox that room was claimed for is alive now, or won't be.
-    fn settle_claim(&self) {
-        self.lock().opening -= 1;
-    }
-
     fn set(&self, session: SessionId, current: Option<&Current>) {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(&session) else { return };
@@ -232,13 +148,6 @@ impl Sandboxes {
         slot.handle = current.map(|current| current.handle.clone());
         slot.for_visits = current.is_some_and(|current| current.sandbox.is_none());
         inner.alive = inner.alive + usize::from(is) - usize::from(was);
-    }
-
-    fn wait_for_room(&self, tenant: TenantId, session: SessionId, sandbox: SandboxId, now: Timestamp) {
-        let mut inner = self.lock();
-        // A session has one place in the line, at most.
-        inner.waiting.leave(|(waiting, _)| *waiting == session);
-        inner.waiting.join(tenant, (session, sandbox), now);
     }
 
     /// Gives the slot up if nothing is left to do in it.
