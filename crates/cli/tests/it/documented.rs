@@ -14,6 +14,15 @@ fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     page.split(&begin).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
 }
 
+/// A home with a session whose agent has written files, and its id.
+fn with_files() -> (Home, String) {
+    let home = Home::new();
+    let ran = home.run(&["run", "assistant", "write", "--single", "--model", "script/files"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let id = ran.stderr.rsplit("tenure sessions resume ").next().expect("never empty").trim().to_owned();
+    (home, id)
+}
+
 /// Has bash run it where `tenure` is this program and `4f2a` the session.
 fn run(home: &Home, at: &Path, id: &str, script: &str) -> String {
     let tenure = home.command(&[]);
@@ -42,10 +51,7 @@ fn the_commands_of_the_page_on_files_do_what_it_says() {
     if !has_sandboxes("the_commands_of_the_page_on_files_do_what_it_says") {
         return;
     }
-    let home = Home::new();
-    let ran = home.run(&["run", "assistant", "write", "--single", "--model", "script/files"]);
-    assert_eq!(ran.code, 0, "{ran:#?}");
-    let id = ran.stderr.rsplit("tenure sessions resume ").next().expect("never empty").trim().to_owned();
+    let (home, id) = with_files();
     let here = tempfile::tempdir().expect("a directory");
     for directory in ["data", "src"] {
         std::fs::create_dir(here.path().join(directory)).expect("made");
@@ -88,10 +94,7 @@ fn the_requests_of_the_page_on_the_sandbox_do_what_it_says() {
     if !has_sandboxes("the_requests_of_the_page_on_the_sandbox_do_what_it_says") {
         return;
     }
-    let home = Home::new();
-    let ran = home.run(&["run", "assistant", "write", "--single", "--model", "script/files"]);
-    assert_eq!(ran.code, 0, "{ran:#?}");
-    let id = ran.stderr.rsplit("tenure sessions resume ").next().expect("never empty").trim().to_owned();
+    let (home, id) = with_files();
     let here = tempfile::tempdir().expect("a directory");
     let [requests] = blocks(SANDBOX, "bash").try_into().expect("one block");
     let out = run(&home, here.path(), &id, requests);
