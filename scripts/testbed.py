@@ -255,7 +255,20 @@ class Server:
         """The files of a session's workspace, with what they hold, as they are downloaded."""
         path = f"/v1/sessions/{session}/workspace/archive?format=tar"
         request = urllib.request.Request(self.url + path, headers={"X-Api-Key": KEY})
-        with urllib.request.urlopen(request, timeout=60) as answer, tarfile.open(fileobj=io.BytesIO(answer.read())) as packed:
+
+        def answered():
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return answer.read()
+            except urllib.error.HTTPError as error:
+                # Of a sandbox that dies meanwhile: clients ask again.
+                if error.code not in (429, 503):
+                    raise Refused(error.code, error.read().decode(errors="replace")) from None
+            except http.client.IncompleteRead:
+                # It died later.
+                return None
+
+        with tarfile.open(fileobj=io.BytesIO(wait_for("the files are given", answered))) as packed:
             files = [entry for entry in packed if entry.isfile() or entry.islnk()]
             return {entry.name.removeprefix("./"): packed.extractfile(entry).read() for entry in files}
 

@@ -81,7 +81,7 @@ pub enum Error {
         /// How many there may be.
         most: usize,
     },
-    /// Nothing can be stored at present (the disk is full, say): try again after a while.
+    /// What it takes isn't there at present (the disk is full, a sandbox was lost, say): try again after a while.
     #[error("the server can't do that now: {reason}")]
     Unavailable {
         /// What is in the way, for the operator.
@@ -146,7 +146,10 @@ impl From<tenure_sandbox::Error> for Error {
         use tenure_sandbox::Error as Cause;
         match error {
             Cause::Invalid(message) => Self::invalid("", message),
-            Cause::Lost => Self::busy(),
+            Cause::Lost => Self::Unavailable {
+                reason: "the sandbox was lost; try again".to_owned(),
+                retry_after: Duration::from_secs(1),
+            },
             Cause::Refused { .. } | Cause::Unenforceable { .. } => {
                 Self::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(60) }
             }

@@ -57,6 +57,8 @@ pub(crate) struct Keeper {
     root: Option<u64>,
     /// Set once it is to stop: when to kill what has not ended by itself.
     stop_by: Option<Instant>,
+    /// Nothing but the executor was alive when that was last looked at, on stopping.
+    was_alone: bool,
 }
 
 /// What can wake the keeper.
@@ -96,6 +98,7 @@ impl Keeper {
             quiet: Quiet::No,
             root: root_device(),
             stop_by: None,
+            was_alone: false,
         }
     }
 
@@ -455,7 +458,10 @@ impl Keeper {
 
     fn has_stopped(&mut self) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
-        if stop_by > Instant::now() && process_tree::any_tool(self.executor.pid()) {
+        let is_alone = !process_tree::any_tool(self.executor.pid());
+        // Who has ended since it was last listened to has said how: that is still to be heard.
+        let all_is_heard = std::mem::replace(&mut self.was_alone, is_alone) || !self.is_busy();
+        if stop_by > Instant::now() && !(is_alone && all_is_heard) {
             return false;
         }
         let tools: Vec<Call> = self.tools.drain().map(|(_, tool)| tool.into_parts().0).collect();

@@ -311,6 +311,7 @@ async fn archives_are_made_of_what_is_needed_and_are_what_a_backup_takes() {
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn wherever_a_supervisor_dies_in_its_upkeep_the_next_one_does_the_rest() {
+    crate::host::needs_own_files("it reaches into them");
     for place in ["upkeep.merged", "upkeep.swapped", "upkeep.collected"] {
         let mut host = Host::new();
         for n in 1..=6 {
