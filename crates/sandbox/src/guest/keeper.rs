@@ -209,7 +209,7 @@ impl Keeper {
         match wake {
             Wake::Signal => {
                 let _ = signals::drain(&self.signals);
-                reap();
+                process_tree::reap();
                 if self.board.take_renewed() {
                     self.executor.retire();
                 }
@@ -487,12 +487,6 @@ impl Keeper {
 /// Each overlay is a device of its own.
 fn root_device() -> Option<u64> {
     rustix::fs::stat("/").ok().map(|root| root.st_dev)
-}
-
-/// Collects dead executors and orphans: PID 1's duty.
-fn reap() {
-    // SAFETY: takes no pointer that matters.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
 
 /// What the order is, and its payload if the keeper itself needs it.
