@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tenure_core::fact::{CallEnding, Fact};
+use tenure_core::id::SessionId;
 use tenure_core::phase::Phase;
 use tenure_core::resource::DEFAULT_TENANT;
 use tenure_core::session::{Absent, StopReason};
@@ -53,14 +54,20 @@ async fn a_visit_that_a_dead_engine_left_is_closed_by_the_next() {
     assert!(log.iter().all(|stored| !stored.fact.kind().starts_with("sandbox")), "{log:?}");
 }
 
-#[tokio::test]
-async fn a_sandbox_that_is_left_open_for_visits_makes_room_for_who_needs_it() {
+/// Two sessions whose model calls a tool once, and room for one sandbox. Left to itself, one that was visited stays until the test is
+/// over.
+async fn with_room_for_one() -> (FakeModel, TestEngine, [SessionId; 2]) {
     let model = FakeModel::start([Answer::Call("bash", json!({"command": "ls"})), Answer::Text("done")]).await;
-    // Left to themselves, those that were visited would stay until the test is over.
     let config = Config { max_sandboxes: 1, visit_linger: Duration::from_secs(3600), ..Config::default() };
     let engine = TestEngine::with_config(Some(&model.url), config).await;
     let agent = engine.agent("claude-test").await;
-    let (first, second) = (engine.session_for(agent.clone(), None).await, engine.session_for(agent, None).await);
+    let sessions = [engine.session_for(agent.clone(), None).await, engine.session_for(agent, None).await];
+    (model, engine, sessions)
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_left_open_for_visits_makes_room_for_who_needs_it() {
+    let (_model, engine, [first, second]) = with_room_for_one().await;
     let sessions = engine.engine.sessions();
     let visit = |session| sessions.visit(DEFAULT_TENANT, session, Wanted::Look);
     let looking = visit(first).await.expect("it is opened");
@@ -83,11 +90,7 @@ async fn a_sandbox_that_is_left_open_for_visits_makes_room_for_who_needs_it() {
 
 #[tokio::test]
 async fn a_session_gets_the_room_of_a_sandbox_that_is_left_open_for_visits() {
-    let model = FakeModel::start([Answer::Call("bash", json!({"command": "ls"})), Answer::Text("done")]).await;
-    let config = Config { max_sandboxes: 1, visit_linger: Duration::from_secs(3600), ..Config::default() };
-    let engine = TestEngine::with_config(Some(&model.url), config).await;
-    let agent = engine.agent("claude-test").await;
-    let (visited, working) = (engine.session_for(agent.clone(), None).await, engine.session_for(agent, None).await);
+    let (_model, engine, [visited, working]) = with_room_for_one().await;
     let sessions = engine.engine.sessions();
     drop(sessions.visit(DEFAULT_TENANT, visited, Wanted::Look).await.expect("it is opened"));
     engine.say(working, "go").await;
